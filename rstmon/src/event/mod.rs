@@ -1,0 +1,7 @@
+//! From the bytes of the ring to the event that people and machines read.
+//!
+//! [`model`] is the event (contract: schema `rstmon.event/1`), [`decode`] makes it from a
+//! `RawEvent`. Pure: no I/O, no clock; time and the facts of the kernel come in as values, so a
+//! recording made on another host replays through the same code.
+
+pub mod model;

@@ -1,0 +1,473 @@
+//! The event: what is known of one reset, schema `rstmon.event/1`.
+//!
+//! Made by `event::decode`, completed by `annotate` and `diagnose`, then only read. A field that
+//! cannot be known is `None` and absent from the output, never zero or a guess.
+
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::net::IpAddr;
+
+/// Schema of [`Event`] as it is printed.
+pub const EVENT_SCHEMA: &str = "rstmon.event/1";
+
+/// Declares an enum whose values have one fixed spelling: in JSON, in text, in filters, in labels.
+macro_rules! named_enum {
+    ($(#[$meta:meta])* $name:ident { $( $(#[$doc:meta])* $variant:ident = $text:literal, )+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $( $(#[$doc])* $variant, )+ }
+
+        impl $name {
+            /// All values, in the order of declaration.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
+
+            /// The fixed spelling.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $text, )+ }
+            }
+
+            /// The value of a spelling.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.name() == name)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.name()) }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+    };
+}
+
+named_enum! {
+    /// What happened, seen from this host.
+    Kind {
+        /// This host sent the RST.
+        Sent = "sent",
+        /// A RST tore a socket here down.
+        Received = "received",
+        /// A RST arrived and was not obeyed.
+        Rejected = "rejected",
+        /// A RST arrived for no socket, a request socket that survived, or TIME-WAIT.
+        Stray = "stray",
+    }
+}
+
+named_enum! {
+    /// Why. The ids never change.
+    Cause {
+        /// A SYN came for a port nobody listens on.
+        PortClosed = "port-closed",
+        /// A segment came for a connection this host does not have.
+        StaleSegment = "stale-segment",
+        /// The same, and this host itself closed or reset it a short while ago.
+        SegmentAfterClose = "segment-after-close",
+        /// An unacceptable ACK in LISTEN, SYN-SENT or SYN-RECEIVED.
+        BadHandshakeAck = "bad-handshake-ack",
+        /// The application closed with received data unread (RFC 1122, 4.2.2.13).
+        CloseUnreadData = "close-unread-data",
+        /// Data came after the application had closed the socket (RFC 1122, 4.2.2.13).
+        DataAfterClose = "data-after-close",
+        /// Closed with SO_LINGER on and zero seconds.
+        LingerAbort = "linger-abort",
+        /// Closed with TCP_LINGER2 below zero.
+        Linger2Abort = "linger2-abort",
+        /// The process died holding the socket.
+        ProcessKilled = "process-killed",
+        /// connect(AF_UNSPEC) on a live connection.
+        Disconnect = "disconnect",
+        /// A listener was closed with connections waiting in its accept queue.
+        ListenerClosed = "listener-closed",
+        /// The accept queue was full and tcp_abort_on_overflow is on.
+        AcceptQueueOverflow = "accept-queue-overflow",
+        /// Keepalive probes went unanswered.
+        KeepaliveTimeout = "keepalive-timeout",
+        /// TCP_USER_TIMEOUT ran out.
+        UserTimeout = "user-timeout",
+        /// An orphan in FIN-WAIT-2 ran out of time.
+        FinWait2Timeout = "fin-wait2-timeout",
+        /// Too many orphans or out of TCP memory.
+        OutOfMemory = "out-of-memory",
+        /// `ss -K`, SOCK_DESTROY or a BPF program destroyed the socket.
+        SocketDestroyed = "socket-destroyed",
+        /// A netfilter rule rejected with a TCP reset.
+        FirewallReject = "firewall-reject",
+        /// A segment that TIME-WAIT does not accept.
+        TimeWaitHit = "time-wait-hit",
+        /// Timestamps said the segment is old (RFC 7323).
+        Paws = "paws",
+        /// An MPTCP reason.
+        Mptcp = "mptcp",
+        /// Any other segment that the protocol answers with a reset.
+        InvalidSegment = "invalid-segment",
+        /// Our SYN was answered with a RST.
+        ConnectionRefused = "connection-refused",
+        /// The client reset a connection not yet accepted.
+        HandshakeAborted = "handshake-aborted",
+        /// The peer's live socket reset it.
+        PeerAborted = "peer-aborted",
+        /// The peer has no such connection.
+        PeerGone = "peer-gone",
+        /// A reset after an idle time.
+        IdleTimeout = "idle-timeout",
+        /// The peer closed an idle connection while our next request was on its way.
+        KeepaliveRace = "keepalive-race",
+        /// Our data reached a peer that had closed its socket.
+        PeerDataAfterClose = "peer-data-after-close",
+        /// The RST names its author.
+        MiddleboxReset = "middlebox-reset",
+        /// The RST does not fit the peer that the handshake showed.
+        ForgedSuspect = "forged-suspect",
+        /// Out of window or inexact: not obeyed.
+        BlindReset = "blind-reset",
+        /// A RST hit TIME-WAIT.
+        TimeWaitAssassination = "time-wait-assassination",
+        /// A RST for no connection of ours.
+        StrayReset = "stray-reset",
+        /// A RST with an MPTCP reason.
+        MptcpReceived = "mptcp-received",
+        /// Counted, not explained.
+        Undiagnosed = "undiagnosed",
+    }
+}
+
+named_enum! {
+    /// Who began it.
+    Initiator {
+        /// An application on this host.
+        LocalApp = "local-app",
+        /// This host's TCP.
+        LocalKernel = "local-kernel",
+        /// This host's netfilter.
+        LocalFirewall = "local-firewall",
+        /// Somebody who administers this host.
+        LocalAdmin = "local-admin",
+        /// The peer's application.
+        PeerApp = "peer-app",
+        /// The peer's TCP.
+        PeerKernel = "peer-kernel",
+        /// Something between.
+        Middlebox = "middlebox",
+        /// Not known.
+        Unknown = "unknown",
+    }
+}
+
+named_enum! {
+    /// How far the verdict can be trusted.
+    Confidence {
+        /// The kernel said so, or the evidence admits no other reading.
+        Certain = "certain",
+        /// The usual reading of the evidence.
+        Likely = "likely",
+        /// One reading among others.
+        Guess = "guess",
+    }
+}
+
+named_enum! {
+    /// State of the socket before the reset.
+    SocketState {
+        /// No socket.
+        None = "none",
+        /// LISTEN.
+        Listen = "listen",
+        /// SYN-SENT.
+        SynSent = "syn-sent",
+        /// SYN-RECEIVED, a request socket's included.
+        SynRecv = "syn-recv",
+        /// ESTABLISHED.
+        Established = "established",
+        /// FIN-WAIT-1.
+        FinWait1 = "fin-wait-1",
+        /// FIN-WAIT-2, a timewait socket's that stands for it included.
+        FinWait2 = "fin-wait-2",
+        /// CLOSE-WAIT.
+        CloseWait = "close-wait",
+        /// CLOSING.
+        Closing = "closing",
+        /// LAST-ACK.
+        LastAck = "last-ack",
+        /// TIME-WAIT.
+        TimeWait = "time-wait",
+        /// CLOSED.
+        Closed = "closed",
+    }
+}
+
+named_enum! {
+    /// Which end of the connection this host is.
+    Role {
+        /// This host opened it.
+        Client = "client",
+        /// The peer opened it.
+        Server = "server",
+    }
+}
+
+named_enum! {
+    /// Address family of the connection.
+    Family {
+        /// IPv4, also as v4-mapped IPv6.
+        Ipv4 = "ipv4",
+        /// IPv6.
+        Ipv6 = "ipv6",
+    }
+}
+
+/// An integer as JSON carries it without loss: a number up to 2^53, a string above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Exact(pub u64);
+
+impl Serialize for Exact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 <= 1 << 53 {
+            serializer.serialize_u64(self.0)
+        } else {
+            serializer.collect_str(&self.0)
+        }
+    }
+}
+
+/// TCP flags of one segment, printed as tcpdump does (`S`, `S.`, `R.`, `FP.`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TcpFlags(pub u8);
+
+impl fmt::Display for TcpFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // tcpdump prints "none" for no flags at all.
+        if self.0 == 0 {
+            return f.pad("none");
+        }
+        // The order and letters of tcpdump: FIN SYN RST PSH ACK URG ECE CWR.
+        let text: String = "FSRP.UEW"
+            .chars()
+            .enumerate()
+            .filter(|(bit, _)| self.0 & (1 << bit) != 0)
+            .map(|(_, letter)| letter)
+            .collect();
+        f.pad(&text)
+    }
+}
+
+impl Serialize for TcpFlags {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl TcpFlags {
+    /// Whether all of `flags` are set.
+    #[must_use]
+    pub const fn has(self, flags: u8) -> bool {
+        self.0 & flags == flags
+    }
+}
+
+/// One segment: the RST itself, or the segment that a sent RST answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Flags.
+    pub flags: TcpFlags,
+    /// SEG.SEQ.
+    pub seq: u32,
+    /// SEG.ACK, meaningful with ACK.
+    pub ack: u32,
+    /// Payload bytes.
+    pub len: u32,
+    /// Window field, unscaled.
+    pub window: Option<u16>,
+    /// TTL or hop limit.
+    pub ttl: Option<u8>,
+    /// IPv4 identification.
+    pub ip_id: Option<u16>,
+    /// Timestamps option: TSval, TSecr.
+    pub timestamps: Option<(u32, u32)>,
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Name, escaped where it is not printable UTF-8.
+    pub comm: String,
+}
+
+/// The connection's numbers at the reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// Since the connection began, milliseconds.
+    pub age_ms: Option<u64>,
+    /// Since the last data in either direction, before the segment that led to the reset.
+    pub idle_ms: Option<u64>,
+    /// Smoothed RTT.
+    pub srtt_us: Option<u32>,
+    /// Minimum RTT.
+    pub min_rtt_us: Option<u32>,
+    /// Payload bytes sent.
+    pub bytes_sent: Option<u64>,
+    /// Payload bytes acknowledged.
+    pub bytes_acked: Option<u64>,
+    /// Payload bytes received.
+    pub bytes_received: Option<u64>,
+    /// Received and not read by the application.
+    pub unread_bytes: Option<u32>,
+    /// Sent and not acknowledged (SYN and FIN not counted).
+    pub unacked_bytes: Option<u32>,
+    /// Written by the application and not sent.
+    pub unsent_bytes: Option<u32>,
+    /// Retransmissions over the connection's life.
+    pub retransmits: Option<u32>,
+}
+
+/// What rules read of the socket beyond what is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketFacts {
+    /// State at the hook, when it differs from the state before.
+    pub state_at_hook: Option<SocketState>,
+    /// A timewait socket.
+    pub is_timewait: bool,
+    /// SO_LINGER is on with zero seconds.
+    pub linger_zero: bool,
+    /// TCP_LINGER2 is below zero.
+    pub linger2_negative: bool,
+    /// Orphaned.
+    pub dead: bool,
+    /// SO_KEEPALIVE.
+    pub keepalive: bool,
+    /// Receiving side was shut down.
+    pub shutdown_receive: bool,
+    /// Sending side was shut down.
+    pub shutdown_send: bool,
+    /// Pending error, errno.
+    pub error: u32,
+    /// Keepalive or window probes out.
+    pub probes_out: u8,
+    /// Consecutive retransmissions.
+    pub retransmits: u8,
+    /// TCP_USER_TIMEOUT.
+    pub user_timeout_ms: u32,
+    /// Waiting connections and their limit, of a listener.
+    pub backlog: Option<(u32, u32)>,
+    /// RCV.NXT.
+    pub rcv_nxt: Option<u32>,
+    /// Our receive window's right edge, exclusive.
+    pub rcv_window_end: Option<u32>,
+    /// SND.NXT.
+    pub snd_nxt: Option<u32>,
+    /// SND.UNA.
+    pub snd_una: Option<u32>,
+}
+
+/// The connection that had this tuple and was closed here a short while ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecentClose {
+    /// How long ago it went to CLOSED (or to a timewait socket), milliseconds.
+    pub ago_ms: u64,
+    /// The state that it left.
+    pub state: SocketState,
+}
+
+/// What the rules concluded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why.
+    pub cause: Cause,
+    /// Who began it.
+    pub initiator: Initiator,
+    /// How sure.
+    pub confidence: Confidence,
+    /// Each fact used, short.
+    pub evidence: Vec<String>,
+}
+
+/// Where the reset was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HookId(pub u8);
+
+/// One reset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Number of the event in this run, from 1 up.
+    pub seq_no: u64,
+    /// Wall clock, nanoseconds since the epoch.
+    pub time_ns: i64,
+    /// Monotonic clock, nanoseconds since boot (suspend not counted).
+    pub mono_ns: u64,
+    /// What happened.
+    pub kind: Kind,
+    /// Which hook saw it, `wire::HOOK_*`.
+    pub hook: HookId,
+    /// That it was sent is deduced from a dropped segment, not seen.
+    pub deduced: bool,
+    /// No segment triggered it (sent ones only).
+    pub active: bool,
+    /// Verdict; `undiagnosed` until the rules ran.
+    pub verdict: Verdict,
+    /// Name of the kernel's reset reason, where the kernel gave one.
+    pub kernel_reason: Option<String>,
+    /// Name of the kernel's drop reason, for RSTs not obeyed.
+    pub drop_reason: Option<String>,
+    /// State before the reset.
+    pub state: Option<SocketState>,
+    /// Family.
+    pub family: Family,
+    /// This host's end.
+    pub local_addr: IpAddr,
+    /// This host's port.
+    pub local_port: u16,
+    /// The other end.
+    pub remote_addr: IpAddr,
+    /// The other end's port.
+    pub remote_port: u16,
+    /// Which end we are.
+    pub role: Option<Role>,
+    /// The RST.
+    pub rst: Option<Segment>,
+    /// The segment that a sent RST answers.
+    pub trigger: Option<Segment>,
+    /// TTL seen in the handshake.
+    pub handshake_ttl: Option<u8>,
+    /// IP identification seen in the handshake (IPv4).
+    pub handshake_ip_id: Option<u16>,
+    /// TSval seen in the handshake.
+    pub handshake_ts_value: Option<u32>,
+    /// Numbers of the connection.
+    pub connection: Connection,
+    /// What rules read of the socket.
+    pub socket: Option<SocketFacts>,
+    /// Former connection of this tuple.
+    pub recent_close: Option<RecentClose>,
+    /// Who owns the socket.
+    pub owner: Option<Process>,
+    /// Path of the owner's executable.
+    pub exe: Option<String>,
+    /// uid of the socket.
+    pub uid: Option<u32>,
+    /// Who acted, where that is somebody else.
+    pub actor: Option<Process>,
+    /// The task that ran at the hook: evidence for rules only, never printed as owner.
+    pub current: Option<Process>,
+    /// Id of the socket's cgroup.
+    pub cgroup_id: Option<u64>,
+    /// Path of the socket's cgroup.
+    pub cgroup: Option<String>,
+    /// Network namespace.
+    pub netns: Option<u32>,
+    /// Interface.
+    pub ifindex: Option<u32>,
+    /// Firewall mark.
+    pub mark: Option<u32>,
+    /// Socket cookie.
+    pub cookie: Option<u64>,
+    /// Socket inode.
+    pub inode: Option<u64>,
+}
