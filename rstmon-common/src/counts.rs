@@ -33,7 +33,11 @@ pub struct CountBlock {
 #[inline(always)]
 #[must_use]
 pub const fn block_index(kind: u8, state: u8, family: u16) -> u32 {
-    let state = if (state as u32) < STATES { state as u32 } else { STATE_UNKNOWN as u32 };
+    let state = if (state as u32) < STATES {
+        state as u32
+    } else {
+        STATE_UNKNOWN as u32
+    };
     let six = (family == 10) as u32;
     (kind as u32 * STATES + state) * 2 + six
 }
@@ -42,14 +46,22 @@ pub const fn block_index(kind: u8, state: u8, family: u16) -> u32 {
 #[must_use]
 pub const fn block_of_index(index: u32) -> (u8, u8, u16) {
     let family = if index % 2 == 1 { 10 } else { 2 };
-    ((index / 2 / STATES) as u8, (index / 2 % STATES) as u8, family)
+    (
+        (index / 2 / STATES) as u8,
+        (index / 2 % STATES) as u8,
+        family,
+    )
 }
 
 /// Index into a block.
 #[inline(always)]
 #[must_use]
 pub const fn reason_index(reason: u32) -> usize {
-    if (reason as usize) < REASONS { reason as usize } else { REASONS - 1 }
+    if (reason as usize) < REASONS {
+        reason as usize
+    } else {
+        REASONS - 1
+    }
 }
 
 const _: () = assert!(block_index(COUNTED_RETRACTED, STATE_UNKNOWN, 10) == BLOCKS - 1);

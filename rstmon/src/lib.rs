@@ -3,3 +3,4 @@
 //! The library behind the command `rstmon`; ARCHITECTURE.md tells where everything is.
 
 pub mod event;
+pub mod kernel;

@@ -1,0 +1,6 @@
+//! What the running kernel is and what it can do for rstmon: facts, never aya.
+//!
+//! Read once at start by the commands. Everything that decides is pure and takes the facts as
+//! values; only `facts` and `tracefs` do I/O.
+
+pub mod reasons;
