@@ -55,8 +55,10 @@ pub struct ProbeConfig {
     pub deduce_socketless: u8,
     /// `sk_cgrp_data` is the tagged word of kernels before 5.15: a pointer only if bit 0 is clear.
     pub cgroup_is_tagged: u8,
+    /// `tcp_reset` has its second argument, the segment.
+    pub tcp_reset_has_skb: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
 }
 
 impl ProbeConfig {
@@ -81,6 +83,7 @@ impl ProbeConfig {
         kfree_has_socket: 0,
         deduce_socketless: 0,
         cgroup_is_tagged: 0,
-        reserved: [0; 6],
+        tcp_reset_has_skb: 0,
+        reserved: [0; 5],
     };
 }

@@ -38,14 +38,18 @@ pub const fn block_index(kind: u8, state: u8, family: u16) -> u32 {
     } else {
         STATE_UNKNOWN as u32
     };
-    let six = (family == 10) as u32;
+    let six = (family == wire::AF_INET6) as u32;
     (kind as u32 * STATES + state) * 2 + six
 }
 
 /// The reverse of [`block_index`]: kind, state, family.
 #[must_use]
 pub const fn block_of_index(index: u32) -> (u8, u8, u16) {
-    let family = if index % 2 == 1 { 10 } else { 2 };
+    let family = if index % 2 == 1 {
+        wire::AF_INET6
+    } else {
+        wire::AF_INET
+    };
     (
         (index / 2 / STATES) as u8,
         (index / 2 % STATES) as u8,
@@ -64,7 +68,7 @@ pub const fn reason_index(reason: u32) -> usize {
     }
 }
 
-const _: () = assert!(block_index(COUNTED_RETRACTED, STATE_UNKNOWN, 10) == BLOCKS - 1);
+const _: () = assert!(block_index(COUNTED_RETRACTED, STATE_UNKNOWN, wire::AF_INET6) == BLOCKS - 1);
 const _: () = assert!(wire::KIND_STRAY < COUNTED_TENTATIVE);
 
 /// Places in the kernel where an event can end. Index of the per-CPU array `STAGES`.

@@ -13,6 +13,11 @@ pub const ABI: u16 = 1;
 /// Length of `task_struct.comm`.
 pub const COMM_LEN: usize = 16;
 
+/// Address family of IPv4.
+pub const AF_INET: u16 = 2;
+/// Address family of IPv6.
+pub const AF_INET6: u16 = 10;
+
 /// [`RawEvent::kind`]: this host sent the RST.
 pub const KIND_SENT: u8 = 1;
 /// [`RawEvent::kind`]: a RST tore a socket here down.
@@ -279,7 +284,7 @@ pub struct RawEvent {
     pub local_port: u16,
     /// Remote port.
     pub remote_port: u16,
-    /// `AF_INET` (2) or `AF_INET6` (10).
+    /// [`AF_INET`] or [`AF_INET6`].
     pub family: u16,
     /// CPU number.
     pub cpu: u16,

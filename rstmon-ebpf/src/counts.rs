@@ -1,0 +1,41 @@
+//! The exact counts and the stages, both per CPU.
+
+use crate::maps::{COUNTS, STAGES};
+use rstmon_common::counts::{Stage, block_index, reason_index};
+
+/// Counts one reset. Runs before anything that can drop its event.
+#[inline(always)]
+pub(crate) fn count(kind: u8, state: u8, family: u16, reason: u32) {
+    if let Some(block) = COUNTS.get_ptr_mut(block_index(kind, state, family)) {
+        // SAFETY: a live element of this CPU.
+        let block = unsafe { &mut *block };
+        let index = reason_index(reason);
+        // The verifier must see the bound again after the compiler's optimisations.
+        if let Some(counter) = block.by_reason.get_mut(index) {
+            add_one(counter);
+        }
+    }
+}
+
+/// Counts what became of one event.
+#[inline(always)]
+pub(crate) fn stage(stage: Stage) {
+    if let Some(counter) = STAGES.get_ptr_mut(stage as u32) {
+        // SAFETY: a live element of this CPU.
+        add_one(unsafe { &mut *counter });
+    }
+}
+
+/// Atomic, because a softirq can interrupt a hook that runs in process context on the same CPU.
+/// `core`'s atomics have no addition for this target; the instruction has been there since 3.18.
+#[inline(always)]
+fn add_one(counter: &mut u64) {
+    // SAFETY: the reference is valid, aligned and stays so; the instruction touches nothing else.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({counter} + 0) += {one}",
+            counter = in(reg) core::ptr::from_mut(counter),
+            one = in(reg) 1_u64,
+        );
+    }
+}

@@ -1,0 +1,404 @@
+//! From what a hook saw to a count and a record on the ring.
+
+use crate::counts::{count, stage};
+use crate::globals::{config, offset};
+use crate::maps::{CPU, EVENTS};
+use crate::owner;
+use crate::read::KernelAddr;
+use crate::segment::Segment;
+use crate::sock::{self, Ends};
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns};
+use core::mem::MaybeUninit;
+use rstmon_common::config::FILTER_PORTS;
+use rstmon_common::counts::{STATE_UNKNOWN, Stage};
+use rstmon_common::layout::ABSENT;
+use rstmon_common::wire::{self, RAW_EVENT_SIZE, RawEvent, sock_flag, tcp_state};
+
+/// A CPU wakes the reader at most this often, unless the ring fills.
+const WAKE_INTERVAL_NS: u64 = 10_000_000;
+/// The storm budget counts events of one second.
+const BUDGET_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// What the kernel said about why.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Nothing.
+    None,
+    /// A number of `enum sk_rst_reason`.
+    Rst(u32),
+    /// A number of `enum skb_drop_reason`.
+    Drop(u32),
+}
+
+impl Reason {
+    #[inline(always)]
+    const fn number(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Rst(number) | Self::Drop(number) => number,
+        }
+    }
+}
+
+/// One reset, as a hook saw it.
+#[derive(Clone, Copy)]
+pub(crate) struct Sighting<'a> {
+    /// `wire::KIND_*`.
+    pub(crate) kind: u8,
+    /// `wire::HOOK_*`.
+    pub(crate) hook: u8,
+    /// `wire::FLAG_*`.
+    pub(crate) flags: u16,
+    /// Why.
+    pub(crate) reason: Reason,
+    /// The socket, or null.
+    pub(crate) sock: KernelAddr,
+    /// `wire::SOCKET_*`.
+    pub(crate) socket_kind: u8,
+    /// State at the hook.
+    pub(crate) state_at_hook: u8,
+    /// State before the reset, where it is known.
+    pub(crate) state: Option<u8>,
+    /// What it is counted as; `kind`, but for the tentative ones.
+    pub(crate) counted_as: u8,
+    /// Both ends.
+    pub(crate) ends: &'a Ends,
+    /// Network namespace; 0: not known.
+    pub(crate) netns: u32,
+    /// Interface that the segment came by; 0: not known.
+    pub(crate) ifindex: u32,
+    /// The RST or its trigger.
+    pub(crate) segment: Option<&'a Segment>,
+}
+
+/// Counts the reset, and reports it unless the filter, the budget or a full ring forbids.
+#[inline(always)]
+pub(crate) fn report(sighting: &Sighting<'_>) {
+    let state = sighting.state.unwrap_or(STATE_UNKNOWN);
+    count(
+        sighting.counted_as,
+        state,
+        sighting.ends.family,
+        sighting.reason.number(),
+    );
+    if !wanted(sighting) {
+        stage(Stage::Filtered);
+        return;
+    }
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if !within_budget(now) {
+        stage(Stage::StormBudget);
+        return;
+    }
+    let Some(mut entry) = EVENTS.reserve::<RawEvent>(0) else {
+        stage(Stage::RingFull);
+        return;
+    };
+    let event = zeroed(&mut entry);
+    fill(event, sighting, now);
+    stage(Stage::Submitted);
+    entry.submit(wake_flags(now));
+}
+
+/// The part of the user's filter that the kernel can decide. What it cannot know passes.
+#[inline(always)]
+fn wanted(sighting: &Sighting<'_>) -> bool {
+    // A retraction must reach user space, or the event that it retracts would stand.
+    if sighting.flags & wire::FLAG_RETRACTS != 0 {
+        return true;
+    }
+    if config!(filter_kinds) & (1 << sighting.kind) == 0 {
+        return false;
+    }
+    let netns = config!(filter_netns);
+    if netns != 0 && sighting.netns != 0 && netns != sighting.netns {
+        return false;
+    }
+    if config!(filter_port_count) != 0 && !port_wanted(sighting.ends) {
+        return false;
+    }
+    let pid = config!(filter_pid);
+    if pid != 0
+        && sighting.socket_kind == wire::SOCKET_FULL
+        && let Some(note) = owner::note(sighting.sock)
+        && note.owner.pid != 0
+        && note.owner.pid != pid
+    {
+        return false;
+    }
+    true
+}
+
+#[inline(always)]
+fn port_wanted(ends: &Ends) -> bool {
+    let count = config!(filter_port_count);
+    for index in 0..FILTER_PORTS {
+        if index >= usize::from(count) {
+            return false;
+        }
+        let port = config!(filter_ports[index]);
+        if port == ends.local_port || port == ends.remote_port {
+            return true;
+        }
+    }
+    false
+}
+
+/// Takes one event from this CPU's budget.
+#[inline(always)]
+fn within_budget(now: u64) -> bool {
+    let Some(state) = CPU.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: a live element of this CPU.
+    let state = unsafe { &mut *state };
+    if now.wrapping_sub(state.budget_from_ns) >= BUDGET_INTERVAL_NS {
+        state.budget_from_ns = now;
+        state.budget_used = 0;
+    }
+    state.budget_used += 1;
+    state.budget_used <= u64::from(config!(max_events_per_sec))
+}
+
+/// Wakes the reader seldom: it polls for a while after each wake-up, so what is submitted within
+/// the interval is read without another one.
+#[inline(always)]
+fn wake_flags(now: u64) -> u64 {
+    let Some(state) = CPU.get_ptr_mut(0) else {
+        return u64::from(BPF_RB_FORCE_WAKEUP);
+    };
+    // SAFETY: a live element of this CPU.
+    let state = unsafe { &mut *state };
+    if now.wrapping_sub(state.woken_ns) >= WAKE_INTERVAL_NS
+        || EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes))
+    {
+        state.woken_ns = now;
+        return u64::from(BPF_RB_FORCE_WAKEUP);
+    }
+    u64::from(BPF_RB_NO_WAKEUP)
+}
+
+/// Clears the record word by word: a call to `memset` would clear it byte by byte.
+#[inline(always)]
+fn zeroed(entry: &mut MaybeUninit<RawEvent>) -> &mut RawEvent {
+    let words: *mut u64 = entry.as_mut_ptr().cast();
+    for index in 0..RAW_EVENT_SIZE / 8 {
+        // SAFETY: within the record.
+        let word = unsafe { words.add(index) };
+        // SAFETY: the ring's memory is writable and aligned to eight bytes.
+        unsafe { word.write_volatile(0) };
+    }
+    // SAFETY: all bytes were written, and any bytes make a `RawEvent`.
+    unsafe { entry.assume_init_mut() }
+}
+
+#[inline(always)]
+fn fill(event: &mut RawEvent, sighting: &Sighting<'_>, now: u64) {
+    event.abi = wire::ABI;
+    event.flags = sighting.flags;
+    event.mono_ns = now;
+    // SAFETY: a helper without arguments.
+    event.jiffies = unsafe { bpf_jiffies64() };
+    // SAFETY: a helper without arguments.
+    event.cpu = unsafe { bpf_get_smp_processor_id() } as u16;
+    event.kind = sighting.kind;
+    event.hook = sighting.hook;
+    event.reason = sighting.reason.number();
+    event.have |= match sighting.reason {
+        Reason::None => 0,
+        Reason::Rst(_) => wire::HAVE_RST_REASON,
+        Reason::Drop(_) => wire::HAVE_DROP_REASON,
+    };
+    event.socket_kind = sighting.socket_kind;
+    event.state_at_hook = sighting.state_at_hook;
+    if let Some(state) = sighting.state {
+        event.state = state;
+        event.have |= wire::HAVE_STATE;
+    }
+    event.ifindex = sighting.ifindex;
+    if sighting.netns != 0 {
+        event.netns = sighting.netns;
+        event.have |= wire::HAVE_NETNS;
+    }
+    fill_ends(event, sighting.ends);
+    if let Some(segment) = sighting.segment {
+        fill_segment(event, segment);
+    }
+    if sighting.socket_kind == wire::SOCKET_FULL {
+        fill_sock(event, sighting.sock);
+        if sighting.state_at_hook == tcp_state::LISTEN {
+            fill_backlog(event, sighting.sock);
+        } else {
+            fill_tcp(event, sighting.sock);
+        }
+    } else if sighting.socket_kind == wire::SOCKET_TIMEWAIT {
+        fill_timewait(event, sighting.sock);
+    }
+    event.socket_id = identity(sighting.sock);
+    fill_owner(event, sighting);
+}
+
+#[inline(always)]
+fn fill_ends(event: &mut RawEvent, ends: &Ends) {
+    if ends.family == 0 {
+        return;
+    }
+    event.local_addr = ends.local_addr;
+    event.remote_addr = ends.remote_addr;
+    event.local_port = ends.local_port;
+    event.remote_port = ends.remote_port;
+    event.family = ends.family;
+    event.have |= wire::HAVE_TUPLE;
+}
+
+#[inline(always)]
+fn fill_segment(event: &mut RawEvent, segment: &Segment) {
+    event.segment_seq = segment.seq;
+    event.segment_ack = segment.ack;
+    event.segment_len = segment.len;
+    event.segment_flags = segment.flags;
+    event.segment_window = segment.window;
+    event.segment_ttl = segment.ttl;
+    event.segment_ip_id = segment.ip_id;
+    event.have |= wire::HAVE_SEGMENT | wire::HAVE_SEGMENT_IP;
+    if let Some((value, echo)) = segment.timestamps {
+        event.segment_ts_value = value;
+        event.segment_ts_echo = echo;
+        event.have |= wire::HAVE_SEGMENT_TIMESTAMPS;
+    }
+}
+
+#[inline(always)]
+fn fill_sock(event: &mut RawEvent, sock: KernelAddr) {
+    if let Some(flags) = sock.field::<u64>(offset!(sock_flags)) {
+        event.sock_flags = flags as u32;
+        if event.sock_flags & sock_flag::LINGER != 0
+            && let Some(linger) = sock.field::<u64>(offset!(sock_lingertime))
+        {
+            event.linger_jiffies = if linger > u64::from(u32::MAX) {
+                u32::MAX
+            } else {
+                linger as u32
+            };
+        }
+    }
+    sock.field_into(offset!(sock_cookie), &mut event.cookie);
+    sock.field_into(offset!(sock_shutdown), &mut event.shutdown);
+    sock.field_into(offset!(sock_err), &mut event.sock_err);
+    sock.field_into(offset!(sock_uid), &mut event.uid);
+    sock.field_into(offset!(sock_mark), &mut event.mark);
+    if event.ifindex == 0 {
+        sock.field_into(offset!(sock_bound_dev_if), &mut event.ifindex);
+    }
+    event.inode = sock::inode(sock);
+    event.cgroup_id = sock::cgroup_id(sock);
+    // Without BTF nothing of the socket could be read.
+    if offset!(sock_flags) != ABSENT {
+        event.have |= wire::HAVE_SOCK;
+    }
+    if event.cgroup_id != 0 {
+        event.have |= wire::HAVE_CGROUP;
+    }
+}
+
+#[inline(always)]
+fn fill_tcp(event: &mut RawEvent, sock: KernelAddr) {
+    sock.field_into(offset!(tcp_rcv_nxt), &mut event.rcv_nxt);
+    sock.field_into(offset!(tcp_copied_seq), &mut event.copied_seq);
+    sock.field_into(offset!(tcp_snd_nxt), &mut event.snd_nxt);
+    sock.field_into(offset!(tcp_snd_una), &mut event.snd_una);
+    sock.field_into(offset!(tcp_write_seq), &mut event.write_seq);
+    sock.field_into(offset!(tcp_snd_wnd), &mut event.snd_wnd);
+    sock.field_into(offset!(tcp_rcv_wnd), &mut event.rcv_wnd);
+    sock.field_into(offset!(tcp_rcv_wup), &mut event.rcv_wup);
+    sock.field_into(offset!(tcp_srtt_us), &mut event.srtt_us_8);
+    // `struct minmax` begins with its best sample, `{ u32 t; u32 v; }`: v is the value.
+    let rtt_min = offset!(tcp_rtt_min);
+    if rtt_min != ABSENT {
+        sock.plus(u64::from(rtt_min) + 4)
+            .read_into(&mut event.min_rtt_us);
+    }
+    sock.field_into(offset!(tcp_last_sent), &mut event.last_sent);
+    sock.field_into(offset!(icsk_last_received), &mut event.last_received);
+    sock.field_into(offset!(tcp_bytes_sent), &mut event.bytes_sent);
+    sock.field_into(offset!(tcp_bytes_acked), &mut event.bytes_acked);
+    sock.field_into(offset!(tcp_bytes_received), &mut event.bytes_received);
+    sock.field_into(offset!(tcp_total_retrans), &mut event.total_retrans);
+    sock.field_into(offset!(tcp_linger2), &mut event.linger2);
+    sock.field_into(offset!(icsk_retransmits), &mut event.retransmits);
+    sock.field_into(offset!(icsk_probes_out), &mut event.probes_out);
+    sock.field_into(offset!(icsk_user_timeout), &mut event.user_timeout_ms);
+    if offset!(tcp_rcv_nxt) != ABSENT {
+        event.have |= wire::HAVE_TCP;
+    }
+}
+
+#[inline(always)]
+fn fill_backlog(event: &mut RawEvent, sock: KernelAddr) {
+    if sock.field_into(offset!(sock_ack_backlog), &mut event.ack_backlog)
+        && sock.field_into(offset!(sock_max_ack_backlog), &mut event.max_ack_backlog)
+    {
+        event.have |= wire::HAVE_BACKLOG;
+    }
+}
+
+#[inline(always)]
+fn fill_timewait(event: &mut RawEvent, sock: KernelAddr) {
+    if sock.field_into(offset!(tw_substate), &mut event.timewait_substate) {
+        sock.field_into(offset!(tw_rcv_nxt), &mut event.rcv_nxt);
+        event.have |= wire::HAVE_TIMEWAIT;
+    }
+}
+
+/// The socket's identity. A permutation, so that two sockets never share one; keyed, so that the
+/// kernel's addresses stay in the kernel (the finalizer of `SplitMix64` under a random key).
+#[inline(always)]
+fn identity(sock: KernelAddr) -> u64 {
+    if sock.is_null() {
+        return 0;
+    }
+    let mut mixed = sock.value() ^ config!(socket_key);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// The owner by the socket; failing that, by the connection that had this tuple; failing that, the
+/// listener that a server's connection came from.
+#[inline(always)]
+fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
+    let current = owner::current(wire::OWNER_CLOSE);
+    event.current_pid = current.pid;
+    event.current_comm = current.comm;
+    event.have |= wire::HAVE_CURRENT;
+    let full = sighting.socket_kind == wire::SOCKET_FULL;
+    if full && let Some(note) = owner::note(sighting.sock) {
+        owner::put_note(event, note);
+    } else if let Some(closed) = owner::closed(sighting.ends, sighting.netns) {
+        owner::put_note(event, &closed.note);
+        event.closed_ns = closed.closed_ns;
+        event.closed_state = closed.state;
+        event.have |= wire::HAVE_CLOSED;
+    }
+    if event.have & wire::HAVE_OWNER == 0
+        && full
+        && event.flags & wire::FLAG_CLIENT == 0
+        && let Some(listener) = owner::listener(
+            sighting.ends.local_port,
+            sighting.ends.family,
+            sighting.netns,
+        )
+    {
+        owner::put_owner(event, listener);
+    }
+    // An active reset from CLOSED leaves from close(), connect() or exit() of the task that runs,
+    // unless the socket was orphaned and its reset comes from a timer.
+    if sighting.flags & wire::FLAG_ACTIVE != 0
+        && sighting.state_at_hook == tcp_state::CLOSE
+        && event.sock_flags & sock_flag::DEAD == 0
+    {
+        owner::put_owner(event, &current);
+    }
+}

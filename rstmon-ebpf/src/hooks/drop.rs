@@ -1,0 +1,166 @@
+//! RSTs that arrive and are not obeyed: the kernel frees them with a reason.
+//!
+//! `kfree_skb` runs for every packet that the host drops, so the reason is tested first, against a
+//! bitmap of those that a RST in TCP's hands can have; then whether TCP had it; then the flags.
+//! Where the kernel does not trace resets without a socket (before 6.10, no probes), a segment
+//! dropped for `NO_SOCKET` that is no RST tells that one was sent.
+
+use crate::emit::{Reason, Sighting, report};
+use crate::globals::{config, offset};
+use crate::hooks::raw_tp_arg;
+use crate::hooks::send_reset::incoming;
+use crate::read::KernelAddr;
+use crate::segment::{Depth, Segment, reached_tcp, read_segment};
+use crate::sock::{self, Ends};
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use rstmon_common::config::DROP_REASONS;
+use rstmon_common::wire::{self, tcp_state};
+
+/// `kfree_skb(skb, location, reason, rx_sk)`; the reason since 5.17, the socket since 6.11.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+fn raw_tp_kfree_skb(ctx: RawTracePointContext) -> i32 {
+    let reason = if config!(kfree_has_reason) != 0 {
+        let reason = ctx.arg::<u32>(2);
+        if !may_be_rst(reason) {
+            return 0;
+        }
+        Some(reason)
+    } else {
+        None
+    };
+    let skb = raw_tp_arg!(ctx, 0);
+    let sock = if config!(kfree_has_socket) != 0 {
+        raw_tp_arg!(ctx, 3)
+    } else {
+        KernelAddr::NULL
+    };
+    dropped(skb, sock, reason);
+    0
+}
+
+/// Whether a RST that reached TCP may be dropped for this reason.
+#[inline(always)]
+fn may_be_rst(reason: u32) -> bool {
+    if reason >= DROP_REASONS {
+        return false;
+    }
+    // Four constants that the verifier knows, instead of an index that it does not.
+    let word = match reason / 64 {
+        0 => config!(drop_reasons[0]),
+        1 => config!(drop_reasons[1]),
+        2 => config!(drop_reasons[2]),
+        _ => config!(drop_reasons[3]),
+    };
+    word & (1 << (reason % 64)) != 0
+}
+
+#[inline(always)]
+fn dropped(skb: KernelAddr, sock: KernelAddr, reason: Option<u32>) {
+    if !reached_tcp(skb) {
+        return;
+    }
+    let Some(segment) = read_segment(skb, Depth::Options) else {
+        return;
+    };
+    let device = skb.pointer(offset!(skb_dev));
+    if segment.is_rst() {
+        dropped_rst(skb, sock, device, reason, &segment);
+    } else if config!(deduce_socketless) != 0 && reason == Some(config!(drop_no_socket)) {
+        let ends = incoming(&segment);
+        report(&Sighting {
+            kind: wire::KIND_SENT,
+            flags: wire::FLAG_DEDUCED,
+            counted_as: wire::KIND_SENT,
+            ..sighting(skb, device, reason, &ends, &segment)
+        });
+    }
+}
+
+/// A RST that TCP did not obey. Who it was for follows from the socket that the kernel names, on
+/// older kernels from the device, which full sockets' segments have lost by then.
+#[inline(always)]
+fn dropped_rst(
+    skb: KernelAddr,
+    sock: KernelAddr,
+    device: KernelAddr,
+    reason: Option<u32>,
+    segment: &Segment,
+) {
+    let ends = incoming(segment);
+    let mut seen = Sighting {
+        flags: wire::FLAG_SEGMENT_IS_RST,
+        ..sighting(skb, device, reason, &ends, segment)
+    };
+    let no_socket = reason == Some(config!(drop_no_socket));
+    if !sock.is_null() {
+        let state = sock::state(sock);
+        seen.sock = sock;
+        seen.state_at_hook = state;
+        seen.socket_kind = sock::kind_of(sock, state);
+        seen.netns = sock::netns(sock);
+        (seen.kind, seen.state) = judge(state, reason);
+        if state == tcp_state::LISTEN && seen.state == Some(tcp_state::NEW_SYN_RECV) {
+            // The listener stands for a request socket that the kernel does not name.
+            seen.socket_kind = wire::SOCKET_REQUEST;
+        }
+    } else if no_socket || config!(kfree_has_socket) != 0 {
+        seen.state = Some(tcp_state::NONE);
+    } else if device.is_null() {
+        // Taken by a full socket, and the kernel does not say by which.
+        seen.kind = wire::KIND_REJECTED;
+        seen.state = None;
+    } else {
+        // A request or timewait socket, or a check before the lookup.
+        seen.state = None;
+    }
+    seen.counted_as = seen.kind;
+    report(&seen);
+}
+
+/// Kind and state of a RST that the socket in `state` got and the kernel dropped for `reason`.
+#[inline(always)]
+fn judge(state: u8, reason: Option<u32>) -> (u8, Option<u8>) {
+    match state {
+        tcp_state::LISTEN => {
+            // `tcp_check_req()` killed a request socket: the only RST that a listener's name stands
+            // for without a reason of its own.
+            if reason == Some(config!(drop_not_specified)) {
+                (wire::KIND_RECEIVED, Some(tcp_state::NEW_SYN_RECV))
+            } else {
+                (wire::KIND_STRAY, Some(tcp_state::LISTEN))
+            }
+        }
+        tcp_state::NEW_SYN_RECV | tcp_state::TIME_WAIT => (wire::KIND_STRAY, Some(state)),
+        _ => (wire::KIND_REJECTED, Some(state)),
+    }
+}
+
+/// What all drops have in common.
+#[inline(always)]
+fn sighting<'a>(
+    skb: KernelAddr,
+    device: KernelAddr,
+    reason: Option<u32>,
+    ends: &'a Ends,
+    segment: &'a Segment,
+) -> Sighting<'a> {
+    Sighting {
+        kind: wire::KIND_STRAY,
+        hook: wire::HOOK_KFREE_SKB,
+        flags: 0,
+        reason: match reason {
+            Some(reason) => Reason::Drop(reason),
+            None => Reason::None,
+        },
+        sock: KernelAddr::NULL,
+        socket_kind: wire::SOCKET_NONE,
+        state_at_hook: tcp_state::NONE,
+        state: Some(tcp_state::NONE),
+        counted_as: wire::KIND_STRAY,
+        ends,
+        netns: sock::netns_of_device(device),
+        ifindex: skb.field(offset!(skb_iif)).unwrap_or(0),
+        segment: Some(segment),
+    }
+}

@@ -1,0 +1,62 @@
+//! What the peer's handshake segment looked like: TTL, IP identification, timestamps.
+
+use crate::hooks::{fentry_arg, kprobe_arg};
+use crate::maps::SOCKETS;
+use crate::owner;
+use crate::read::KernelAddr;
+use crate::segment::{Depth, Segment, read_segment};
+use aya_ebpf::macros::{fentry, kprobe};
+use aya_ebpf::programs::{FEntryContext, ProbeContext};
+use rstmon_common::maps::{NOTE_HANDSHAKE, NOTE_TIMESTAMPS, SocketNote};
+
+/// `tcp_init_transfer(sk, bpf_op, skb)`, once for each end of a connection.
+#[fentry(function = "tcp_init_transfer")]
+fn fentry_tcp_init_transfer(ctx: FEntryContext) -> i32 {
+    handshake(fentry_arg!(ctx, 0), fentry_arg!(ctx, 2));
+    0
+}
+
+/// `tcp_init_transfer(sk, bpf_op, skb)`, once for each end of a connection.
+#[kprobe(function = "tcp_init_transfer")]
+fn kprobe_tcp_init_transfer(ctx: ProbeContext) -> u32 {
+    handshake(kprobe_arg!(ctx, 0), kprobe_arg!(ctx, 2));
+    0
+}
+
+#[inline(always)]
+fn handshake(sock: KernelAddr, skb: KernelAddr) {
+    // No segment when a repaired socket is set up (TCP_REPAIR).
+    if skb.is_null() {
+        return;
+    }
+    let Some(segment) = read_segment(skb, Depth::Options) else {
+        return;
+    };
+    if let Some(note) = owner::note(sock) {
+        note_segment(note, &segment);
+        return;
+    }
+    // A server's connection is complete a moment later, and noted as such then.
+    let mut note = SocketNote {
+        owner: owner::UNKNOWN,
+        born_ns: 0,
+        handshake_ts_value: 0,
+        handshake_ip_id: 0,
+        handshake_ttl: 0,
+        flags: 0,
+    };
+    note_segment(&mut note, &segment);
+    // The map is LRU: it makes room. Where it cannot, the baseline is absent from the event.
+    let _ = SOCKETS.insert(sock.value(), note, 0);
+}
+
+#[inline(always)]
+fn note_segment(note: &mut SocketNote, segment: &Segment) {
+    note.handshake_ttl = segment.ttl;
+    note.handshake_ip_id = segment.ip_id;
+    note.flags |= NOTE_HANDSHAKE;
+    if let Some((value, _)) = segment.timestamps {
+        note.handshake_ts_value = value;
+        note.flags |= NOTE_TIMESTAMPS;
+    }
+}

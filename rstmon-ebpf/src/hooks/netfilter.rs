@@ -1,0 +1,110 @@
+//! Resets that netfilter's REJECT sends, which the host's TCP neither traces nor counts.
+//!
+//! The functions live in modules on most distributions, so only kprobes reach them. Their arguments
+//! changed between releases without a trace in the kernel's own BTF; the values tell which is which.
+
+use crate::emit::{Reason, Sighting, report};
+use crate::globals::offset;
+use crate::hooks::{kprobe_arg, send_reset::incoming};
+use crate::read::KernelAddr;
+use crate::segment::{Depth, read_segment};
+use crate::sock::{self, Ends};
+use aya_ebpf::macros::kprobe;
+use aya_ebpf::programs::ProbeContext;
+use rstmon_common::wire::{self, tcp_state};
+
+/// `NF_INET_LOCAL_OUT`: the rejected segment was on its way out.
+const LOCAL_OUT: u64 = 3;
+/// Kernel addresses lie above this on every 64-bit architecture that Linux has.
+const LOWEST_KERNEL_ADDRESS: u64 = 0xff00_0000_0000_0000;
+
+/// `nf_send_reset(net, oldskb, hook)`, since 5.11 `nf_send_reset(net, sk, oldskb, hook)`.
+#[kprobe(function = "nf_send_reset")]
+fn kprobe_nf_send_reset(ctx: ProbeContext) -> u32 {
+    send_reset(wire::HOOK_NF_SEND_RESET, &ctx);
+    0
+}
+
+/// `nf_send_reset6(net, oldskb, hook)`, since 5.11 `nf_send_reset6(net, sk, oldskb, hook)`.
+#[kprobe(function = "nf_send_reset6")]
+fn kprobe_nf_send_reset6(ctx: ProbeContext) -> u32 {
+    send_reset(wire::HOOK_NF_SEND_RESET6, &ctx);
+    0
+}
+
+/// `nf_reject_skb_v4_tcp_reset(net, oldskb, dev, hook)`: netdev and bridge tables.
+#[kprobe(function = "nf_reject_skb_v4_tcp_reset")]
+fn kprobe_nf_reject_skb_v4_tcp_reset(ctx: ProbeContext) -> u32 {
+    rejected(
+        wire::HOOK_NF_REJECT_SKB_V4,
+        kprobe_arg!(ctx, 0),
+        kprobe_arg!(ctx, 1),
+        false,
+    );
+    0
+}
+
+/// `nf_reject_skb_v6_tcp_reset(net, oldskb, dev, hook)`: netdev and bridge tables.
+#[kprobe(function = "nf_reject_skb_v6_tcp_reset")]
+fn kprobe_nf_reject_skb_v6_tcp_reset(ctx: ProbeContext) -> u32 {
+    rejected(
+        wire::HOOK_NF_REJECT_SKB_V6,
+        kprobe_arg!(ctx, 0),
+        kprobe_arg!(ctx, 1),
+        false,
+    );
+    0
+}
+
+#[inline(always)]
+fn send_reset(hook: u8, ctx: &ProbeContext) {
+    let net = kprobe_arg!(ctx, 0);
+    let second = kprobe_arg!(ctx, 1);
+    let third = kprobe_arg!(ctx, 2);
+    let fourth = kprobe_arg!(ctx, 3);
+    if third.value() >= LOWEST_KERNEL_ADDRESS {
+        rejected(hook, net, third, fourth.value() & 0xf == LOCAL_OUT);
+    } else {
+        rejected(hook, net, second, third.value() & 0xf == LOCAL_OUT);
+    }
+}
+
+#[inline(always)]
+fn rejected(hook: u8, net: KernelAddr, skb: KernelAddr, outgoing: bool) {
+    let Some(segment) = read_segment(skb, Depth::Header) else {
+        return;
+    };
+    // A RST is never rejected with a RST (`nf_reject_ip_tcphdr_get()`).
+    if segment.is_rst() {
+        return;
+    }
+    let there = incoming(&segment);
+    // "Local" is always this host's end; a rejected outgoing segment came from it.
+    let ends = if outgoing {
+        Ends {
+            local_addr: there.remote_addr,
+            remote_addr: there.local_addr,
+            local_port: there.remote_port,
+            remote_port: there.local_port,
+            family: there.family,
+        }
+    } else {
+        there
+    };
+    report(&Sighting {
+        kind: wire::KIND_SENT,
+        hook,
+        flags: 0,
+        reason: Reason::None,
+        sock: KernelAddr::NULL,
+        socket_kind: wire::SOCKET_NONE,
+        state_at_hook: tcp_state::NONE,
+        // The firewall did not ask for a socket.
+        state: None,
+        counted_as: wire::KIND_SENT,
+        ends: &ends,
+        netns: sock::inum(net),
+        ifindex: skb.field(offset!(skb_iif)).unwrap_or(0),
+        segment: Some(&segment),
+    });
+}

@@ -1,0 +1,180 @@
+//! Resets that tear a socket here down.
+//!
+//! `tcp_reset()` also runs when no RST arrived: data after close makes the kernel call it before it
+//! answers that data with a RST of its own. A probe on `tcp_reset` sees the segment and can tell.
+//! The tracepoint `tcp_receive_reset` sees the socket only: where that reading is possible its event
+//! is tentative, and `send_reset` retracts it.
+
+use crate::emit::{Reason, Sighting, report};
+use crate::globals::{classic, config, offset};
+use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
+use crate::maps::{PENDING, Pending};
+use crate::read::KernelAddr;
+use crate::segment::{Depth, read_segment};
+use crate::sock::{self, Ends, RCV_SHUTDOWN};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
+use rstmon_common::counts::COUNTED_TENTATIVE;
+use rstmon_common::wire::{self, tcp_state};
+
+/// `tcp_receive_reset(sk)`.
+#[raw_tracepoint(tracepoint = "tcp_receive_reset")]
+fn raw_tp_tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
+    let sock = raw_tp_arg!(ctx, 0);
+    let state = sock::state(sock);
+    let shutdown: u8 = sock.field(offset!(sock_shutdown)).unwrap_or(RCV_SHUTDOWN);
+    let mut ends = Ends::NONE;
+    sock::read_ends(sock, &mut ends);
+    received_without_segment(
+        sock,
+        state,
+        shutdown & RCV_SHUTDOWN != 0,
+        &ends,
+        sock::netns(sock),
+    );
+    0
+}
+
+/// The tracepoint's record, where there is no BTF. It does not tell the state.
+#[tracepoint(category = "tcp", name = "tcp_receive_reset")]
+fn tp_tcp_receive_reset(ctx: TracePointContext) -> u32 {
+    let record = crate::hooks::record(&ctx);
+    let mut ends = Ends::NONE;
+    read_record_ends!(record, receive_reset, &mut ends);
+    let sock = record.pointer(classic!(receive_reset.skaddr));
+    received_without_segment(sock, tcp_state::NONE, true, &ends, 0);
+    0
+}
+
+/// `tcp_reset(sk, skb)` since 5.11, `tcp_reset(sk)` before.
+#[fentry(function = "tcp_reset")]
+fn fentry_tcp_reset(ctx: FEntryContext) -> i32 {
+    let sock = fentry_arg!(ctx, 0);
+    // The verifier refuses a load of an argument that the function does not have.
+    let skb = if config!(tcp_reset_has_skb) != 0 {
+        fentry_arg!(ctx, 1)
+    } else {
+        stashed(sock)
+    };
+    received_segment(sock, skb);
+    0
+}
+
+/// `tcp_reset(sk, skb)` since 5.11, `tcp_reset(sk)` before.
+#[kprobe(function = "tcp_reset")]
+fn kprobe_tcp_reset(ctx: ProbeContext) -> u32 {
+    let sock = kprobe_arg!(ctx, 0);
+    let skb = if config!(tcp_reset_has_skb) != 0 {
+        kprobe_arg!(ctx, 1)
+    } else {
+        stashed(sock)
+    };
+    received_segment(sock, skb);
+    0
+}
+
+/// The RST that `hooks::validate` saw on its way to this socket, taken out of the map.
+#[inline(always)]
+fn stashed(sock: KernelAddr) -> KernelAddr {
+    let key = sock.value();
+    let Some(pending) = PENDING.get_ptr(key) else {
+        return KernelAddr::NULL;
+    };
+    // SAFETY: an element of an LRU map stays readable while the program runs.
+    let skb = unsafe { (*pending).skb };
+    // An element that is gone already is what is wanted.
+    let _ = PENDING.remove(key);
+    KernelAddr::new(skb)
+}
+
+/// `tcp_reset()` with the segment that caused it: an event only if that is a RST.
+#[inline(always)]
+fn received_segment(sock: KernelAddr, skb: KernelAddr) {
+    if skb.is_null() {
+        return;
+    }
+    let Some(segment) = read_segment(skb, Depth::Options) else {
+        return;
+    };
+    if !segment.is_rst() {
+        return;
+    }
+    let mut ends = Ends::NONE;
+    sock::read_ends(sock, &mut ends);
+    let sighting = Sighting {
+        flags: wire::FLAG_SEGMENT_IS_RST,
+        hook: wire::HOOK_TCP_RESET,
+        ifindex: skb.field(offset!(skb_iif)).unwrap_or(0),
+        segment: Some(&segment),
+        ..received(sock, sock::state(sock), &ends, sock::netns(sock))
+    };
+    report(&sighting);
+}
+
+/// `tcp_reset()` without its segment.
+#[inline(always)]
+fn received_without_segment(
+    sock: KernelAddr,
+    state: u8,
+    receive_shut_down: bool,
+    ends: &Ends,
+    netns: u32,
+) {
+    let mut sighting = received(sock, state, ends, netns);
+    // The states in which `tcp_rcv_state_process()` calls `tcp_reset()` for data (RFC 1122,
+    // 4.2.2.13); in the others only a RST leads there.
+    let may_be_data = matches!(
+        state,
+        tcp_state::NONE
+            | tcp_state::FIN_WAIT1
+            | tcp_state::FIN_WAIT2
+            | tcp_state::CLOSE_WAIT
+            | tcp_state::CLOSING
+            | tcp_state::LAST_ACK
+    );
+    if may_be_data && receive_shut_down {
+        sighting.flags |= wire::FLAG_TENTATIVE;
+        sighting.counted_as = COUNTED_TENTATIVE;
+        remember(sock, state, ends.family);
+    }
+    report(&sighting);
+}
+
+/// Remembers that `sock` was tentatively reset, for `send_reset`.
+#[inline(always)]
+fn remember(sock: KernelAddr, state: u8, family: u16) {
+    let pending = Pending {
+        skb: 0,
+        // SAFETY: a helper without arguments.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        state: u32::from(state),
+        family: u32::from(family),
+    };
+    // A full LRU map makes room; if it cannot, the event stands, which the exact count shows.
+    let _ = PENDING.insert(sock.value(), pending, 0);
+}
+
+/// A received reset of which nothing but the socket is known.
+#[inline(always)]
+const fn received(sock: KernelAddr, state: u8, ends: &Ends, netns: u32) -> Sighting<'_> {
+    Sighting {
+        kind: wire::KIND_RECEIVED,
+        hook: wire::HOOK_TCP_RECEIVE_RESET,
+        flags: 0,
+        reason: Reason::None,
+        sock,
+        socket_kind: wire::SOCKET_FULL,
+        state_at_hook: state,
+        state: if state == tcp_state::NONE {
+            None
+        } else {
+            Some(state)
+        },
+        counted_as: wire::KIND_RECEIVED,
+        ends,
+        netns,
+        ifindex: 0,
+        segment: None,
+    }
+}

@@ -1,0 +1,243 @@
+//! Resets that this host's TCP sends.
+//!
+//! The tracepoint `tcp_send_reset` reports active resets (no segment caused them: close, abort,
+//! timers) on every kernel, and passive ones (the answer to a segment) completely only since 6.10.
+//! Below that, `tcp_v4_send_reset` and `tcp_v6_send_reset` are probed for the passive ones.
+
+use crate::emit::{Reason, Sighting, report};
+use crate::globals::{classic, config, offset};
+use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
+use crate::maps::{PENDING, Pending};
+use crate::owner;
+use crate::read::KernelAddr;
+use crate::segment::{Depth, Segment, read_segment};
+use crate::sock::{self, Ends};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
+use rstmon_common::counts::COUNTED_RETRACTED;
+use rstmon_common::wire::{self, tcp_state};
+
+/// `tcp_send_reset(sk, skb, reason)`; the reason since 6.10.
+#[raw_tracepoint(tracepoint = "tcp_send_reset")]
+fn raw_tp_tcp_send_reset(ctx: RawTracePointContext) -> i32 {
+    let sock = raw_tp_arg!(ctx, 0);
+    let skb = raw_tp_arg!(ctx, 1);
+    // A load of an argument that the tracepoint does not have fails the attachment; behind a
+    // frozen flag it is never checked.
+    let reason = if config!(send_reset_has_reason) != 0 {
+        Reason::Rst(ctx.arg::<u32>(2))
+    } else {
+        Reason::None
+    };
+    if skb.is_null() {
+        active(sock, reason);
+    } else if config!(passive_by_probe) == 0 {
+        passive(wire::HOOK_TCP_SEND_RESET, sock, skb, reason);
+    }
+    0
+}
+
+/// `tcp_v4_send_reset(sk, skb, ..)`.
+#[fentry(function = "tcp_v4_send_reset")]
+fn fentry_tcp_v4_send_reset(ctx: FEntryContext) -> i32 {
+    passive(
+        wire::HOOK_TCP_V4_SEND_RESET,
+        fentry_arg!(ctx, 0),
+        fentry_arg!(ctx, 1),
+        Reason::None,
+    );
+    0
+}
+
+/// `tcp_v4_send_reset(sk, skb, ..)`.
+#[kprobe(function = "tcp_v4_send_reset")]
+fn kprobe_tcp_v4_send_reset(ctx: ProbeContext) -> u32 {
+    passive(
+        wire::HOOK_TCP_V4_SEND_RESET,
+        kprobe_arg!(ctx, 0),
+        kprobe_arg!(ctx, 1),
+        Reason::None,
+    );
+    0
+}
+
+/// `tcp_v6_send_reset(sk, skb, ..)`.
+#[fentry(function = "tcp_v6_send_reset")]
+fn fentry_tcp_v6_send_reset(ctx: FEntryContext) -> i32 {
+    passive(
+        wire::HOOK_TCP_V6_SEND_RESET,
+        fentry_arg!(ctx, 0),
+        fentry_arg!(ctx, 1),
+        Reason::None,
+    );
+    0
+}
+
+/// `tcp_v6_send_reset(sk, skb, ..)`.
+#[kprobe(function = "tcp_v6_send_reset")]
+fn kprobe_tcp_v6_send_reset(ctx: ProbeContext) -> u32 {
+    passive(
+        wire::HOOK_TCP_V6_SEND_RESET,
+        kprobe_arg!(ctx, 0),
+        kprobe_arg!(ctx, 1),
+        Reason::None,
+    );
+    0
+}
+
+/// The tracepoint's record, where there is no BTF.
+#[tracepoint(category = "tcp", name = "tcp_send_reset")]
+fn tp_tcp_send_reset(ctx: TracePointContext) -> u32 {
+    let record = crate::hooks::record(&ctx);
+    let mut ends = Ends::NONE;
+    read_record_ends!(record, send_reset, &mut ends);
+    let sock = record.pointer(classic!(send_reset.skaddr));
+    let skb = record.pointer(classic!(send_reset.skbaddr));
+    let state: u32 = record.field(classic!(send_reset.state)).unwrap_or(0);
+    let reason = match record.field::<u32>(classic!(send_reset.reason)) {
+        Some(reason) => Reason::Rst(reason),
+        None => Reason::None,
+    };
+    let flags = if skb.is_null() { wire::FLAG_ACTIVE } else { 0 };
+    send(&Sent {
+        hook: wire::HOOK_TCP_SEND_RESET,
+        flags,
+        reason,
+        sock,
+        state_at_hook: state as u8,
+        ends: &ends,
+        netns: 0,
+        ifindex: 0,
+        segment: None,
+    });
+    0
+}
+
+/// A reset of the host's own accord.
+#[inline(always)]
+fn active(sock: KernelAddr, reason: Reason) {
+    let mut ends = Ends::NONE;
+    sock::read_ends(sock, &mut ends);
+    send(&Sent {
+        hook: wire::HOOK_TCP_SEND_RESET,
+        flags: wire::FLAG_ACTIVE,
+        reason,
+        sock,
+        state_at_hook: sock::state(sock),
+        ends: &ends,
+        netns: sock::netns(sock),
+        ifindex: 0,
+        segment: None,
+    });
+}
+
+/// A reset that answers `skb`.
+#[inline(always)]
+fn passive(hook: u8, sock: KernelAddr, skb: KernelAddr, reason: Reason) {
+    let segment = read_segment(skb, Depth::Header);
+    let mut ends = Ends::NONE;
+    if let Some(segment) = &segment {
+        // The functions are called for arriving RSTs too, and return at once (RFC 9293, 3.5.2).
+        if segment.is_rst() {
+            return;
+        }
+        ends = incoming(segment);
+    }
+    let netns = if sock.is_null() {
+        sock::netns_of_device(skb.pointer(offset!(skb_dev)))
+    } else {
+        sock::netns(sock)
+    };
+    send(&Sent {
+        hook,
+        flags: 0,
+        reason,
+        sock,
+        state_at_hook: sock::state(sock),
+        ends: &ends,
+        netns,
+        ifindex: skb.field(offset!(skb_iif)).unwrap_or(0),
+        segment: segment.as_ref(),
+    });
+}
+
+/// The ends of a segment that arrived here.
+#[inline(always)]
+pub(crate) const fn incoming(segment: &Segment) -> Ends {
+    Ends {
+        local_addr: segment.destination,
+        remote_addr: segment.source,
+        local_port: segment.destination_port,
+        remote_port: segment.source_port,
+        family: segment.family,
+    }
+}
+
+/// A sent reset, before its state is known.
+struct Sent<'a> {
+    hook: u8,
+    flags: u16,
+    reason: Reason,
+    sock: KernelAddr,
+    state_at_hook: u8,
+    ends: &'a Ends,
+    netns: u32,
+    ifindex: u32,
+    segment: Option<&'a Segment>,
+}
+
+/// Finds the state before the reset, and reports.
+#[inline(always)]
+fn send(sent: &Sent<'_>) {
+    let socket_kind = sock::kind_of(sent.sock, sent.state_at_hook);
+    let mut flags = sent.flags;
+    let mut state = Some(sent.state_at_hook);
+    if socket_kind == wire::SOCKET_FULL && sent.state_at_hook == tcp_state::CLOSE {
+        if let Some(pending) = take_pending(sent.sock)
+            && sent.flags & wire::FLAG_ACTIVE == 0
+        {
+            // `tcp_reset()` ran because of data after close; now comes the answer to that data.
+            state = Some(pending.state as u8);
+            flags |= wire::FLAG_RETRACTS;
+            crate::counts::count(
+                COUNTED_RETRACTED,
+                pending.state as u8,
+                pending.family as u16,
+                0,
+            );
+        } else {
+            state = owner::closed(sent.ends, sent.netns).map(|closed| closed.state);
+        }
+    }
+    report(&Sighting {
+        kind: wire::KIND_SENT,
+        hook: sent.hook,
+        flags,
+        reason: sent.reason,
+        sock: sent.sock,
+        socket_kind,
+        state_at_hook: sent.state_at_hook,
+        state,
+        counted_as: wire::KIND_SENT,
+        ends: sent.ends,
+        netns: sent.netns,
+        ifindex: sent.ifindex,
+        segment: sent.segment,
+    });
+}
+
+/// Takes the tentative reception of a socket out of the map.
+#[inline(always)]
+fn take_pending(sock: KernelAddr) -> Option<Pending> {
+    let key = sock.value();
+    let pending = PENDING.get_ptr(key)?;
+    // SAFETY: an element of an LRU map stays readable while the program runs.
+    let pending = unsafe { *pending };
+    // An element that another CPU removed meanwhile is gone, which is what is wanted.
+    let _ = PENDING.remove(key);
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // An older one is of a former socket at this address.
+    (now.wrapping_sub(pending.at_ns) < wire::TENTATIVE_NS).then_some(pending)
+}

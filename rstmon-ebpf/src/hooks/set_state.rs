@@ -1,0 +1,197 @@
+//! The life of sockets: who opened them and when, who closed them and from which state.
+//!
+//! `inet_sock_set_state` runs about ten times a connection; all but the few changes that tell
+//! something leave at once, before any memory is read.
+
+use crate::globals::{classic, offset};
+use crate::hooks::{raw_tp_arg, read_record_ends};
+use crate::maps::{CLOSED, LISTENERS, SOCKETS};
+use crate::owner;
+use crate::read::KernelAddr;
+use crate::sock::{self, Ends};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::macros::{raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use rstmon_common::maps::{ClosedNote, ListenKey, NOTE_CLIENT, NOTE_SERVER, SocketNote};
+use rstmon_common::wire::{self, tcp_state};
+
+/// `ECONNREFUSED`.
+const ECONNREFUSED: u32 = 111;
+
+/// A change that tells something.
+#[derive(Clone, Copy)]
+enum Change {
+    /// connect().
+    Connecting,
+    /// listen().
+    Listening,
+    /// A server's connection is complete.
+    Accepted,
+    /// close() or shutdown() by the owner.
+    Closing,
+    /// The connection is gone.
+    Closed,
+}
+
+#[inline(always)]
+const fn change(old: u32, new: u32) -> Option<Change> {
+    match (old as u8, new as u8) {
+        (_, tcp_state::SYN_SENT) => Some(Change::Connecting),
+        (_, tcp_state::LISTEN) => Some(Change::Listening),
+        (tcp_state::SYN_RECV, tcp_state::ESTABLISHED) => Some(Change::Accepted),
+        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1)
+        | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => Some(Change::Closing),
+        (tcp_state::LISTEN, tcp_state::CLOSE) => None,
+        (_, tcp_state::CLOSE) => Some(Change::Closed),
+        _ => None,
+    }
+}
+
+/// `inet_sock_set_state(sk, oldstate, newstate)`.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    let old = ctx.arg::<u32>(1);
+    let Some(change) = change(old, ctx.arg::<u32>(2)) else {
+        return 0;
+    };
+    let sock = raw_tp_arg!(ctx, 0);
+    if !sock::is_tcp(sock) {
+        return 0;
+    }
+    match change {
+        Change::Connecting => connecting(sock),
+        Change::Listening => {
+            let port: u16 = sock.field(offset!(sock_num)).unwrap_or(0);
+            let family: u16 = sock.field(offset!(sock_family)).unwrap_or(0);
+            listening(port, family, sock::netns(sock));
+        }
+        Change::Accepted => accepted(sock),
+        Change::Closing => closing(sock),
+        Change::Closed => {
+            // A refused connect is told whole by its own event; a storm of them must not push
+            // everything else out of the map.
+            let refused = old as u8 == tcp_state::SYN_SENT
+                && sock.field::<u32>(offset!(sock_err)) == Some(ECONNREFUSED);
+            if !refused {
+                let mut ends = Ends::NONE;
+                sock::read_ends(sock, &mut ends);
+                remember_closed(sock, old as u8, &ends, sock::netns(sock));
+            }
+            forget(sock);
+        }
+    }
+    0
+}
+
+/// The tracepoint's record, where there is no BTF.
+#[tracepoint(category = "sock", name = "inet_sock_set_state")]
+fn tp_inet_sock_set_state(ctx: TracePointContext) -> u32 {
+    let record = crate::hooks::record(&ctx);
+    let old: u32 = record
+        .field(classic!(set_state.oldstate))
+        .unwrap_or(0);
+    let new: u32 = record
+        .field(classic!(set_state.newstate))
+        .unwrap_or(0);
+    let Some(change) = change(old, new) else {
+        return 0;
+    };
+    let sock = record.pointer(classic!(set_state.skaddr));
+    let mut ends = Ends::NONE;
+    read_record_ends!(record, set_state, &mut ends);
+    match change {
+        Change::Connecting => connecting(sock),
+        Change::Listening => listening(ends.local_port, ends.family, 0),
+        Change::Accepted => accepted(sock),
+        Change::Closing => closing(sock),
+        Change::Closed => {
+            remember_closed(sock, old as u8, &ends, 0);
+            forget(sock);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn new_note(flags: u8) -> SocketNote {
+    SocketNote {
+        owner: owner::UNKNOWN,
+        // SAFETY: a helper without arguments.
+        born_ns: unsafe { bpf_ktime_get_ns() },
+        handshake_ts_value: 0,
+        handshake_ip_id: 0,
+        handshake_ttl: 0,
+        flags,
+    }
+}
+
+#[inline(always)]
+fn connecting(sock: KernelAddr) {
+    let mut note = new_note(NOTE_CLIENT);
+    note.owner = owner::current(wire::OWNER_CONNECT);
+    // The map is LRU: it makes room. Where it cannot, the owner is absent from the event.
+    let _ = SOCKETS.insert(sock.value(), note, 0);
+}
+
+#[inline(always)]
+fn listening(port: u16, family: u16, netns: u32) {
+    let key = ListenKey {
+        netns,
+        port,
+        family,
+    };
+    // As in `connecting`.
+    let _ = LISTENERS.insert(key, owner::current(wire::OWNER_LISTEN), 0);
+}
+
+#[inline(always)]
+fn accepted(sock: KernelAddr) {
+    // The handshake hook may have been here before (`tcp_init_transfer` runs first).
+    if let Some(note) = owner::note(sock) {
+        note.flags |= NOTE_SERVER;
+        // SAFETY: a helper without arguments.
+        note.born_ns = unsafe { bpf_ktime_get_ns() };
+        return;
+    }
+    // As in `connecting`.
+    let _ = SOCKETS.insert(sock.value(), new_note(NOTE_SERVER), 0);
+}
+
+#[inline(always)]
+fn closing(sock: KernelAddr) {
+    if let Some(note) = owner::note(sock) {
+        note.owner = owner::current(wire::OWNER_CLOSE);
+        return;
+    }
+    let mut note = new_note(0);
+    // A socket that was there before rstmon: when it began is not known.
+    note.born_ns = 0;
+    note.owner = owner::current(wire::OWNER_CLOSE);
+    // As in `connecting`.
+    let _ = SOCKETS.insert(sock.value(), note, 0);
+}
+
+#[inline(always)]
+fn remember_closed(sock: KernelAddr, old: u8, ends: &Ends, netns: u32) {
+    let mut closed = ClosedNote {
+        note: new_note(0),
+        closed_ns: 0,
+        socket_id: 0,
+        state: old,
+        reserved: [0; 7],
+    };
+    closed.closed_ns = closed.note.born_ns;
+    closed.note.born_ns = 0;
+    if let Some(note) = owner::note(sock) {
+        closed.note = *note;
+    }
+    // As in `connecting`; without it a later segment is `stale-segment` instead of
+    // `segment-after-close`.
+    let _ = CLOSED.insert(ends.key(netns), closed, 0);
+}
+
+#[inline(always)]
+fn forget(sock: KernelAddr) {
+    // A socket that was never noted has nothing to forget.
+    let _ = SOCKETS.remove(sock.value());
+}

@@ -1,0 +1,74 @@
+//! The maps. Sizes that a user may choose are set by the loader.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
+use bytemuck::{Pod, Zeroable};
+use rstmon_common::counts::{BLOCKS, CountBlock, STAGES as STAGE_COUNT};
+use rstmon_common::maps::{
+    CLOSED as CLOSED_SIZE, ClosedNote, FlowKey, LISTENERS as LISTENERS_SIZE, ListenKey, Owner,
+    SOCKETS as SOCKETS_SIZE, SocketNote,
+};
+
+/// Events on their way to user space. The loader sets its size.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// The exact counts, see `rstmon_common::counts`.
+#[map]
+pub(crate) static COUNTS: PerCpuArray<CountBlock> = PerCpuArray::with_max_entries(BLOCKS, 0);
+
+/// What became of the events, see `rstmon_common::counts::Stage`.
+#[map]
+pub(crate) static STAGES: PerCpuArray<u64> = PerCpuArray::with_max_entries(STAGE_COUNT, 0);
+
+/// Live sockets by address.
+#[map]
+pub(crate) static SOCKETS: LruHashMap<u64, SocketNote> =
+    LruHashMap::with_max_entries(SOCKETS_SIZE, 0);
+
+/// Connections that were closed here.
+#[map]
+pub(crate) static CLOSED: LruHashMap<FlowKey, ClosedNote> =
+    LruHashMap::with_max_entries(CLOSED_SIZE, 0);
+
+/// Who listens where.
+#[map]
+pub(crate) static LISTENERS: LruHashMap<ListenKey, Owner> =
+    LruHashMap::with_max_entries(LISTENERS_SIZE, 0);
+
+/// What [`PENDING`] remembers of a socket between two hooks of one reset.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Pending {
+    /// The RST that the socket is about to judge; 0: none.
+    pub(crate) skb: u64,
+    /// When, monotonic nanoseconds.
+    pub(crate) at_ns: u64,
+    /// State of the socket then.
+    pub(crate) state: u32,
+    /// Address family then.
+    pub(crate) family: u32,
+}
+
+/// Sockets in the middle of a reset, by address: tentative receptions, and on kernels whose
+/// `tcp_reset` does not tell its segment, that segment. Few at a time.
+#[map]
+pub(crate) static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(1024, 0);
+
+/// What a CPU remembers between two events.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct CpuState {
+    /// When the reader was last woken from this CPU, monotonic nanoseconds.
+    pub(crate) woken_ns: u64,
+    /// When the current second of the budget began.
+    pub(crate) budget_from_ns: u64,
+    /// Events of that second.
+    pub(crate) budget_used: u64,
+    /// Room for TCP options: an index that the verifier cannot know needs a map's memory.
+    pub(crate) options: [u8; 64],
+}
+
+/// State of each CPU.
+#[map]
+pub(crate) static CPU: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);

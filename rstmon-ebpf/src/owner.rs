@@ -1,0 +1,110 @@
+//! Who owns a socket: noted when it is made, looked up when it is reset.
+//!
+//! The owner is never simply the task that runs: a reset mostly leaves from a softirq, and on
+//! loopback the peer's task runs our receive path.
+
+use crate::maps::{CLOSED, LISTENERS, SOCKETS};
+use crate::read::KernelAddr;
+use crate::sock::Ends;
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
+use rstmon_common::maps::{ClosedNote, ListenKey, Owner, SocketNote};
+use rstmon_common::wire;
+use rstmon_common::wire::{AF_INET, AF_INET6, COMM_LEN, RawEvent};
+
+/// An owner that is not known.
+pub(crate) const UNKNOWN: Owner = Owner {
+    pid: 0,
+    uid: 0,
+    source: 0,
+    reserved: 0,
+    comm: [0; COMM_LEN],
+};
+
+/// The task that runs, in a context where it is known to act on the socket.
+#[inline(always)]
+pub(crate) fn current(source: u8) -> Owner {
+    Owner {
+        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        uid: bpf_get_current_uid_gid() as u32,
+        source: u32::from(source),
+        reserved: 0,
+        comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+    }
+}
+
+/// What is noted of a live socket.
+#[inline(always)]
+pub(crate) fn note(sock: KernelAddr) -> Option<&'static mut SocketNote> {
+    let note = SOCKETS.get_ptr_mut(sock.value())?;
+    // SAFETY: an element of an LRU map stays readable while the program runs; at worst it was
+    // given to another socket meanwhile, which the kernel allows for LRU maps.
+    Some(unsafe { &mut *note })
+}
+
+/// What is noted of a connection that was closed here.
+#[inline(always)]
+pub(crate) fn closed(ends: &Ends, netns: u32) -> Option<&'static ClosedNote> {
+    let note = CLOSED.get_ptr(ends.key(netns))?;
+    // SAFETY: as in `note`.
+    Some(unsafe { &*note })
+}
+
+/// Who listens on a port; a listener on `::` also serves IPv4.
+#[inline(always)]
+pub(crate) fn listener(port: u16, family: u16, netns: u32) -> Option<&'static Owner> {
+    let own = LISTENERS.get_ptr(ListenKey {
+        netns,
+        port,
+        family,
+    });
+    let owner = match own {
+        Some(owner) => owner,
+        None if family == AF_INET => LISTENERS.get_ptr(ListenKey {
+            netns,
+            port,
+            family: AF_INET6,
+        })?,
+        None => return None,
+    };
+    // SAFETY: as in `note`.
+    Some(unsafe { &*owner })
+}
+
+/// Writes `owner` into the record.
+#[inline(always)]
+pub(crate) fn put_owner(event: &mut RawEvent, owner: &Owner) {
+    if owner.pid == 0 {
+        return;
+    }
+    event.owner_pid = owner.pid;
+    event.owner_uid = owner.uid;
+    event.owner_comm = owner.comm;
+    event.owner_source = owner.source as u8;
+    event.have |= wire::HAVE_OWNER;
+}
+
+/// Writes what was noted of a socket into the record.
+#[inline(always)]
+pub(crate) fn put_note(event: &mut RawEvent, note: &SocketNote) {
+    use rstmon_common::maps::{NOTE_CLIENT, NOTE_HANDSHAKE, NOTE_SERVER, NOTE_TIMESTAMPS};
+    put_owner(event, &note.owner);
+    if note.born_ns != 0 {
+        event.born_ns = note.born_ns;
+        event.have |= wire::HAVE_BORN;
+    }
+    if note.flags & NOTE_CLIENT != 0 {
+        event.flags |= wire::FLAG_CLIENT;
+    }
+    if note.flags & NOTE_SERVER != 0 {
+        event.flags |= wire::FLAG_SERVER;
+    }
+    if note.flags & NOTE_HANDSHAKE != 0 {
+        event.handshake_ttl = note.handshake_ttl;
+        event.handshake_ip_id = note.handshake_ip_id;
+        event.have |= wire::HAVE_HANDSHAKE;
+    }
+    if note.flags & NOTE_TIMESTAMPS != 0 {
+        event.handshake_ts_value = note.handshake_ts_value;
+        event.have |= wire::HAVE_HANDSHAKE_TIMESTAMPS;
+    }
+}

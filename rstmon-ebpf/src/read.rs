@@ -1,0 +1,107 @@
+//! The only reads of kernel memory.
+//!
+//! Every read goes through `bpf_probe_read_kernel`, which returns an error for an address that is
+//! not mapped instead of faulting; an error and an absent field are both `None`.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use bytemuck::Pod;
+use core::mem::MaybeUninit;
+use rstmon_common::layout::ABSENT;
+
+/// The address of a kernel object, from a hook's argument or from another object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct KernelAddr(u64);
+
+impl KernelAddr {
+    /// No object.
+    pub(crate) const NULL: Self = Self(0);
+
+    /// An argument of a hook.
+    #[inline(always)]
+    pub(crate) const fn new(address: u64) -> Self {
+        Self(address)
+    }
+
+    /// Whether there is no object.
+    #[inline(always)]
+    pub(crate) const fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The plain number, for keys of maps.
+    #[inline(always)]
+    pub(crate) const fn value(self) -> u64 {
+        self.0
+    }
+
+    /// An address `bytes` further on.
+    #[inline(always)]
+    pub(crate) const fn plus(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_add(bytes))
+    }
+
+    /// Reads a plain value at this address.
+    #[inline(always)]
+    pub(crate) fn read<T: Pod>(self) -> Option<T> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the destination is as long as `T`; the helper checks the source itself.
+        let status = unsafe {
+            bpf_probe_read_kernel(
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+                self.0 as *const _,
+            )
+        };
+        if status == 0 {
+            // SAFETY: the helper wrote every byte, and any bytes make a `Pod`.
+            Some(unsafe { value.assume_init() })
+        } else {
+            None
+        }
+    }
+
+    /// Reads into `destination`, which stays as it was if the address cannot be read.
+    #[inline(always)]
+    pub(crate) fn read_into<T: Pod>(self, destination: &mut T) -> bool {
+        // SAFETY: the destination is as long as `T`; the helper checks the source itself.
+        let status = unsafe {
+            bpf_probe_read_kernel(
+                core::ptr::from_mut(destination).cast(),
+                size_of::<T>() as u32,
+                self.0 as *const _,
+            )
+        };
+        status == 0
+    }
+
+    /// Reads the field at `offset`, unless this kernel has none.
+    #[inline(always)]
+    pub(crate) fn field<T: Pod>(self, offset: u16) -> Option<T> {
+        if offset == ABSENT {
+            return None;
+        }
+        self.plus(u64::from(offset)).read()
+    }
+
+    /// Reads the field at `offset` into `destination`, unless this kernel has none.
+    #[inline(always)]
+    pub(crate) fn field_into<T: Pod>(self, offset: u16, destination: &mut T) -> bool {
+        if offset == ABSENT {
+            return false;
+        }
+        self.plus(u64::from(offset)).read_into(destination)
+    }
+
+    /// Follows the pointer at `offset`; null where it cannot be read.
+    #[inline(always)]
+    pub(crate) fn pointer(self, offset: u16) -> Self {
+        if self.is_null() {
+            return Self::NULL;
+        }
+        match self.field(offset) {
+            Some(address) => Self(address),
+            None => Self::NULL,
+        }
+    }
+}

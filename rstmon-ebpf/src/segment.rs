@@ -1,0 +1,266 @@
+//! A TCP segment as a `struct sk_buff` holds it.
+
+use crate::globals::offset;
+use crate::maps::CPU;
+use crate::read::KernelAddr;
+use rstmon_common::wire::{AF_INET, AF_INET6, tcp_flag};
+
+/// `htons(ETH_P_IP)` as `skb->protocol` holds it.
+const PROTOCOL_IPV4: u16 = 0x0800_u16.to_be();
+/// `htons(ETH_P_IPV6)`.
+const PROTOCOL_IPV6: u16 = 0x86dd_u16.to_be();
+/// `IPPROTO_TCP`.
+const NEXT_HEADER_TCP: u8 = 6;
+/// `skb->transport_header` that nobody set.
+const HEADER_UNSET: u16 = u16::MAX;
+/// `PACKET_HOST`: the segment was addressed to this host.
+const PACKET_HOST: u8 = 0;
+/// Length of a TCP header without options.
+const TCP_HEADER_LEN: u32 = 20;
+/// Option kinds (RFC 9293, 3.2; RFC 7323, 3.2).
+const OPTION_END: u8 = 0;
+const OPTION_NOP: u8 = 1;
+const OPTION_TIMESTAMPS: u8 = 8;
+/// More options than fit into 40 bytes, NOPs included in pairs, do not occur in practice.
+const OPTIONS_READ: usize = 14;
+
+/// How much of a segment is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Addresses, ports and fixed header.
+    Header,
+    /// The timestamps option too.
+    Options,
+}
+
+/// One segment. Addresses are in network order, IPv4 in the first four bytes; all else is in host
+/// order.
+#[derive(Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) source: [u8; 16],
+    pub(crate) destination: [u8; 16],
+    pub(crate) family: u16,
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) window: u16,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    /// Payload bytes.
+    pub(crate) len: u32,
+    pub(crate) timestamps: Option<(u32, u32)>,
+    pub(crate) ip_id: u16,
+    pub(crate) flags: u8,
+    pub(crate) ttl: u8,
+}
+
+impl Segment {
+    /// Whether all of `flags` are set.
+    #[inline(always)]
+    pub(crate) const fn has(&self, flags: u8) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// Whether it is a reset.
+    #[inline(always)]
+    pub(crate) const fn is_rst(&self) -> bool {
+        self.has(tcp_flag::RST)
+    }
+
+    /// One past its last sequence number: SYN and FIN count (RFC 9293, 3.4).
+    #[inline(always)]
+    pub(crate) const fn end_seq(&self) -> u32 {
+        let syn = self.has(tcp_flag::SYN) as u32;
+        let fin = self.has(tcp_flag::FIN) as u32;
+        self.seq
+            .wrapping_add(self.len)
+            .wrapping_add(syn)
+            .wrapping_add(fin)
+    }
+}
+
+/// The fixed part of a TCP header.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct TcpHeader {
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
+    seq: [u8; 4],
+    ack: [u8; 4],
+    offset: u8,
+    flags: u8,
+    window: [u8; 2],
+    checksum: [u8; 2],
+    urgent: [u8; 2],
+}
+
+/// The fixed part of an IPv4 header.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Ipv4Header {
+    version_and_length: u8,
+    service: u8,
+    total_length: [u8; 2],
+    id: [u8; 2],
+    fragment: [u8; 2],
+    ttl: u8,
+    protocol: u8,
+    checksum: [u8; 2],
+    source: [u8; 4],
+    destination: [u8; 4],
+}
+
+/// The fixed IPv6 header.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Ipv6Header {
+    version: [u8; 4],
+    payload_length: [u8; 2],
+    next_header: u8,
+    hop_limit: u8,
+    source: [u8; 16],
+    destination: [u8; 16],
+}
+
+/// Reads the segment in `skb`; `None` if it holds no TCP segment that can be read.
+#[inline(always)]
+pub(crate) fn read_segment(skb: KernelAddr, depth: Depth) -> Option<Segment> {
+    let protocol: u16 = skb.field(offset!(skb_protocol))?;
+    if protocol != PROTOCOL_IPV4 && protocol != PROTOCOL_IPV6 {
+        return None;
+    }
+    let head = skb.pointer(offset!(skb_head));
+    let network: u16 = skb.field(offset!(skb_network_header))?;
+    let ip = head.plus(u64::from(network));
+    let mut segment = Segment {
+        source: [0; 16],
+        destination: [0; 16],
+        family: AF_INET,
+        source_port: 0,
+        destination_port: 0,
+        window: 0,
+        seq: 0,
+        ack: 0,
+        len: 0,
+        timestamps: None,
+        ip_id: 0,
+        flags: 0,
+        ttl: 0,
+    };
+    let tcp_offset = if protocol == PROTOCOL_IPV4 {
+        let header: Ipv4Header = ip.read()?;
+        if header.protocol != NEXT_HEADER_TCP {
+            return None;
+        }
+        segment.source[..4].copy_from_slice(&header.source);
+        segment.destination[..4].copy_from_slice(&header.destination);
+        segment.ttl = header.ttl;
+        segment.ip_id = u16::from_be_bytes(header.id);
+        // Not from `transport_header`, which netfilter's ingress hook has not set yet.
+        u64::from(network) + u64::from(header.version_and_length & 0x0f) * 4
+    } else {
+        let transport: u16 = skb.field(offset!(skb_transport_header))?;
+        let header: Ipv6Header = ip.read()?;
+        segment.family = AF_INET6;
+        segment.source = header.source;
+        segment.destination = header.destination;
+        segment.ttl = header.hop_limit;
+        if header.next_header == NEXT_HEADER_TCP {
+            u64::from(network) + 40
+        } else if transport == HEADER_UNSET || transport <= network {
+            return None;
+        } else {
+            // Extension headers were walked by the time TCP has it.
+            u64::from(transport)
+        }
+    };
+    read_tcp(skb, head.plus(tcp_offset), depth, &mut segment)?;
+    Some(segment)
+}
+
+/// Fills in what the TCP header at `tcp` says.
+#[inline(always)]
+fn read_tcp(skb: KernelAddr, tcp: KernelAddr, depth: Depth, segment: &mut Segment) -> Option<()> {
+    let header: TcpHeader = tcp.read()?;
+    segment.source_port = u16::from_be_bytes(header.source_port);
+    segment.destination_port = u16::from_be_bytes(header.destination_port);
+    segment.seq = u32::from_be_bytes(header.seq);
+    segment.ack = u32::from_be_bytes(header.ack);
+    segment.window = u16::from_be_bytes(header.window);
+    segment.flags = header.flags;
+    let header_len = u32::from(header.offset >> 4) * 4;
+    // `skb->len` counts from `skb->data`, which is the TCP header within TCP and the IP header
+    // within netfilter.
+    let data: u64 = skb.field(offset!(skb_data))?;
+    let len: u32 = skb.field(offset!(skb_len))?;
+    let before_tcp = tcp.value().wrapping_sub(data) as u32;
+    segment.len = len.saturating_sub(before_tcp).saturating_sub(header_len);
+    if depth == Depth::Options && header_len > TCP_HEADER_LEN {
+        segment.timestamps = read_timestamps(tcp.plus(20), header_len - TCP_HEADER_LEN);
+    }
+    Some(())
+}
+
+/// Finds TSval and TSecr among `len` bytes of options (RFC 7323, 3.2).
+#[inline(always)]
+fn read_timestamps(options: KernelAddr, len: u32) -> Option<(u32, u32)> {
+    let state = CPU.get_ptr_mut(0)?;
+    // SAFETY: a live element of this CPU, used as scratch between two helper calls.
+    let bytes = unsafe { &mut (*state).options };
+    let read: [u8; 40] = options.read()?;
+    bytes[..40].copy_from_slice(&read);
+    let mut at = 0_usize;
+    for _ in 0..OPTIONS_READ {
+        if at as u32 >= len || at >= 38 {
+            return None;
+        }
+        // The mask repeats the bound for the verifier.
+        match bytes[at & 0x3f] {
+            OPTION_END => return None,
+            OPTION_NOP => at += 1,
+            OPTION_TIMESTAMPS => {
+                return Some((big_endian_at(bytes, at + 2), big_endian_at(bytes, at + 6)));
+            }
+            _ => at += usize::from(bytes[(at + 1) & 0x3f]).max(2),
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn big_endian_at(bytes: &[u8; 64], at: usize) -> u32 {
+    u32::from_be_bytes([
+        bytes[at & 0x3f],
+        bytes[(at + 1) & 0x3f],
+        bytes[(at + 2) & 0x3f],
+        bytes[(at + 3) & 0x3f],
+    ])
+}
+
+/// Whether a freed `skb` had come up to this host's TCP: addressed to the host, received by an
+/// interface, and with its IP header already pulled. Clones for packet taps, forwarded and outgoing
+/// segments fail one of these.
+#[inline(always)]
+pub(crate) fn reached_tcp(skb: KernelAddr) -> bool {
+    let Some(transport) = skb.field::<u16>(offset!(skb_transport_header)) else {
+        return false;
+    };
+    if transport == HEADER_UNSET {
+        return false;
+    }
+    let Some(data) = skb.field::<u64>(offset!(skb_data)) else {
+        return false;
+    };
+    let head = skb.pointer(offset!(skb_head));
+    if head.plus(u64::from(transport)).value() != data {
+        return false;
+    }
+    if let Some(bits) = skb.field::<u8>(offset!(skb_pkt_type))
+        && bits & 0x7 != PACKET_HOST
+    {
+        return false;
+    }
+    match skb.field::<u32>(offset!(skb_iif)) {
+        Some(interface) => interface != 0,
+        None => true,
+    }
+}

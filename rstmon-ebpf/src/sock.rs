@@ -1,0 +1,178 @@
+//! A socket as the kernel keeps it: full, request or timewait.
+
+use crate::globals::{config, offset};
+use crate::read::KernelAddr;
+use rstmon_common::layout::ABSENT;
+use rstmon_common::maps::FlowKey;
+use rstmon_common::wire::{self, AF_INET, AF_INET6, tcp_state};
+
+/// `IPPROTO_TCP`.
+const IPPROTO_TCP: u16 = 6;
+/// `RCV_SHUTDOWN` of include/net/sock.h.
+pub(crate) const RCV_SHUTDOWN: u8 = 1;
+
+/// Both ends of a connection, seen from this host. Network order addresses, host order ports; a
+/// v4-mapped IPv6 address is IPv4, so that a socket and a segment of one connection agree.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) local_addr: [u8; 16],
+    pub(crate) remote_addr: [u8; 16],
+    pub(crate) local_port: u16,
+    pub(crate) remote_port: u16,
+    pub(crate) family: u16,
+}
+
+impl Ends {
+    /// No addresses.
+    pub(crate) const NONE: Self = Self {
+        local_addr: [0; 16],
+        remote_addr: [0; 16],
+        local_port: 0,
+        remote_port: 0,
+        family: 0,
+    };
+
+    /// Whether these are v4-mapped IPv6 addresses (RFC 4291, 2.5.5.2).
+    #[inline(always)]
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.remote_addr[..10] == [0; 10] && self.remote_addr[10..12] == [0xff; 2]
+    }
+
+    /// The key under which a closed connection is remembered.
+    #[inline(always)]
+    pub(crate) const fn key(&self, netns: u32) -> FlowKey {
+        FlowKey {
+            local_addr: self.local_addr,
+            remote_addr: self.remote_addr,
+            netns,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+        }
+    }
+}
+
+/// State of `sock`, `tcp_state::NONE` without a socket.
+#[inline(always)]
+pub(crate) fn state(sock: KernelAddr) -> u8 {
+    if sock.is_null() {
+        return tcp_state::NONE;
+    }
+    sock.field(offset!(sock_state)).unwrap_or(tcp_state::NONE)
+}
+
+/// What kind of socket has this state (`sk_fullsock()` of include/net/sock.h).
+#[inline(always)]
+pub(crate) const fn kind_of(sock: KernelAddr, state: u8) -> u8 {
+    if sock.is_null() {
+        return wire::SOCKET_NONE;
+    }
+    match state {
+        tcp_state::TIME_WAIT => wire::SOCKET_TIMEWAIT,
+        tcp_state::NEW_SYN_RECV => wire::SOCKET_REQUEST,
+        _ => wire::SOCKET_FULL,
+    }
+}
+
+/// Whether a full socket speaks TCP; a kernel that does not say is believed.
+#[inline(always)]
+pub(crate) fn is_tcp(sock: KernelAddr) -> bool {
+    match sock.field::<u16>(offset!(sock_protocol)) {
+        Some(protocol) => protocol == IPPROTO_TCP,
+        None => true,
+    }
+}
+
+/// Network namespace of `sock`; 0 where it is not known.
+#[inline(always)]
+pub(crate) fn netns(sock: KernelAddr) -> u32 {
+    inum(sock.pointer(offset!(sock_net)))
+}
+
+/// Network namespace of the device of `skb`; 0 where it is not known.
+#[inline(always)]
+pub(crate) fn netns_of_device(device: KernelAddr) -> u32 {
+    inum(device.pointer(offset!(dev_net)))
+}
+
+/// Inode number of a `struct net`; 0 where it is not known.
+#[inline(always)]
+pub(crate) fn inum(net: KernelAddr) -> u32 {
+    if net.is_null() {
+        return 0;
+    }
+    net.field(offset!(net_inum)).unwrap_or(0)
+}
+
+/// Reads both ends of a full socket (a timewait socket keeps its local port elsewhere).
+#[inline(always)]
+pub(crate) fn read_ends(sock: KernelAddr, ends: &mut Ends) {
+    ends.family = sock.field(offset!(sock_family)).unwrap_or(0);
+    ends.remote_port = u16::from_be(sock.field(offset!(sock_dport)).unwrap_or(0));
+    // Not `skc_num`, which is 0 once the port was given back.
+    ends.local_port = u16::from_be(sock.field(offset!(inet_sport)).unwrap_or(0));
+    if ends.family == AF_INET6 {
+        sock.field_into(offset!(sock_v6_daddr), &mut ends.remote_addr);
+        sock.field_into(offset!(sock_v6_rcv_saddr), &mut ends.local_addr);
+        unmap(ends);
+    } else {
+        if let Some(addr) = sock.field::<[u8; 4]>(offset!(sock_daddr)) {
+            ends.remote_addr[..4].copy_from_slice(&addr);
+        }
+        if let Some(addr) = sock.field::<[u8; 4]>(offset!(sock_rcv_saddr)) {
+            ends.local_addr[..4].copy_from_slice(&addr);
+        }
+    }
+}
+
+/// Turns v4-mapped addresses into IPv4.
+#[inline(always)]
+fn unmap(ends: &mut Ends) {
+    if !ends.is_mapped() {
+        return;
+    }
+    ends.family = AF_INET;
+    ends.remote_addr = four(&ends.remote_addr);
+    ends.local_addr = four(&ends.local_addr);
+}
+
+#[inline(always)]
+const fn four(mapped: &[u8; 16]) -> [u8; 16] {
+    let mut addr = [0; 16];
+    addr[0] = mapped[12];
+    addr[1] = mapped[13];
+    addr[2] = mapped[14];
+    addr[3] = mapped[15];
+    addr
+}
+
+/// Id of the cgroup of a full socket; 0 where it is not known.
+#[inline(always)]
+pub(crate) fn cgroup_id(sock: KernelAddr) -> u64 {
+    let word = sock.pointer(offset!(sock_cgroup));
+    // Before 5.15 the word is a pointer only while bit 0 is clear (else it is a classid).
+    if word.is_null() || (config!(cgroup_is_tagged) != 0 && word.value() & 1 != 0) {
+        return 0;
+    }
+    let node = word.pointer(offset!(cgroup_kn));
+    if node.is_null() {
+        return 0;
+    }
+    node.field(offset!(kernfs_id)).unwrap_or(0)
+}
+
+/// Inode of a full socket; 0 if it has none: orphaned, or never accepted.
+#[inline(always)]
+pub(crate) fn inode(sock: KernelAddr) -> u64 {
+    if let Some(inode) = sock.field::<u64>(offset!(sock_ino)) {
+        return inode;
+    }
+    let socket = sock.pointer(offset!(sock_socket));
+    let inode_at = offset!(socket_inode);
+    if socket.is_null() || inode_at == ABSENT {
+        return 0;
+    }
+    socket
+        .plus(u64::from(inode_at))
+        .field(offset!(inode_ino))
+        .unwrap_or(0)
+}

@@ -1,0 +1,207 @@
+//! The compiled programs: created in the kernel with their frozen facts, then attached one by one.
+
+use aya::maps::MapData;
+use aya::programs::{FEntry, KProbe, ProgramError, RawTracePoint, TracePoint};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use rstmon_common::classic::ClassicLayout;
+use rstmon_common::config::ProbeConfig;
+use rstmon_common::layout::KernelLayout;
+use std::os::fd::{AsFd, OwnedFd};
+use thiserror::Error;
+
+/// The object that the build script made of `rstmon-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rstmon"));
+
+/// What the programs find in their `.rodata`.
+#[derive(Clone, Copy, Debug)]
+pub struct FrozenFacts {
+    /// Where this kernel keeps its fields.
+    pub layout: KernelLayout,
+    /// Choices of this run.
+    pub config: ProbeConfig,
+    /// Where the classic tracepoints keep theirs.
+    pub classic: ClassicLayout,
+    /// `aya_log::Level` as a number; 0: off, the logging code is pruned.
+    pub log_level: u8,
+}
+
+/// How a program hangs on to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachPoint<'a> {
+    /// A raw tracepoint.
+    RawTracepoint(&'a str),
+    /// A classic tracepoint: category and name.
+    Tracepoint(&'a str, &'a str),
+    /// The entry of a kernel function, by its BTF.
+    Fentry(&'a str),
+    /// The entry of a kernel function, by its symbol.
+    Kprobe(&'a str),
+}
+
+/// Why the programs could not be created or attached.
+#[derive(Debug, Error)]
+pub enum ProgramsError {
+    /// The object could not be created in the kernel.
+    #[error("cannot create rstmon's eBPF maps and programs: {0}")]
+    Create(String),
+    /// The kernel refused for lack of privilege.
+    #[error("the kernel refused bpf(2): {0}")]
+    NotPermitted(String),
+    /// The object has no such program: a defect of the build.
+    #[error("program {0} is missing from this build of rstmon; rebuild it with `cargo xtask build`")]
+    NoSuchProgram(String),
+    /// The kernel did not take one program.
+    #[error("{0}")]
+    Refused(String),
+    /// A map is missing or of another kind: a defect of the build.
+    #[error("map {0} is missing from this build of rstmon; rebuild it with `cargo xtask build`")]
+    NoSuchMap(&'static str),
+}
+
+/// The programs and maps of one capture.
+pub struct Programs {
+    ebpf: Ebpf,
+    /// The kernel's BTF as aya wants it; read when the first fentry program is loaded.
+    kernel_btf: Option<Btf>,
+}
+
+impl Programs {
+    /// Creates the maps, and prepares the programs without loading any.
+    pub fn create(facts: &FrozenFacts, ring_bytes: u32) -> Result<Self, ProgramsError> {
+        let ebpf = EbpfLoader::new()
+            // rustc emits no relocations that would need it.
+            .btf(None)
+            .override_global("LAYOUT", bytemuck::bytes_of(&facts.layout), true)
+            .override_global("CONFIG", bytemuck::bytes_of(&facts.config), true)
+            .override_global("CLASSIC", bytemuck::bytes_of(&facts.classic), true)
+            .override_global(aya_log::LEVEL, &facts.log_level, false)
+            .map_max_entries("EVENTS", ring_bytes)
+            .load(OBJECT)
+            .map_err(|error| create_error(&error))?;
+        Ok(Self { ebpf, kernel_btf: None })
+    }
+
+    /// Loads the program `name` and attaches it to `point`.
+    pub fn attach(&mut self, name: &str, point: AttachPoint<'_>) -> Result<(), ProgramsError> {
+        self.load(name, point)?;
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| ProgramsError::NoSuchProgram(name.to_owned()))?;
+        let attached = match point {
+            AttachPoint::RawTracepoint(tracepoint) => program
+                .try_into()
+                .and_then(|program: &mut RawTracePoint| program.attach(tracepoint).map(drop)),
+            AttachPoint::Tracepoint(category, tracepoint) => program
+                .try_into()
+                .and_then(|program: &mut TracePoint| program.attach(category, tracepoint).map(drop)),
+            AttachPoint::Fentry(_) => program
+                .try_into()
+                .and_then(|program: &mut FEntry| program.attach().map(drop)),
+            AttachPoint::Kprobe(symbol) => program
+                .try_into()
+                .and_then(|program: &mut KProbe| program.attach(symbol, 0).map(drop)),
+        };
+        attached.map_err(|error| refused(&error))
+    }
+
+    /// Loads the program `name`, which makes the kernel verify it, without attaching it.
+    pub fn load(&mut self, name: &str, point: AttachPoint<'_>) -> Result<(), ProgramsError> {
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| ProgramsError::NoSuchProgram(name.to_owned()))?;
+        let loaded = match point {
+            AttachPoint::RawTracepoint(_) => {
+                program.try_into().and_then(|program: &mut RawTracePoint| program.load())
+            }
+            AttachPoint::Tracepoint(..) => {
+                program.try_into().and_then(|program: &mut TracePoint| program.load())
+            }
+            AttachPoint::Kprobe(_) => {
+                program.try_into().and_then(|program: &mut KProbe| program.load())
+            }
+            AttachPoint::Fentry(symbol) => {
+                let btf = match self.kernel_btf.take() {
+                    Some(btf) => btf,
+                    None => Btf::from_sys_fs()
+                        .map_err(|error| ProgramsError::Refused(error.to_string()))?,
+                };
+                let btf = self.kernel_btf.insert(btf);
+                program
+                    .try_into()
+                    .and_then(|program: &mut FEntry| program.load(symbol, btf))
+            }
+        };
+        match loaded {
+            // A deferred hook is attached again when its module comes.
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    /// Takes a map out, to be read on its own.
+    pub(super) fn take_map<T>(&mut self, name: &'static str) -> Result<T, ProgramsError>
+    where
+        T: TryFrom<aya::maps::Map>,
+    {
+        let map = self.ebpf.take_map(name).ok_or(ProgramsError::NoSuchMap(name))?;
+        T::try_from(map).map_err(|_| ProgramsError::NoSuchMap(name))
+    }
+
+    /// The whole object, for aya-log.
+    pub(super) const fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// File descriptors of the programs that are loaded.
+    pub(super) fn loaded(&self) -> Vec<OwnedFd> {
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
+            .collect()
+    }
+}
+
+/// A map's data as aya hands it out.
+pub(super) type OwnedMap = MapData;
+
+/// An error of the creation in words that fit on a line.
+fn create_error(error: &EbpfError) -> ProgramsError {
+    let text = chain(error);
+    if permission_denied(error) {
+        ProgramsError::NotPermitted(text)
+    } else {
+        ProgramsError::Create(text)
+    }
+}
+
+/// Whether some cause of `error` is EPERM or EACCES.
+fn permission_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    })
+}
+
+/// An error of one program. The verifier's log can be megabytes; its end names the reason.
+fn refused(error: &ProgramError) -> ProgramsError {
+    /// Lines of the verifier's log that say why, and what the statistics after them are.
+    const VERIFIER_LINES: usize = 12;
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let tail = lines.get(lines.len().saturating_sub(VERIFIER_LINES)..).unwrap_or_default();
+        let tail = if tail.is_empty() { String::new() } else { format!(": {}", tail.join(" | ")) };
+        return ProgramsError::Refused(format!("{io_error}{tail}"));
+    }
+    ProgramsError::Refused(chain(error))
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes: Vec<String> =
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    causes.join(": ")
+}
