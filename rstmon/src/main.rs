@@ -1,17 +1,77 @@
-//! stub
-use rstmon::bpf::programs::*;
-use rstmon::kernel::hook::*;
-use rstmon_common::{classic::ClassicLayout, config::ProbeConfig, layout::KernelLayout};
-#[allow(warnings)]
-fn main() {
-    let t=std::time::Instant::now();
-    let mut layout = KernelLayout::NONE;
-    for o in bytemuck::cast_slice_mut::<u8,u16>(bytemuck::bytes_of_mut(&mut layout)) { *o = 64; }
-    let config = ProbeConfig{ send_reset_has_reason:1, send_reset_sees_all:1, kfree_has_reason:1, kfree_has_socket:1, ..ProbeConfig::NONE};
-    let mut p = Programs::create(&FrozenFacts{layout, config, classic: ClassicLayout::NONE, log_level: 0}, 1<<20).unwrap();
-    println!("create {:?}", t.elapsed());
-    for h in [Hook::TcpSendReset, Hook::TcpReceiveReset, Hook::KfreeSkb, Hook::InetSockSetState] {
-        let r = p.attach(&h.program_name(Variant::RawTracepoint), AttachPoint::RawTracepoint(h.name()));
-        println!("{h} {:?} {:?}", r, t.elapsed());
+//! The command `rstmon`: parses the command line, runs one command of the library, and turns its
+//! outcome into an exit code.
+
+use clap::{CommandFactory, Parser, Subcommand};
+use rstmon::cmd::check::CheckArgs;
+use rstmon::cmd::exit::Failure;
+use rstmon::cmd::lab::LabArgs;
+use rstmon::cmd::trace::TraceArgs;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Who reset this connection, why, and what to do about it.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Shown below the help of the whole command.
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 run-time failure, 2 usage, 3 missing privilege, \
+4 kernel cannot support it.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print each RST that this host sends, receives or refuses, the moment it happens
+    Trace(TraceArgs),
+    /// Print what this kernel can give, what it cannot, and what to do about it
+    Check(CheckArgs),
+    /// Make each cause happen in private network namespaces and compare what is diagnosed
+    Lab(LabArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Trace(args) => rstmon::cmd::trace::run_trace(&args),
+        Command::Check(args) => rstmon::cmd::check::run_check(&args),
+        Command::Lab(args) => rstmon::cmd::lab::run_lab(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "rstmon", &mut script);
+            print_all(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(|error| Failure::run_time(format!("cannot render the manual: {error}")))
+                .and_then(|()| print_all(&page))
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Without a standard error there is nobody to tell.
+            let _ = writeln!(anstream::stderr(), "rstmon: {failure}");
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}
+
+/// Prints to standard output; a reader that went away is no failure.
+fn print_all(bytes: &[u8]) -> Result<(), Failure> {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::run_time(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
     }
 }

@@ -5,9 +5,11 @@
 //! process: when it ends, however it ends, nothing is left there.
 
 
+pub mod capture;
 pub mod counters;
 mod log;
 mod misses;
 pub mod programs;
 pub mod ring;
+pub mod support;
 

@@ -1,7 +1,7 @@
 //! The compiled programs: created in the kernel with their frozen facts, then attached one by one.
 
 use aya::maps::MapData;
-use aya::programs::{FEntry, KProbe, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use rstmon_common::classic::ClassicLayout;
 use rstmon_common::config::ProbeConfig;
@@ -147,6 +147,20 @@ impl Programs {
     {
         let map = self.ebpf.take_map(name).ok_or(ProgramsError::NoSuchMap(name))?;
         T::try_from(map).map_err(|_| ProgramsError::NoSuchMap(name))
+    }
+
+    /// Detaches and unloads all programs.
+    pub(super) fn unload(&mut self) {
+        for (_, program) in self.ebpf.programs_mut() {
+            // A program that was never loaded has nothing to unload.
+            let _ = match program {
+                Program::RawTracePoint(program) => program.unload(),
+                Program::TracePoint(program) => program.unload(),
+                Program::FEntry(program) => program.unload(),
+                Program::KProbe(program) => program.unload(),
+                _ => Ok(()),
+            };
+        }
     }
 
     /// The whole object, for aya-log.

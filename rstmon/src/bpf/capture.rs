@@ -1,0 +1,203 @@
+//! A running capture: the planned hooks attached, the ring and the counters at hand.
+//!
+//! Made by the commands that watch live. What could not be attached is reported, never hidden; only
+//! a hook without which nothing works fails the start.
+
+use super::counters::{Counters, KernelCount, KernelStages};
+use super::log::ProgramLog;
+use super::misses::read_misses;
+use super::programs::{AttachPoint, FrozenFacts, Programs, ProgramsError};
+use super::ring::EventRing;
+use crate::event::capture::HookReport;
+use crate::kernel::degradation::Degradation;
+use crate::kernel::hook::{Hook, Variant};
+use crate::kernel::probe_plan::{PlannedHook, ProbePlan};
+use std::path::Path;
+use thiserror::Error;
+
+/// What a capture is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct CaptureRequest<'a> {
+    /// Which hooks, in which variants.
+    pub plan: &'a ProbePlan,
+    /// What the programs are told.
+    pub facts: FrozenFacts,
+    /// Size of the ring, a power of two of at least a page.
+    pub ring_bytes: u32,
+}
+
+/// Why a capture could not be started.
+#[derive(Debug, Error)]
+pub enum CaptureError {
+    /// Creating the programs failed.
+    #[error(transparent)]
+    Programs(#[from] ProgramsError),
+    /// A hook without which nothing works could not be attached.
+    #[error("cannot attach to {hook}: {reason}; `rstmon check` shows what this kernel offers")]
+    Required {
+        /// The hook.
+        hook: Hook,
+        /// What the kernel said, by variant.
+        reason: String,
+    },
+}
+
+/// A running capture. Dropping it takes everything out of the kernel.
+pub struct Capture {
+    /// The reading end.
+    pub ring: EventRing,
+    programs: Programs,
+    counters: Counters,
+    log: Option<ProgramLog>,
+    hooks: Vec<(PlannedHook, Option<Variant>)>,
+    degradations: Vec<Degradation>,
+    /// Runs that the kernel left out, of programs that are detached.
+    missed: u64,
+}
+
+impl Capture {
+    /// Creates the programs and attaches the planned hooks.
+    pub fn start(request: &CaptureRequest<'_>) -> Result<Self, CaptureError> {
+        let mut programs = Programs::create(&request.facts, request.ring_bytes)?;
+        let ring = EventRing::open(&mut programs)?;
+        let counters = Counters::open(&mut programs)?;
+        let log = if request.facts.log_level == 0 {
+            None
+        } else {
+            Some(ProgramLog::open(&mut programs)?)
+        };
+        let mut capture = Self {
+            ring,
+            programs,
+            counters,
+            log,
+            hooks: Vec::with_capacity(request.plan.hooks.len()),
+            degradations: request.plan.degradations.clone(),
+            missed: 0,
+        };
+        for planned in &request.plan.hooks {
+            capture.attach_planned(planned)?;
+        }
+        Ok(capture)
+    }
+
+    fn attach_planned(&mut self, planned: &PlannedHook) -> Result<(), CaptureError> {
+        match self.attach_first(planned) {
+            Ok(variant) => self.hooks.push((planned.clone(), Some(variant))),
+            // Built into the kernel it is there; in a module, it may come yet.
+            Err(_) if planned.deferred_until_module && !module_is_loaded(planned.hook) => {
+                self.hooks.push((planned.clone(), None));
+            }
+            Err(reason) if planned.required => {
+                return Err(CaptureError::Required { hook: planned.hook, reason });
+            }
+            Err(reason) => {
+                self.hooks.push((planned.clone(), None));
+                self.degradations.push(Degradation::HookUnavailable { hook: planned.hook, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches the first variant that the kernel takes; else what it said to each.
+    fn attach_first(&mut self, planned: &PlannedHook) -> Result<Variant, String> {
+        let mut reasons = Vec::new();
+        for &variant in &planned.variants {
+            let name = planned.hook.program_name(variant);
+            match self.programs.attach(&name, attach_point(planned.hook, variant)) {
+                Ok(()) => return Ok(variant),
+                Err(error) => reasons.push(format!("{variant}: {error}")),
+            }
+        }
+        Err(reasons.join("; "))
+    }
+
+    /// Attaches the hooks whose modules have come since; returns those that it attached.
+    pub fn attach_arrived_modules(&mut self) -> Vec<Hook> {
+        let mut attached = Vec::new();
+        for index in 0..self.hooks.len() {
+            let Some((planned, None)) = self.hooks.get(index).cloned() else { continue };
+            if !planned.deferred_until_module || !module_is_loaded(planned.hook) {
+                continue;
+            }
+            // The module is there a moment before its symbols are: the next look tries again.
+            if let Ok(variant) = self.attach_first(&planned)
+                && let Some((_, state)) = self.hooks.get_mut(index)
+            {
+                *state = Some(variant);
+                attached.push(planned.hook);
+            }
+        }
+        attached
+    }
+
+    /// Whether a hook waits for its module.
+    #[must_use]
+    pub fn awaits_modules(&self) -> bool {
+        self.hooks
+            .iter()
+            .any(|(planned, attached)| planned.deferred_until_module && attached.is_none())
+    }
+
+    /// Every planned hook and how it is attached.
+    #[must_use]
+    pub fn hook_reports(&self) -> Vec<HookReport> {
+        self.hooks
+            .iter()
+            .map(|(planned, variant)| HookReport {
+                hook: planned.hook.name().to_owned(),
+                variant: variant.map(|variant| variant.name().to_owned()),
+                attached: variant.is_some(),
+            })
+            .collect()
+    }
+
+    /// What this capture cannot give, the plan's and what attaching brought up.
+    #[must_use]
+    pub fn degradations(&self) -> &[Degradation] {
+        &self.degradations
+    }
+
+    /// Writes what the programs logged.
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
+    /// The exact counts so far.
+    pub fn read_counts(&self) -> Result<Vec<KernelCount>, ProgramsError> {
+        self.counters.read_counts()
+    }
+
+    /// What became of the events so far.
+    pub fn read_stages(&self) -> Result<KernelStages, ProgramsError> {
+        let stages = self.counters.read_stages()?;
+        // After `detach` nothing is loaded any more, and the number of then stands.
+        let program_missed = self.missed + read_misses(&self.programs.loaded());
+        Ok(KernelStages { program_missed, ..stages })
+    }
+
+    /// Takes the programs out of the kernel, so that the counts stand still, and keeps the maps.
+    pub fn detach(&mut self) {
+        self.missed = read_misses(&self.programs.loaded());
+        self.programs.unload();
+    }
+}
+
+/// Where a hook's program hangs on.
+fn attach_point(hook: Hook, variant: Variant) -> AttachPoint<'static> {
+    match variant {
+        Variant::RawTracepoint => AttachPoint::RawTracepoint(hook.name()),
+        Variant::ClassicTracepoint => {
+            AttachPoint::Tracepoint(hook.tracefs_group().unwrap_or_default(), hook.name())
+        }
+        Variant::Fentry => AttachPoint::Fentry(hook.name()),
+        Variant::Kprobe => AttachPoint::Kprobe(hook.name()),
+    }
+}
+
+/// Whether the module that holds the function is loaded. One that is built in need not be shown.
+fn module_is_loaded(hook: Hook) -> bool {
+    hook.module().is_some_and(|module| Path::new("/sys/module").join(module).exists())
+}

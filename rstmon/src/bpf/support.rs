@@ -1,0 +1,55 @@
+//! Asks the kernel whether it takes kprobes and fentry at all, by loading and attaching one of each
+//! and letting go of it.
+//!
+//! The plan is made from the answers. A refusal is a fact about the host and is left alone.
+
+use super::programs::{AttachPoint, FrozenFacts, Programs, ProgramsError};
+use crate::kernel::facts::{ProbeSupport, Support};
+use rstmon_common::classic::ClassicLayout;
+use rstmon_common::config::ProbeConfig;
+use rstmon_common::layout::KernelLayout;
+
+/// A function that every kernel has and that the probes of rstmon need anyway.
+const FUNCTION: &str = "tcp_reset";
+/// A tracepoint of every kernel that has any of ours.
+const TRACEPOINT: &str = "inet_sock_set_state";
+/// A small ring that every page size divides.
+const RING_BYTES: u32 = 64 * 1024;
+
+/// Asks. The programs are gone from the kernel when this returns.
+#[must_use]
+pub fn ask_probe_support() -> ProbeSupport {
+    let facts = FrozenFacts {
+        layout: KernelLayout::NONE,
+        config: ProbeConfig::NONE,
+        classic: ClassicLayout::NONE,
+        log_level: 0,
+    };
+    match Programs::create(&facts, RING_BYTES) {
+        Ok(mut programs) => ask(&mut programs),
+        Err(error) => {
+            let refused = Support::Refused(error.to_string());
+            ProbeSupport {
+                fentry: refused.clone(),
+                kprobe: refused.clone(),
+                raw_tracepoint: refused.clone(),
+                ring_buffer: refused,
+            }
+        }
+    }
+}
+
+/// Asks with programs whose maps, the ring buffer among them, the kernel has created already.
+fn ask(programs: &mut Programs) -> ProbeSupport {
+    let mut attach = |name: &str, point| -> Support {
+        Support::from(
+            programs.attach(name, point).map_err(|error: ProgramsError| error.to_string()),
+        )
+    };
+    ProbeSupport {
+        fentry: attach("fentry_support", AttachPoint::Fentry(FUNCTION)),
+        kprobe: attach("kprobe_support", AttachPoint::Kprobe(FUNCTION)),
+        raw_tracepoint: attach("raw_tp_support", AttachPoint::RawTracepoint(TRACEPOINT)),
+        ring_buffer: Support::Works,
+    }
+}

@@ -1,0 +1,58 @@
+//! How a command ends badly: the message that people read and the exit code that scripts read.
+
+use std::fmt;
+
+/// Exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Something failed while running.
+    RunTime = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// A privilege is missing.
+    Privilege = 3,
+    /// This kernel cannot do it.
+    Kernel = 4,
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the process exits with.
+    pub code: ExitCode,
+    /// What failed, on what, why, and what to do.
+    pub message: String,
+}
+
+impl Failure {
+    /// A wrong command line.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { code: ExitCode::Usage, message: message.into() }
+    }
+
+    /// A failure while running.
+    #[must_use]
+    pub fn run_time(message: impl Into<String>) -> Self {
+        Self { code: ExitCode::RunTime, message: message.into() }
+    }
+
+    /// A missing privilege.
+    #[must_use]
+    pub fn privilege(message: impl Into<String>) -> Self {
+        Self { code: ExitCode::Privilege, message: message.into() }
+    }
+
+    /// A kernel that cannot.
+    #[must_use]
+    pub fn kernel(message: impl Into<String>) -> Self {
+        Self { code: ExitCode::Kernel, message: message.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,172 @@
+//! Starting a live capture: facts, privilege, plan, programs. Shared by every command that captures.
+
+use crate::bpf::capture::{Capture, CaptureError, CaptureRequest};
+use crate::bpf::programs::{FrozenFacts, ProgramsError};
+use crate::bpf::support::ask_probe_support;
+use crate::cmd::exit::Failure;
+use crate::event::capture::CaptureFacts;
+use crate::filter::Pushdown;
+use crate::kernel::capabilities::require_privilege;
+use crate::kernel::facts::{KernelFacts, read_kernel_facts};
+use crate::kernel::hook::Hook;
+use crate::kernel::mode::{Mode, ModeRequest};
+use crate::kernel::probe_plan::{PlanRequest, PlanSwitches, ProbePlan, plan};
+use clap::Args;
+use nix::time::{ClockId, clock_gettime};
+use rstmon_common::config::{NO_REASON, ProbeConfig};
+use rstmon_common::layout::KernelLayout;
+use rstmon_common::wire;
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+
+/// Arguments of every command that captures.
+#[derive(Clone, Debug, Args)]
+pub struct CaptureArgs {
+    /// How to capture: auto, probe, tracepoint or classic
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub mode: ModeRequest,
+    /// BTF of this kernel, where it brings none of its own
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+    /// Events that each CPU may report in a second; more are counted, not reported
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_EVENTS_PER_SEC,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_events_per_sec: u32,
+    /// Let the eBPF programs log to standard error: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    pub ebpf_log: Option<log::Level>,
+}
+
+/// Above what a CPU can reset in a second on its own; a flood that comes by several queues meets it.
+pub const DEFAULT_MAX_EVENTS_PER_SEC: u32 = 200_000;
+
+/// The ring holds a sixth of a second at the rate of two busy CPUs. It is mapped twice in a row, so
+/// its pages count double in the resident size.
+const RING_BYTES: u32 = 8 << 20;
+/// A reader that finds this much has been away too long.
+const WAKE_BYTES: u32 = RING_BYTES / 8;
+
+/// A capture whose hooks are attached, and what is to be known about it.
+pub struct Started {
+    /// The capture.
+    pub capture: Capture,
+    /// Facts for the pipeline, the start record and recordings.
+    pub facts: CaptureFacts,
+    /// What was planned.
+    pub plan: ProbePlan,
+}
+
+/// Starts a capture of what `pushdown` lets through.
+pub fn start_capture(args: &CaptureArgs, pushdown: &Pushdown) -> Result<Started, Failure> {
+    let mut kernel = read_kernel_facts(args.btf.as_deref());
+    require_privilege(&kernel).map_err(|error| Failure::privilege(error.to_string()))?;
+    if may_probe(args.mode) {
+        kernel.probe_support = ask_probe_support();
+    }
+    let plan = plan(&kernel, &PlanRequest { mode: args.mode })
+        .map_err(|error| Failure::kernel(error.to_string()))?;
+    let frozen = freeze(&kernel, &plan, args, pushdown);
+    let request = CaptureRequest { plan: &plan, facts: frozen, ring_bytes: RING_BYTES };
+    let capture = Capture::start(&request).map_err(start_failure)?;
+    let facts = capture_facts(&kernel, &plan, &capture)?;
+    Ok(Started { capture, facts, plan })
+}
+
+/// Whether the plan will want to know about probes.
+const fn may_probe(mode: ModeRequest) -> bool {
+    matches!(mode, ModeRequest::Auto | ModeRequest::Force(Mode::Probe))
+}
+
+fn start_failure(error: CaptureError) -> Failure {
+    match error {
+        CaptureError::Programs(ProgramsError::NotPermitted(_)) => Failure::privilege(format!(
+            "{error}; rstmon needs root, or CAP_BPF and CAP_PERFMON, in the initial user namespace"
+        )),
+        CaptureError::Required { .. } => Failure::kernel(error.to_string()),
+        CaptureError::Programs(_) => Failure::run_time(error.to_string()),
+    }
+}
+
+/// What the programs are told.
+fn freeze(
+    kernel: &KernelFacts,
+    plan: &ProbePlan,
+    args: &CaptureArgs,
+    pushdown: &Pushdown,
+) -> FrozenFacts {
+    let mut config = ProbeConfig {
+        // Any number will do that an observer of the events cannot know.
+        socket_key: RandomState::new().hash_one(std::process::id()),
+        max_events_per_sec: args.max_events_per_sec,
+        wake_bytes: WAKE_BYTES,
+        ..config_of(&plan.switches)
+    };
+    let mut layout = KernelLayout::NONE;
+    if let Some(btf) = kernel.btf_facts()
+        && plan.mode != Mode::Classic
+    {
+        layout = btf.layout;
+        config.drop_reasons = btf.reasons.drop_reason_bitmap();
+        config.drop_no_socket = btf.reasons.drop_number("NO_SOCKET").unwrap_or(NO_REASON);
+        config.drop_not_specified = btf.reasons.drop_number("NOT_SPECIFIED").unwrap_or(NO_REASON);
+        config.tcp_reset_has_skb =
+            u8::from(btf.parameters.get(&Hook::TcpReset).is_some_and(|&count| count >= 2));
+    }
+    pushdown.apply(&mut config);
+    FrozenFacts {
+        layout,
+        config,
+        classic: kernel.tracefs.classic_layout(),
+        log_level: args.ebpf_log.map_or(0, |level| level as u8),
+    }
+}
+
+fn config_of(switches: &PlanSwitches) -> ProbeConfig {
+    ProbeConfig {
+        send_reset_has_reason: u8::from(switches.send_reset_has_reason),
+        send_reset_sees_all: u8::from(switches.send_reset_sees_all),
+        passive_by_probe: u8::from(switches.passive_by_probe),
+        receive_by_probe: u8::from(switches.receive_by_probe),
+        kfree_has_reason: u8::from(switches.kfree_has_reason),
+        kfree_has_socket: u8::from(switches.kfree_has_socket),
+        deduce_socketless: u8::from(switches.deduce_socketless),
+        cgroup_is_tagged: u8::from(switches.cgroup_is_tagged),
+        ..ProbeConfig::NONE
+    }
+}
+
+fn capture_facts(
+    kernel: &KernelFacts,
+    plan: &ProbePlan,
+    capture: &Capture,
+) -> Result<CaptureFacts, Failure> {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let host = nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    Ok(CaptureFacts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        abi: wire::ABI,
+        boot_id: boot_id.trim().to_owned(),
+        host,
+        kernel: kernel.release.clone(),
+        mode: plan.mode.name().to_owned(),
+        hooks: capture.hook_reports(),
+        degradations: capture.degradations().iter().map(|one| one.report()).collect(),
+        reasons: kernel.btf_facts().map(|btf| btf.reasons.clone()).unwrap_or_default(),
+        realtime_offset_ns: clock_ns(ClockId::CLOCK_REALTIME)? - clock_ns(ClockId::CLOCK_MONOTONIC)?,
+        hz: None,
+    })
+}
+
+/// A clock of the kernel, nanoseconds.
+pub fn clock_ns(clock: ClockId) -> Result<i64, Failure> {
+    let now = clock_gettime(clock)
+        .map_err(|error| Failure::run_time(format!("cannot read the clock: {error}")))?;
+    Ok(now.tv_sec() * 1_000_000_000 + now.tv_nsec())
+}
+
+/// Monotonic nanoseconds, the clock of the programs.
+pub fn monotonic_ns() -> Result<u64, Failure> {
+    clock_ns(ClockId::CLOCK_MONOTONIC).map(i64::unsigned_abs)
+}

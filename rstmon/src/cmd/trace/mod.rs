@@ -1,0 +1,112 @@
+//! `rstmon trace`: live events on standard output, or a recording's.
+
+mod live;
+mod output;
+mod replay;
+
+use crate::cmd::exit::Failure;
+use crate::cmd::start::CaptureArgs;
+use crate::filter::Filter;
+use clap::{Args, ValueEnum};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Form of the events on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// One line an event, for people
+    Text,
+    /// One JSON object a line, schema rstmon.event/1
+    Jsonl,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Arguments of `rstmon trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Which events: kind, cause, state, pid, comm, port, lport, rport, host, net, cgroup, netns
+    /// with and, or, not, ( ), lists, ranges and CIDR, e.g. 'kind sent and port 80,443'
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Form of the output [default: text on a terminal, else jsonl]
+    #[arg(short, long, value_enum)]
+    pub output: Option<OutputFormat>,
+    /// Stop after this many events
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Stop after this time, e.g. 10s, 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Read a recording instead of the kernel ('-': standard input)
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["write", "mode", "btf", "duration"])]
+    pub read: Option<PathBuf>,
+    /// Record the events to a file as well
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// Colour the text
+    #[arg(long, value_enum, default_value_t)]
+    pub color: Color,
+    /// Live capture
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+}
+
+/// Runs the command.
+pub fn run_trace(args: &TraceArgs) -> Result<(), Failure> {
+    let filter = parse_filter(&args.filter)?;
+    match &args.read {
+        Some(path) => replay::run_replay(path, args, filter),
+        None => live::run_live(args, filter),
+    }
+}
+
+/// The words of the command line as one filter.
+fn parse_filter(words: &[String]) -> Result<Filter, Failure> {
+    Filter::parse(&words.join(" ")).map_err(|error| Failure::usage(error.to_string()))
+}
+
+impl TraceArgs {
+    /// The form that was asked for, or that fits standard output.
+    fn format(&self) -> OutputFormat {
+        self.output.unwrap_or_else(|| {
+            if std::io::stdout().is_terminal() { OutputFormat::Text } else { OutputFormat::Jsonl }
+        })
+    }
+}
+
+/// Reads `10s`, `5m`, `1h30m`, `500ms`; a bare number is seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let explain = || format!("`{text}` is not a time; write for example 10s, 5m or 1h30m");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let span: jiff::SignedDuration = text.parse().map_err(|_| explain())?;
+    Duration::try_from(span).map_err(|_| explain())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(parse_duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(parse_duration("-3s").is_err());
+        assert!(parse_duration("soon").is_err_and(|error| error.contains("`soon`")));
+    }
+}

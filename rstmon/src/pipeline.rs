@@ -1,0 +1,173 @@
+//! From raw records to events in a sink: the one path, for live capture and for replay.
+//!
+//! Called by the commands, on one thread: decode, hold back what may be retracted, annotate,
+//! diagnose, filter, hand over. A sink that blocks makes the ring fill, and what does not fit there
+//! is counted by the kernel side; nothing is dropped between.
+
+use crate::annotate::Annotator;
+use crate::diagnose::Engine;
+use crate::event::annotation::Annotation;
+use crate::event::capture::CaptureFacts;
+use crate::event::clock::infer_hz;
+use crate::event::decode::{decode, parse_raw_event};
+use crate::event::model::Event;
+use crate::event::tentative::TentativeGate;
+use crate::filter::Filter;
+use crate::sink::totals::Totals;
+use rstmon_common::wire::RawEvent;
+use std::borrow::Cow;
+use std::io;
+
+/// Where events go.
+pub trait EventSink {
+    /// Takes one event that the filter wanted, with what it was made of.
+    fn accept(
+        &mut self,
+        event: &Event,
+        raw: &RawEvent,
+        annotation: &Annotation,
+        facts: &CaptureFacts,
+    ) -> io::Result<()>;
+
+    /// Whether it wants no more (`-c N`).
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+/// Stage name of records that are no records: a defect, or a ring that somebody else wrote to.
+pub const LOST_UNREADABLE: &str = "unreadable";
+
+/// The stages between the ring and the sink.
+pub struct Pipeline {
+    facts: CaptureFacts,
+    gate: TentativeGate,
+    engine: Engine,
+    filter: Filter,
+    seq_no: u64,
+    /// Records that the gate let go, to be processed; kept to reuse its memory.
+    released: Vec<RawEvent>,
+    /// What was seen, filtered and lost here.
+    pub totals: Totals,
+}
+
+impl Pipeline {
+    /// A pipeline for the records of one capture.
+    #[must_use]
+    pub fn new(facts: CaptureFacts, filter: Filter) -> Self {
+        let mut totals = Totals::default();
+        totals.lost.insert(Cow::Borrowed(LOST_UNREADABLE), 0);
+        Self {
+            facts,
+            gate: TentativeGate::new(),
+            engine: Engine::new(),
+            filter,
+            seq_no: 0,
+            released: Vec::new(),
+            totals,
+        }
+    }
+
+    /// The capture that the records are from.
+    #[must_use]
+    pub const fn facts(&self) -> &CaptureFacts {
+        &self.facts
+    }
+
+    /// The hooks changed: a module came.
+    pub const fn facts_mut(&mut self) -> &mut CaptureFacts {
+        &mut self.facts
+    }
+
+    /// Takes one record from the ring. It comes out of [`Self::release`].
+    pub fn push(&mut self, bytes: &[u8]) {
+        match parse_raw_event(bytes) {
+            Ok(raw) => self.gate.push(raw, &mut self.released),
+            Err(_) => self.lose_unreadable(),
+        }
+    }
+
+    /// Processes what need not be held back any longer at `now_ns`, monotonic.
+    pub fn release(
+        &mut self,
+        now_ns: u64,
+        annotator: &mut Annotator,
+        sink: &mut impl EventSink,
+    ) -> io::Result<()> {
+        self.gate.release(now_ns, &mut self.released);
+        self.process_released(annotator, sink)
+    }
+
+    /// Processes all that is held back: the capture has ended.
+    pub fn finish(&mut self, annotator: &mut Annotator, sink: &mut impl EventSink) -> io::Result<()> {
+        self.gate.finish(&mut self.released);
+        self.process_released(annotator, sink)
+    }
+
+    /// Whether something is held back, so that [`Self::release`] must be called again.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.gate.is_holding()
+    }
+
+    fn process_released(
+        &mut self,
+        annotator: &mut Annotator,
+        sink: &mut impl EventSink,
+    ) -> io::Result<()> {
+        let released = std::mem::take(&mut self.released);
+        let result = released.iter().try_for_each(|raw| {
+            self.process(raw, |event| annotator.annotate(event), sink)
+        });
+        self.released = released;
+        self.released.clear();
+        result
+    }
+
+    /// Processes one record of a recording, with what was looked up when it was made.
+    pub fn replay(
+        &mut self,
+        raw: &RawEvent,
+        annotation: &Annotation,
+        sink: &mut impl EventSink,
+    ) -> io::Result<()> {
+        let stored = |event: &mut Event| {
+            annotation.apply(event);
+            annotation.clone()
+        };
+        self.process(raw, stored, sink)
+    }
+
+    fn process(
+        &mut self,
+        raw: &RawEvent,
+        annotate: impl FnOnce(&mut Event) -> Annotation,
+        sink: &mut impl EventSink,
+    ) -> io::Result<()> {
+        if sink.is_full() {
+            return Ok(());
+        }
+        if self.facts.hz.is_none() {
+            self.facts.hz = infer_hz(raw.jiffies, raw.mono_ns);
+        }
+        let Ok(mut event) = decode(raw, self.seq_no + 1, &self.facts) else {
+            self.lose_unreadable();
+            return Ok(());
+        };
+        self.seq_no += 1;
+        self.totals.seen += 1;
+        let annotation = annotate(&mut event);
+        self.engine.diagnose(&mut event);
+        if !self.filter.matches(&event) {
+            self.totals.filtered += 1;
+            return Ok(());
+        }
+        sink.accept(&event, raw, &annotation, &self.facts)?;
+        self.totals.count_written(event.verdict.cause);
+        Ok(())
+    }
+
+    fn lose_unreadable(&mut self) {
+        *self.totals.lost.entry(Cow::Borrowed(LOST_UNREADABLE)).or_default() += 1;
+    }
+}
