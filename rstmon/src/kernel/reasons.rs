@@ -79,7 +79,8 @@ impl ReasonNames {
     }
 
     /// The reasons with which a RST that reached TCP on this host may be dropped: bit `n % 64` of word
-    /// `n / 64` is reason `n`. All zero on a kernel without drop reasons.
+    /// `n / 64` is reason `n`. All zero on a kernel without drop reasons. Numbers from [`DROP_REASONS`] on
+    /// are those of subsystems, never TCP's.
     #[must_use]
     pub fn drop_reason_bitmap(&self) -> [u64; DROP_REASON_WORDS] {
         let mut words = [0; DROP_REASON_WORDS];
@@ -117,4 +118,107 @@ fn names_of(btf: &Btf, name: &str, prefix: &str) -> BTreeMap<u32, String> {
 
 fn may_drop_reset(name: &str) -> bool {
     name.starts_with(TCP_REASON) || OTHER_RESET_DROPS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use super::*;
+    use crate::kernel::btf::fixtures::{Builder, read_running_kernel};
+
+    fn is_set(bitmap: [u64; DROP_REASON_WORDS], number: u32) -> bool {
+        bitmap[(number / 64) as usize] >> (number % 64) & 1 == 1
+    }
+
+    #[test]
+    fn names_come_without_prefix_and_bounds() {
+        let mut b = Builder::new();
+        b.enumeration(
+            "sk_rst_reason",
+            false,
+            &[("SK_RST_REASON_NOT_SPECIFIED", 0), ("SK_RST_REASON_MAX", 1)],
+        );
+        b.enumeration(
+            "skb_drop_reason",
+            false,
+            &[
+                ("SKB_NOT_DROPPED_YET", 0),
+                ("SKB_DROP_REASON_NO_SOCKET", 3),
+                (
+                    "SKB_DROP_REASON_SUBSYS_MASK",
+                    0xffff_u32.cast_signed() << 16,
+                ),
+            ],
+        );
+        let names = ReasonNames::from_btf(&b.parse());
+        assert_eq!(names.rst_name(0), Some("NOT_SPECIFIED"));
+        assert_eq!(names.rst_name(1), None);
+        assert_eq!(names.rst_number("NOT_SPECIFIED"), Some(0));
+        assert_eq!(names.drop_name(0), Some("SKB_NOT_DROPPED_YET"));
+        assert_eq!(names.drop_name(3), Some("NO_SOCKET"));
+        assert_eq!(names.drop_number("NO_SOCKET"), Some(3));
+        assert_eq!(names.drop_number("QUEUE_PURGE"), None);
+        assert_eq!(names.drop.len(), 2);
+    }
+
+    #[test]
+    fn a_kernel_without_the_enums_has_no_names_and_an_empty_bitmap() {
+        let names = ReasonNames::from_btf(&Builder::new().parse());
+        assert_eq!(names, ReasonNames::default());
+        assert_eq!(names.drop_reason_bitmap(), [0; DROP_REASON_WORDS]);
+    }
+
+    #[test]
+    fn the_bitmap_holds_what_tcp_gives_and_nothing_else() {
+        let mut b = Builder::new();
+        b.enumeration(
+            "skb_drop_reason",
+            false,
+            &[
+                ("SKB_NOT_DROPPED_YET", 0),
+                ("SKB_CONSUMED", 1),
+                ("SKB_DROP_REASON_NO_SOCKET", 63),
+                ("SKB_DROP_REASON_TCP_RESET", 64),
+                ("SKB_DROP_REASON_TCP_OF_A_LATER_KERNEL", 255),
+                ("SKB_DROP_REASON_TCP_BEYOND", 256),
+                ("SKB_DROP_REASON_QUEUE_PURGE", 104),
+                ("SKB_DROP_REASON_PACKET_SOCK_ERROR", 106),
+                ("SKB_DROP_REASON_NETFILTER_DROP", 12),
+                ("SKB_DROP_REASON_IP_RPFILTER", 16),
+            ],
+        );
+        let bitmap = ReasonNames::from_btf(&b.parse()).drop_reason_bitmap();
+        assert_eq!(bitmap, [1 << 63, 1, 0, 1 << 63]);
+    }
+
+    #[test]
+    fn the_running_kernel_names_what_drops_a_reset() {
+        let Some(btf) = read_running_kernel() else {
+            return;
+        };
+        let names = ReasonNames::from_btf(&btf);
+        // Kernels before 5.17 have no drop reasons; there is nothing to hold against them.
+        let Some(not_specified) = names.drop_number("NOT_SPECIFIED") else {
+            return;
+        };
+        let bitmap = names.drop_reason_bitmap();
+        assert!(is_set(bitmap, not_specified));
+        for wanted in ["NO_SOCKET", "TCP_CSUM", "SOCKET_FILTER"] {
+            assert!(
+                is_set(bitmap, names.drop_number(wanted).unwrap()),
+                "{wanted}"
+            );
+        }
+        for unwanted in [
+            "QUEUE_PURGE",
+            "PACKET_SOCK_ERROR",
+            "NETFILTER_DROP",
+            "IP_RPFILTER",
+        ] {
+            if let Some(number) = names.drop_number(unwanted) {
+                assert!(!is_set(bitmap, number), "{unwanted}");
+            }
+        }
+    }
 }

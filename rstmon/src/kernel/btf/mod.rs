@@ -10,7 +10,9 @@ mod members;
 mod types;
 
 #[cfg(test)]
-pub(crate) mod builder;
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;
 
