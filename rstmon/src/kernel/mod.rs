@@ -3,6 +3,8 @@
 //! Read once at start by the commands. Everything that decides is pure and takes the facts as
 //! values; only `facts` and `tracefs` do I/O.
 
+pub mod btf;
 pub mod hook;
+pub mod layout;
 pub mod mode;
 pub mod reasons;
