@@ -10,6 +10,13 @@ pub const FILTER_PORTS: usize = 16;
 /// Number of the first `skb_drop_reason` that the bitmap cannot hold (subsystem reasons).
 pub const DROP_REASONS: u32 = 256;
 
+/// Lengths of the stretches that the programs copy at once, see `ProbeConfig::sock_window`.
+pub const SOCK_WINDOW_LEN: usize = 192;
+/// Of `struct inet_connection_sock`.
+pub const ICSK_WINDOW_LEN: usize = 64;
+/// Of `struct tcp_sock`.
+pub const TCP_WINDOW_LEN: usize = 448;
+
 /// A number of a reason that this kernel does not have.
 pub const NO_REASON: u32 = u32::MAX;
 
@@ -35,6 +42,12 @@ pub struct ProbeConfig {
     pub filter_netns: u32,
     /// Kernel-side filter: only connections with one of these ports, either end.
     pub filter_ports: [u16; FILTER_PORTS],
+    /// Where in `struct sock` the stretch begins that holds most of the fields; a multiple of 8.
+    pub sock_window: u16,
+    /// The same of `struct inet_connection_sock`.
+    pub icsk_window: u16,
+    /// The same of `struct tcp_sock`.
+    pub tcp_window: u16,
     /// How many of `filter_ports` count; 0: any port.
     pub filter_port_count: u8,
     /// Kernel-side filter: bit `1 << KIND_*` for each wanted kind.
@@ -58,7 +71,7 @@ pub struct ProbeConfig {
     /// `tcp_reset` has its second argument, the segment.
     pub tcp_reset_has_skb: u8,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 7],
 }
 
 impl ProbeConfig {
@@ -84,6 +97,9 @@ impl ProbeConfig {
         deduce_socketless: 0,
         cgroup_is_tagged: 0,
         tcp_reset_has_skb: 0,
-        reserved: [0; 5],
+        reserved: [0; 7],
+        sock_window: 0,
+        icsk_window: 0,
+        tcp_window: 0,
     };
 }

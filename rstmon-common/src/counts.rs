@@ -83,7 +83,9 @@ pub enum Stage {
     RingFull = 2,
     /// Lost: the CPU's budget of events for this second was spent.
     StormBudget = 3,
+    /// Lost, and not counted as a reset either: hooks interrupted each other too deep.
+    TooDeep = 4,
 }
 
 /// Elements of the per-CPU array of stages.
-pub const STAGES: u32 = 4;
+pub const STAGES: u32 = 5;

@@ -4,13 +4,14 @@ use crate::counts::{count, stage};
 use crate::globals::{config, offset};
 use crate::maps::{CPU, EVENTS};
 use crate::owner;
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, Window};
+use crate::scratch::SocketRoom;
 use crate::segment::Segment;
-use crate::sock::{self, Ends};
+use crate::sock::{self, Common, Ends};
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns};
 use core::mem::MaybeUninit;
-use rstmon_common::config::FILTER_PORTS;
+use rstmon_common::config::{FILTER_PORTS, ICSK_WINDOW_LEN, SOCK_WINDOW_LEN, TCP_WINDOW_LEN};
 use rstmon_common::counts::{STATE_UNKNOWN, Stage};
 use rstmon_common::layout::ABSENT;
 use rstmon_common::wire::{self, RAW_EVENT_SIZE, RawEvent, sock_flag, tcp_state};
@@ -54,6 +55,8 @@ pub(crate) struct Sighting<'a> {
     pub(crate) reason: Reason,
     /// The socket, or null.
     pub(crate) sock: KernelAddr,
+    /// What all kinds of sockets have in common, of a full socket.
+    pub(crate) common: Option<&'a Common<'a>>,
     /// `wire::SOCKET_*`.
     pub(crate) socket_kind: u8,
     /// State at the hook.
@@ -74,7 +77,7 @@ pub(crate) struct Sighting<'a> {
 
 /// Counts the reset, and reports it unless the filter, the budget or a full ring forbids.
 #[inline(always)]
-pub(crate) fn report(sighting: &Sighting<'_>) {
+pub(crate) fn report(sighting: &Sighting<'_>, room: &mut SocketRoom) {
     let state = sighting.state.unwrap_or(STATE_UNKNOWN);
     count(
         sighting.counted_as,
@@ -97,7 +100,7 @@ pub(crate) fn report(sighting: &Sighting<'_>) {
         return;
     };
     let event = zeroed(&mut entry);
-    fill(event, sighting, now);
+    fill(event, sighting, now, room);
     stage(Stage::Submitted);
     entry.submit(wake_flags(now));
 }
@@ -195,7 +198,7 @@ fn zeroed(entry: &mut MaybeUninit<RawEvent>) -> &mut RawEvent {
 }
 
 #[inline(always)]
-fn fill(event: &mut RawEvent, sighting: &Sighting<'_>, now: u64) {
+fn fill(event: &mut RawEvent, sighting: &Sighting<'_>, now: u64, room: &mut SocketRoom) {
     event.abi = wire::ABI;
     event.flags = sighting.flags;
     event.mono_ns = now;
@@ -227,11 +230,12 @@ fn fill(event: &mut RawEvent, sighting: &Sighting<'_>, now: u64) {
         fill_segment(event, segment);
     }
     if sighting.socket_kind == wire::SOCKET_FULL {
-        fill_sock(event, sighting.sock);
+        fill_sock(event, sighting, &mut room.sock);
         if sighting.state_at_hook == tcp_state::LISTEN {
             fill_backlog(event, sighting.sock);
         } else {
-            fill_tcp(event, sighting.sock);
+            fill_connection(event, sighting.sock, &mut room.icsk);
+            fill_tcp(event, sighting.sock, &mut room.tcp);
         }
     } else if sighting.socket_kind == wire::SOCKET_TIMEWAIT {
         fill_timewait(event, sighting.sock);
@@ -271,8 +275,18 @@ fn fill_segment(event: &mut RawEvent, segment: &Segment) {
 }
 
 #[inline(always)]
-fn fill_sock(event: &mut RawEvent, sock: KernelAddr) {
-    if let Some(flags) = sock.field::<u64>(offset!(sock_flags)) {
+fn fill_sock(event: &mut RawEvent, sighting: &Sighting<'_>, room: &mut [u8; SOCK_WINDOW_LEN]) {
+    if offset!(sock_flags) == ABSENT {
+        // Without BTF nothing of the socket can be read.
+        return;
+    }
+    let Some(common) = sighting.common else {
+        return;
+    };
+    let Some(sock) = Window::copy(sighting.sock, config!(sock_window), room) else {
+        return;
+    };
+    if let Some(flags) = common.field::<u64>(offset!(sock_flags)) {
         event.sock_flags = flags as u32;
         if event.sock_flags & sock_flag::LINGER != 0
             && let Some(linger) = sock.field::<u64>(offset!(sock_lingertime))
@@ -284,55 +298,67 @@ fn fill_sock(event: &mut RawEvent, sock: KernelAddr) {
             };
         }
     }
-    sock.field_into(offset!(sock_cookie), &mut event.cookie);
+    common.field_into(offset!(sock_cookie), &mut event.cookie);
+    if event.ifindex == 0 {
+        common.field_into(offset!(sock_bound_dev_if), &mut event.ifindex);
+    }
     sock.field_into(offset!(sock_shutdown), &mut event.shutdown);
     sock.field_into(offset!(sock_err), &mut event.sock_err);
     sock.field_into(offset!(sock_uid), &mut event.uid);
     sock.field_into(offset!(sock_mark), &mut event.mark);
-    if event.ifindex == 0 {
-        sock.field_into(offset!(sock_bound_dev_if), &mut event.ifindex);
+    if !sock.field_into(offset!(sock_ino), &mut event.inode) {
+        event.inode = sock::inode(sock.pointer(offset!(sock_socket)));
     }
-    event.inode = sock::inode(sock);
-    event.cgroup_id = sock::cgroup_id(sock);
-    // Without BTF nothing of the socket could be read.
-    if offset!(sock_flags) != ABSENT {
-        event.have |= wire::HAVE_SOCK;
-    }
+    event.cgroup_id = sock::cgroup_id(sock.pointer(offset!(sock_cgroup)));
     if event.cgroup_id != 0 {
         event.have |= wire::HAVE_CGROUP;
     }
+    event.have |= wire::HAVE_SOCK;
 }
 
 #[inline(always)]
-fn fill_tcp(event: &mut RawEvent, sock: KernelAddr) {
-    sock.field_into(offset!(tcp_rcv_nxt), &mut event.rcv_nxt);
-    sock.field_into(offset!(tcp_copied_seq), &mut event.copied_seq);
-    sock.field_into(offset!(tcp_snd_nxt), &mut event.snd_nxt);
-    sock.field_into(offset!(tcp_snd_una), &mut event.snd_una);
-    sock.field_into(offset!(tcp_write_seq), &mut event.write_seq);
-    sock.field_into(offset!(tcp_snd_wnd), &mut event.snd_wnd);
-    sock.field_into(offset!(tcp_rcv_wnd), &mut event.rcv_wnd);
-    sock.field_into(offset!(tcp_rcv_wup), &mut event.rcv_wup);
-    sock.field_into(offset!(tcp_srtt_us), &mut event.srtt_us_8);
+fn fill_connection(event: &mut RawEvent, sock: KernelAddr, room: &mut [u8; ICSK_WINDOW_LEN]) {
+    if offset!(icsk_retransmits) == ABSENT {
+        return;
+    }
+    let Some(icsk) = Window::copy(sock, config!(icsk_window), room) else {
+        return;
+    };
+    icsk.field_into(offset!(icsk_last_received), &mut event.last_received);
+    icsk.field_into(offset!(icsk_retransmits), &mut event.retransmits);
+    icsk.field_into(offset!(icsk_probes_out), &mut event.probes_out);
+    icsk.field_into(offset!(icsk_user_timeout), &mut event.user_timeout_ms);
+}
+
+#[inline(always)]
+fn fill_tcp(event: &mut RawEvent, sock: KernelAddr, room: &mut [u8; TCP_WINDOW_LEN]) {
+    if offset!(tcp_rcv_nxt) == ABSENT {
+        return;
+    }
+    let Some(tcp) = Window::copy(sock, config!(tcp_window), room) else {
+        return;
+    };
+    tcp.field_into(offset!(tcp_rcv_nxt), &mut event.rcv_nxt);
+    tcp.field_into(offset!(tcp_copied_seq), &mut event.copied_seq);
+    tcp.field_into(offset!(tcp_snd_nxt), &mut event.snd_nxt);
+    tcp.field_into(offset!(tcp_snd_una), &mut event.snd_una);
+    tcp.field_into(offset!(tcp_write_seq), &mut event.write_seq);
+    tcp.field_into(offset!(tcp_snd_wnd), &mut event.snd_wnd);
+    tcp.field_into(offset!(tcp_rcv_wnd), &mut event.rcv_wnd);
+    tcp.field_into(offset!(tcp_rcv_wup), &mut event.rcv_wup);
+    tcp.field_into(offset!(tcp_srtt_us), &mut event.srtt_us_8);
     // `struct minmax` begins with its best sample, `{ u32 t; u32 v; }`: v is the value.
     let rtt_min = offset!(tcp_rtt_min);
     if rtt_min != ABSENT {
-        sock.plus(u64::from(rtt_min) + 4)
-            .read_into(&mut event.min_rtt_us);
+        tcp.field_into(rtt_min + 4, &mut event.min_rtt_us);
     }
-    sock.field_into(offset!(tcp_last_sent), &mut event.last_sent);
-    sock.field_into(offset!(icsk_last_received), &mut event.last_received);
-    sock.field_into(offset!(tcp_bytes_sent), &mut event.bytes_sent);
-    sock.field_into(offset!(tcp_bytes_acked), &mut event.bytes_acked);
-    sock.field_into(offset!(tcp_bytes_received), &mut event.bytes_received);
-    sock.field_into(offset!(tcp_total_retrans), &mut event.total_retrans);
-    sock.field_into(offset!(tcp_linger2), &mut event.linger2);
-    sock.field_into(offset!(icsk_retransmits), &mut event.retransmits);
-    sock.field_into(offset!(icsk_probes_out), &mut event.probes_out);
-    sock.field_into(offset!(icsk_user_timeout), &mut event.user_timeout_ms);
-    if offset!(tcp_rcv_nxt) != ABSENT {
-        event.have |= wire::HAVE_TCP;
-    }
+    tcp.field_into(offset!(tcp_last_sent), &mut event.last_sent);
+    tcp.field_into(offset!(tcp_bytes_sent), &mut event.bytes_sent);
+    tcp.field_into(offset!(tcp_bytes_acked), &mut event.bytes_acked);
+    tcp.field_into(offset!(tcp_bytes_received), &mut event.bytes_received);
+    tcp.field_into(offset!(tcp_total_retrans), &mut event.total_retrans);
+    tcp.field_into(offset!(tcp_linger2), &mut event.linger2);
+    event.have |= wire::HAVE_TCP;
 }
 
 #[inline(always)]

@@ -20,6 +20,7 @@ mod hooks;
 mod maps;
 mod owner;
 mod read;
+mod scratch;
 mod segment;
 mod sock;
 

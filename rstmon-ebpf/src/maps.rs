@@ -1,5 +1,6 @@
 //! The maps. Sizes that a user may choose are set by the loader.
 
+use crate::scratch::{LEVELS, Scratch};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
 use bytemuck::{Pod, Zeroable};
@@ -65,10 +66,16 @@ pub(crate) struct CpuState {
     pub(crate) budget_from_ns: u64,
     /// Events of that second.
     pub(crate) budget_used: u64,
-    /// Room for TCP options: an index that the verifier cannot know needs a map's memory.
-    pub(crate) options: [u8; 64],
 }
 
 /// State of each CPU.
 #[map]
 pub(crate) static CPU: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
+
+/// How many hooks are running on this CPU, one interrupting the other.
+#[map]
+pub(crate) static LEVEL: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room for each level of nesting.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(LEVELS, 0);

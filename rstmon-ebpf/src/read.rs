@@ -105,3 +105,72 @@ impl KernelAddr {
         }
     }
 }
+
+/// A copy of `LEN` bytes of a kernel object: one call of the helper for many fields, which the
+/// bench shows to be several times cheaper than a call a field.
+pub(crate) struct Window<'a, const LEN: usize> {
+    object: KernelAddr,
+    /// Where in the object it begins, a multiple of eight.
+    start: u16,
+    bytes: &'a [u8; LEN],
+}
+
+impl<'a, const LEN: usize> Window<'a, LEN> {
+    /// Copies from `object`, `start` bytes in. `None` if the kernel cannot read there.
+    #[inline(always)]
+    pub(crate) fn copy(object: KernelAddr, start: u16, bytes: &'a mut [u8; LEN]) -> Option<Self> {
+        // SAFETY: the destination is `LEN` long; the helper checks the source itself.
+        let status = unsafe {
+            bpf_probe_read_kernel(
+                bytes.as_mut_ptr().cast(),
+                LEN as u32,
+                object.plus(u64::from(start)).0 as *const _,
+            )
+        };
+        (status == 0).then_some(Self {
+            object,
+            start,
+            bytes,
+        })
+    }
+
+    /// The field at `offset`; read on its own where it lies outside.
+    #[inline(always)]
+    pub(crate) fn field<T: Pod>(&self, offset: u16) -> Option<T> {
+        // `offset` and `start` are constants to the verifier, so that one branch remains.
+        if offset == ABSENT {
+            return None;
+        }
+        let end = self.start as usize + LEN;
+        if offset < self.start || offset as usize + size_of::<T>() > end {
+            return self.object.field(offset);
+        }
+        let at = (offset - self.start) as usize;
+        // SAFETY: within the copy, as was just tested.
+        let field = unsafe { self.bytes.as_ptr().add(at) };
+        // SAFETY: the copy begins at a multiple of eight in the object and in memory, and the
+        // kernel's structures align their fields; any bytes make a `Pod`.
+        Some(unsafe { field.cast::<T>().read() })
+    }
+
+    /// Puts the field at `offset` into `destination`, unless this kernel has none.
+    #[inline(always)]
+    pub(crate) fn field_into<T: Pod>(&self, offset: u16, destination: &mut T) -> bool {
+        match self.field(offset) {
+            Some(value) => {
+                *destination = value;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Follows the pointer at `offset`; null where there is none.
+    #[inline(always)]
+    pub(crate) fn pointer(&self, offset: u16) -> KernelAddr {
+        match self.field(offset) {
+            Some(address) => KernelAddr(address),
+            None => KernelAddr::NULL,
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! A TCP segment as a `struct sk_buff` holds it.
 
 use crate::globals::offset;
-use crate::maps::CPU;
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, Window};
+use crate::scratch::SKB_WINDOW_LEN;
 use rstmon_common::wire::{AF_INET, AF_INET6, tcp_flag};
 
 /// `htons(ETH_P_IP)` as `skb->protocol` holds it.
@@ -23,15 +23,6 @@ const OPTION_NOP: u8 = 1;
 const OPTION_TIMESTAMPS: u8 = 8;
 /// More options than fit into 40 bytes, NOPs included in pairs, do not occur in practice.
 const OPTIONS_READ: usize = 14;
-
-/// How much of a segment is wanted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Depth {
-    /// Addresses, ports and fixed header.
-    Header,
-    /// The timestamps option too.
-    Options,
-}
 
 /// One segment. Addresses are in network order, IPv4 in the first four bytes; all else is in host
 /// order.
@@ -121,9 +112,33 @@ struct Ipv6Header {
     destination: [u8; 16],
 }
 
-/// Reads the segment in `skb`; `None` if it holds no TCP segment that can be read.
+/// A `struct sk_buff`.
+pub(crate) type Skb<'a> = Window<'a, SKB_WINDOW_LEN>;
+
+/// Copies the whole `struct sk_buff`.
 #[inline(always)]
-pub(crate) fn read_segment(skb: KernelAddr, depth: Depth) -> Option<Segment> {
+pub(crate) fn read_skb(skb: KernelAddr, room: &mut [u8; SKB_WINDOW_LEN]) -> Option<Skb<'_>> {
+    Skb::copy(skb, 0, room)
+}
+
+impl Skb<'_> {
+    /// Interface that it came in by; 0: it did not come in.
+    #[inline(always)]
+    pub(crate) fn interface(&self) -> u32 {
+        self.field(offset!(skb_iif)).unwrap_or(0)
+    }
+
+    /// Its device; full sockets' segments have lost it by then.
+    #[inline(always)]
+    pub(crate) fn device(&self) -> KernelAddr {
+        self.pointer(offset!(skb_dev))
+    }
+}
+
+/// Reads the segment in `skb`; `None` if it holds no TCP segment that can be read. With `options`,
+/// room for them, the timestamps option is read too.
+#[inline(always)]
+pub(crate) fn read_segment(skb: &Skb<'_>, options: Option<&mut [u8; 64]>) -> Option<Segment> {
     let protocol: u16 = skb.field(offset!(skb_protocol))?;
     if protocol != PROTOCOL_IPV4 && protocol != PROTOCOL_IPV6 {
         return None;
@@ -131,21 +146,7 @@ pub(crate) fn read_segment(skb: KernelAddr, depth: Depth) -> Option<Segment> {
     let head = skb.pointer(offset!(skb_head));
     let network: u16 = skb.field(offset!(skb_network_header))?;
     let ip = head.plus(u64::from(network));
-    let mut segment = Segment {
-        source: [0; 16],
-        destination: [0; 16],
-        family: AF_INET,
-        source_port: 0,
-        destination_port: 0,
-        window: 0,
-        seq: 0,
-        ack: 0,
-        len: 0,
-        timestamps: None,
-        ip_id: 0,
-        flags: 0,
-        ttl: 0,
-    };
+    let mut segment = EMPTY;
     let tcp_offset = if protocol == PROTOCOL_IPV4 {
         let header: Ipv4Header = ip.read()?;
         if header.protocol != NEXT_HEADER_TCP {
@@ -173,13 +174,35 @@ pub(crate) fn read_segment(skb: KernelAddr, depth: Depth) -> Option<Segment> {
             u64::from(transport)
         }
     };
-    read_tcp(skb, head.plus(tcp_offset), depth, &mut segment)?;
+    read_tcp(skb, head.plus(tcp_offset), options, &mut segment)?;
     Some(segment)
 }
 
+/// A segment of which nothing is known.
+const EMPTY: Segment = Segment {
+    source: [0; 16],
+    destination: [0; 16],
+    family: AF_INET,
+    source_port: 0,
+    destination_port: 0,
+    window: 0,
+    seq: 0,
+    ack: 0,
+    len: 0,
+    timestamps: None,
+    ip_id: 0,
+    flags: 0,
+    ttl: 0,
+};
+
 /// Fills in what the TCP header at `tcp` says.
 #[inline(always)]
-fn read_tcp(skb: KernelAddr, tcp: KernelAddr, depth: Depth, segment: &mut Segment) -> Option<()> {
+fn read_tcp(
+    skb: &Skb<'_>,
+    tcp: KernelAddr,
+    options: Option<&mut [u8; 64]>,
+    segment: &mut Segment,
+) -> Option<()> {
     let header: TcpHeader = tcp.read()?;
     segment.source_port = u16::from_be_bytes(header.source_port);
     segment.destination_port = u16::from_be_bytes(header.destination_port);
@@ -194,33 +217,32 @@ fn read_tcp(skb: KernelAddr, tcp: KernelAddr, depth: Depth, segment: &mut Segmen
     let len: u32 = skb.field(offset!(skb_len))?;
     let before_tcp = tcp.value().wrapping_sub(data) as u32;
     segment.len = len.saturating_sub(before_tcp).saturating_sub(header_len);
-    if depth == Depth::Options && header_len > TCP_HEADER_LEN {
-        segment.timestamps = read_timestamps(tcp.plus(20), header_len - TCP_HEADER_LEN);
+    if let Some(room) = options
+        && header_len > TCP_HEADER_LEN
+    {
+        segment.timestamps = read_timestamps(tcp.plus(20), header_len - TCP_HEADER_LEN, room);
     }
     Some(())
 }
 
 /// Finds TSval and TSecr among `len` bytes of options (RFC 7323, 3.2).
 #[inline(always)]
-fn read_timestamps(options: KernelAddr, len: u32) -> Option<(u32, u32)> {
-    let state = CPU.get_ptr_mut(0)?;
-    // SAFETY: a live element of this CPU, used as scratch between two helper calls.
-    let bytes = unsafe { &mut (*state).options };
+fn read_timestamps(options: KernelAddr, len: u32, room: &mut [u8; 64]) -> Option<(u32, u32)> {
     let read: [u8; 40] = options.read()?;
-    bytes[..40].copy_from_slice(&read);
+    room[..40].copy_from_slice(&read);
     let mut at = 0_usize;
     for _ in 0..OPTIONS_READ {
         if at as u32 >= len || at >= 38 {
             return None;
         }
         // The mask repeats the bound for the verifier.
-        match bytes[at & 0x3f] {
+        match room[at & 0x3f] {
             OPTION_END => return None,
             OPTION_NOP => at += 1,
             OPTION_TIMESTAMPS => {
-                return Some((big_endian_at(bytes, at + 2), big_endian_at(bytes, at + 6)));
+                return Some((big_endian_at(room, at + 2), big_endian_at(room, at + 6)));
             }
-            _ => at += usize::from(bytes[(at + 1) & 0x3f]).max(2),
+            _ => at += usize::from(room[(at + 1) & 0x3f]).max(2),
         }
     }
     None
@@ -236,22 +258,19 @@ fn big_endian_at(bytes: &[u8; 64], at: usize) -> u32 {
     ])
 }
 
-/// Whether a freed `skb` had come up to this host's TCP: addressed to the host, received by an
+/// Whether a freed segment had come up to this host's TCP: addressed to the host, received by an
 /// interface, and with its IP header already pulled. Clones for packet taps, forwarded and outgoing
 /// segments fail one of these.
 #[inline(always)]
-pub(crate) fn reached_tcp(skb: KernelAddr) -> bool {
-    let Some(transport) = skb.field::<u16>(offset!(skb_transport_header)) else {
-        return false;
-    };
+pub(crate) fn reached_tcp(skb: &Skb<'_>) -> bool {
+    let transport: u16 = skb
+        .field(offset!(skb_transport_header))
+        .unwrap_or(HEADER_UNSET);
     if transport == HEADER_UNSET {
         return false;
     }
-    let Some(data) = skb.field::<u64>(offset!(skb_data)) else {
-        return false;
-    };
-    let head = skb.pointer(offset!(skb_head));
-    if head.plus(u64::from(transport)).value() != data {
+    let data = skb.pointer(offset!(skb_data));
+    if skb.pointer(offset!(skb_head)).plus(u64::from(transport)) != data {
         return false;
     }
     if let Some(bits) = skb.field::<u8>(offset!(skb_pkt_type))
@@ -263,4 +282,10 @@ pub(crate) fn reached_tcp(skb: KernelAddr) -> bool {
         Some(interface) => interface != 0,
         None => true,
     }
+}
+
+/// Flags of the TCP header at `skb->data`, for a segment that [`reached_tcp`].
+#[inline(always)]
+pub(crate) fn flags_at_data(skb: &Skb<'_>) -> Option<u8> {
+    skb.pointer(offset!(skb_data)).plus(13).read()
 }

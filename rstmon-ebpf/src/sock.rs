@@ -1,7 +1,8 @@
 //! A socket as the kernel keeps it: full, request or timewait.
 
 use crate::globals::{config, offset};
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, Window};
+use crate::scratch::COMMON_WINDOW_LEN;
 use rstmon_common::layout::ABSENT;
 use rstmon_common::maps::FlowKey;
 use rstmon_common::wire::{self, AF_INET, AF_INET6, tcp_state};
@@ -51,12 +52,33 @@ impl Ends {
     }
 }
 
-/// State of `sock`, `tcp_state::NONE` without a socket.
+/// `struct sock_common`, which every kind of socket begins with.
+pub(crate) type Common<'a> = Window<'a, COMMON_WINDOW_LEN>;
+
+/// Copies what all kinds of sockets have in common.
 #[inline(always)]
-pub(crate) fn state(sock: KernelAddr) -> u8 {
+pub(crate) fn read_common(
+    sock: KernelAddr,
+    room: &mut [u8; COMMON_WINDOW_LEN],
+) -> Option<Common<'_>> {
     if sock.is_null() {
-        return tcp_state::NONE;
+        return None;
     }
+    Common::copy(sock, 0, room)
+}
+
+/// State of a socket, `tcp_state::NONE` without one.
+#[inline(always)]
+pub(crate) fn state(common: Option<&Common<'_>>) -> u8 {
+    match common {
+        Some(common) => common.field(offset!(sock_state)).unwrap_or(tcp_state::NONE),
+        None => tcp_state::NONE,
+    }
+}
+
+/// State of a socket of which nothing else is wanted yet.
+#[inline(always)]
+pub(crate) fn state_alone(sock: KernelAddr) -> u8 {
     sock.field(offset!(sock_state)).unwrap_or(tcp_state::NONE)
 }
 
@@ -82,13 +104,13 @@ pub(crate) fn is_tcp(sock: KernelAddr) -> bool {
     }
 }
 
-/// Network namespace of `sock`; 0 where it is not known.
+/// Network namespace of a socket; 0 where it is not known.
 #[inline(always)]
-pub(crate) fn netns(sock: KernelAddr) -> u32 {
-    inum(sock.pointer(offset!(sock_net)))
+pub(crate) fn netns(common: &Common<'_>) -> u32 {
+    inum(common.pointer(offset!(sock_net)))
 }
 
-/// Network namespace of the device of `skb`; 0 where it is not known.
+/// Network namespace of the device of a segment; 0 where it is not known.
 #[inline(always)]
 pub(crate) fn netns_of_device(device: KernelAddr) -> u32 {
     inum(device.pointer(offset!(dev_net)))
@@ -105,20 +127,20 @@ pub(crate) fn inum(net: KernelAddr) -> u32 {
 
 /// Reads both ends of a full socket (a timewait socket keeps its local port elsewhere).
 #[inline(always)]
-pub(crate) fn read_ends(sock: KernelAddr, ends: &mut Ends) {
-    ends.family = sock.field(offset!(sock_family)).unwrap_or(0);
-    ends.remote_port = u16::from_be(sock.field(offset!(sock_dport)).unwrap_or(0));
+pub(crate) fn read_ends(common: &Common<'_>, sock: KernelAddr, ends: &mut Ends) {
+    ends.family = common.field(offset!(sock_family)).unwrap_or(0);
+    ends.remote_port = u16::from_be(common.field(offset!(sock_dport)).unwrap_or(0));
     // Not `skc_num`, which is 0 once the port was given back.
     ends.local_port = u16::from_be(sock.field(offset!(inet_sport)).unwrap_or(0));
     if ends.family == AF_INET6 {
-        sock.field_into(offset!(sock_v6_daddr), &mut ends.remote_addr);
-        sock.field_into(offset!(sock_v6_rcv_saddr), &mut ends.local_addr);
+        common.field_into(offset!(sock_v6_daddr), &mut ends.remote_addr);
+        common.field_into(offset!(sock_v6_rcv_saddr), &mut ends.local_addr);
         unmap(ends);
     } else {
-        if let Some(addr) = sock.field::<[u8; 4]>(offset!(sock_daddr)) {
+        if let Some(addr) = common.field::<[u8; 4]>(offset!(sock_daddr)) {
             ends.remote_addr[..4].copy_from_slice(&addr);
         }
-        if let Some(addr) = sock.field::<[u8; 4]>(offset!(sock_rcv_saddr)) {
+        if let Some(addr) = common.field::<[u8; 4]>(offset!(sock_rcv_saddr)) {
             ends.local_addr[..4].copy_from_slice(&addr);
         }
     }
@@ -145,10 +167,9 @@ const fn four(mapped: &[u8; 16]) -> [u8; 16] {
     addr
 }
 
-/// Id of the cgroup of a full socket; 0 where it is not known.
+/// Id of the cgroup that `word`, the socket's `sk_cgrp_data`, refers to; 0 where it is not known.
 #[inline(always)]
-pub(crate) fn cgroup_id(sock: KernelAddr) -> u64 {
-    let word = sock.pointer(offset!(sock_cgroup));
+pub(crate) fn cgroup_id(word: KernelAddr) -> u64 {
     // Before 5.15 the word is a pointer only while bit 0 is clear (else it is a classid).
     if word.is_null() || (config!(cgroup_is_tagged) != 0 && word.value() & 1 != 0) {
         return 0;
@@ -160,13 +181,9 @@ pub(crate) fn cgroup_id(sock: KernelAddr) -> u64 {
     node.field(offset!(kernfs_id)).unwrap_or(0)
 }
 
-/// Inode of a full socket; 0 if it has none: orphaned, or never accepted.
+/// Inode of the `struct socket`, before 6.17; 0 if there is none: orphaned, or never accepted.
 #[inline(always)]
-pub(crate) fn inode(sock: KernelAddr) -> u64 {
-    if let Some(inode) = sock.field::<u64>(offset!(sock_ino)) {
-        return inode;
-    }
-    let socket = sock.pointer(offset!(sock_socket));
+pub(crate) fn inode(socket: KernelAddr) -> u64 {
     let inode_at = offset!(socket_inode);
     if socket.is_null() || inode_at == ABSENT {
         return 0;

@@ -6,16 +6,17 @@
 //! dropped for `NO_SOCKET` that is no RST tells that one was sent.
 
 use crate::emit::{Reason, Sighting, report};
-use crate::globals::{config, offset};
+use crate::globals::config;
 use crate::hooks::raw_tp_arg;
 use crate::hooks::send_reset::incoming;
 use crate::read::KernelAddr;
-use crate::segment::{Depth, Segment, reached_tcp, read_segment};
+use crate::scratch;
+use crate::segment::{Segment, Skb, flags_at_data, reached_tcp, read_segment, read_skb};
 use crate::sock::{self, Ends};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use rstmon_common::config::DROP_REASONS;
-use rstmon_common::wire::{self, tcp_state};
+use rstmon_common::wire::{self, tcp_flag, tcp_state};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`; the reason since 5.17, the socket since 6.11.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
@@ -57,48 +58,55 @@ fn may_be_rst(reason: u32) -> bool {
 
 #[inline(always)]
 fn dropped(skb: KernelAddr, sock: KernelAddr, reason: Option<u32>) {
-    if !reached_tcp(skb) {
-        return;
-    }
-    let Some(segment) = read_segment(skb, Depth::Options) else {
-        return;
-    };
-    let device = skb.pointer(offset!(skb_dev));
-    if segment.is_rst() {
-        dropped_rst(skb, sock, device, reason, &segment);
-    } else if config!(deduce_socketless) != 0 && reason == Some(config!(drop_no_socket)) {
+    scratch::with(|room| {
+        let Some(skb) = read_skb(skb, &mut room.skb) else {
+            return;
+        };
+        if !reached_tcp(&skb) {
+            return;
+        }
+        let deduced = config!(deduce_socketless) != 0 && reason == Some(config!(drop_no_socket));
+        // Most segments that TCP drops are no RST: the octet of the flags tells.
+        let is_rst = flags_at_data(&skb).is_some_and(|flags| flags & tcp_flag::RST != 0);
+        if !is_rst && !deduced {
+            return;
+        }
+        let Some(segment) = read_segment(&skb, Some(&mut room.options)) else {
+            return;
+        };
         let ends = incoming(&segment);
-        report(&Sighting {
-            kind: wire::KIND_SENT,
-            flags: wire::FLAG_DEDUCED,
-            counted_as: wire::KIND_SENT,
-            ..sighting(skb, device, reason, &ends, &segment)
-        });
-    }
+        let seen = sighting(&skb, reason, &ends, &segment);
+        if !segment.is_rst() {
+            let sighting = Sighting {
+                kind: wire::KIND_SENT,
+                flags: wire::FLAG_DEDUCED,
+                counted_as: wire::KIND_SENT,
+                ..seen
+            };
+            report(&sighting, &mut room.socket);
+            return;
+        }
+        let common = sock::read_common(sock, &mut room.common);
+        let seen = Sighting {
+            sock,
+            common: common.as_ref(),
+            ..seen
+        };
+        report(&dropped_rst(seen, &skb, reason), &mut room.socket);
+    });
 }
 
 /// A RST that TCP did not obey. Who it was for follows from the socket that the kernel names, on
 /// older kernels from the device, which full sockets' segments have lost by then.
 #[inline(always)]
-fn dropped_rst(
-    skb: KernelAddr,
-    sock: KernelAddr,
-    device: KernelAddr,
-    reason: Option<u32>,
-    segment: &Segment,
-) {
-    let ends = incoming(segment);
-    let mut seen = Sighting {
-        flags: wire::FLAG_SEGMENT_IS_RST,
-        ..sighting(skb, device, reason, &ends, segment)
-    };
+fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Option<u32>) -> Sighting<'a> {
+    seen.flags = wire::FLAG_SEGMENT_IS_RST;
     let no_socket = reason == Some(config!(drop_no_socket));
-    if !sock.is_null() {
-        let state = sock::state(sock);
-        seen.sock = sock;
+    if let Some(common) = seen.common {
+        let state = sock::state(Some(common));
         seen.state_at_hook = state;
-        seen.socket_kind = sock::kind_of(sock, state);
-        seen.netns = sock::netns(sock);
+        seen.socket_kind = sock::kind_of(seen.sock, state);
+        seen.netns = sock::netns(common);
         (seen.kind, seen.state) = judge(state, reason);
         if state == tcp_state::LISTEN && seen.state == Some(tcp_state::NEW_SYN_RECV) {
             // The listener stands for a request socket that the kernel does not name.
@@ -106,7 +114,7 @@ fn dropped_rst(
         }
     } else if no_socket || config!(kfree_has_socket) != 0 {
         seen.state = Some(tcp_state::NONE);
-    } else if device.is_null() {
+    } else if skb.device().is_null() {
         // Taken by a full socket, and the kernel does not say by which.
         seen.kind = wire::KIND_REJECTED;
         seen.state = None;
@@ -115,7 +123,7 @@ fn dropped_rst(
         seen.state = None;
     }
     seen.counted_as = seen.kind;
-    report(&seen);
+    seen
 }
 
 /// Kind and state of a RST that the socket in `state` got and the kernel dropped for `reason`.
@@ -139,8 +147,7 @@ fn judge(state: u8, reason: Option<u32>) -> (u8, Option<u8>) {
 /// What all drops have in common.
 #[inline(always)]
 fn sighting<'a>(
-    skb: KernelAddr,
-    device: KernelAddr,
+    skb: &Skb<'_>,
     reason: Option<u32>,
     ends: &'a Ends,
     segment: &'a Segment,
@@ -154,13 +161,14 @@ fn sighting<'a>(
             None => Reason::None,
         },
         sock: KernelAddr::NULL,
+        common: None,
         socket_kind: wire::SOCKET_NONE,
         state_at_hook: tcp_state::NONE,
         state: Some(tcp_state::NONE),
         counted_as: wire::KIND_STRAY,
         ends,
-        netns: sock::netns_of_device(device),
-        ifindex: skb.field(offset!(skb_iif)).unwrap_or(0),
+        netns: sock::netns_of_device(skb.device()),
+        ifindex: skb.interface(),
         segment: Some(segment),
     }
 }

@@ -4,7 +4,8 @@ use crate::hooks::{fentry_arg, kprobe_arg};
 use crate::maps::SOCKETS;
 use crate::owner;
 use crate::read::KernelAddr;
-use crate::segment::{Depth, Segment, read_segment};
+use crate::scratch;
+use crate::segment::{Segment, read_segment, read_skb};
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
 use rstmon_common::maps::{NOTE_HANDSHAKE, NOTE_TIMESTAMPS, SocketNote};
@@ -29,11 +30,21 @@ fn handshake(sock: KernelAddr, skb: KernelAddr) {
     if skb.is_null() {
         return;
     }
-    let Some(segment) = read_segment(skb, Depth::Options) else {
-        return;
-    };
+    scratch::with(|room| {
+        let Some(skb) = read_skb(skb, &mut room.skb) else {
+            return;
+        };
+        if let Some(segment) = read_segment(&skb, Some(&mut room.options)) {
+            baseline(sock, &segment);
+        }
+    });
+}
+
+/// Notes what the peer's segment looked like.
+#[inline(always)]
+fn baseline(sock: KernelAddr, segment: &Segment) {
     if let Some(note) = owner::note(sock) {
-        note_segment(note, &segment);
+        note_segment(note, segment);
         return;
     }
     // A server's connection is complete a moment later, and noted as such then.
@@ -45,7 +56,7 @@ fn handshake(sock: KernelAddr, skb: KernelAddr) {
         handshake_ttl: 0,
         flags: 0,
     };
-    note_segment(&mut note, &segment);
+    note_segment(&mut note, segment);
     // The map is LRU: it makes room. Where it cannot, the baseline is absent from the event.
     let _ = SOCKETS.insert(sock.value(), note, 0);
 }

@@ -4,10 +4,10 @@
 //! changed between releases without a trace in the kernel's own BTF; the values tell which is which.
 
 use crate::emit::{Reason, Sighting, report};
-use crate::globals::offset;
 use crate::hooks::{kprobe_arg, send_reset::incoming};
 use crate::read::KernelAddr;
-use crate::segment::{Depth, read_segment};
+use crate::scratch::{self, SocketRoom};
+use crate::segment::{Segment, Skb, read_segment, read_skb};
 use crate::sock::{self, Ends};
 use aya_ebpf::macros::kprobe;
 use aya_ebpf::programs::ProbeContext;
@@ -71,14 +71,30 @@ fn send_reset(hook: u8, ctx: &ProbeContext) {
 
 #[inline(always)]
 fn rejected(hook: u8, net: KernelAddr, skb: KernelAddr, outgoing: bool) {
-    let Some(segment) = read_segment(skb, Depth::Header) else {
-        return;
-    };
+    scratch::with(|room| {
+        let Some(skb) = read_skb(skb, &mut room.skb) else {
+            return;
+        };
+        if let Some(segment) = read_segment(&skb, None) {
+            rejected_segment(hook, net, &skb, &segment, outgoing, &mut room.socket);
+        }
+    });
+}
+
+#[inline(always)]
+fn rejected_segment(
+    hook: u8,
+    net: KernelAddr,
+    skb: &Skb<'_>,
+    segment: &Segment,
+    outgoing: bool,
+    room: &mut SocketRoom,
+) {
     // A RST is never rejected with a RST (`nf_reject_ip_tcphdr_get()`).
     if segment.is_rst() {
         return;
     }
-    let there = incoming(&segment);
+    let there = incoming(segment);
     // "Local" is always this host's end; a rejected outgoing segment came from it.
     let ends = if outgoing {
         Ends {
@@ -91,12 +107,13 @@ fn rejected(hook: u8, net: KernelAddr, skb: KernelAddr, outgoing: bool) {
     } else {
         there
     };
-    report(&Sighting {
+    let sighting = Sighting {
         kind: wire::KIND_SENT,
         hook,
         flags: 0,
         reason: Reason::None,
         sock: KernelAddr::NULL,
+        common: None,
         socket_kind: wire::SOCKET_NONE,
         state_at_hook: tcp_state::NONE,
         // The firewall did not ask for a socket.
@@ -104,7 +121,8 @@ fn rejected(hook: u8, net: KernelAddr, skb: KernelAddr, outgoing: bool) {
         counted_as: wire::KIND_SENT,
         ends: &ends,
         netns: sock::inum(net),
-        ifindex: skb.field(offset!(skb_iif)).unwrap_or(0),
-        segment: Some(&segment),
-    });
+        ifindex: skb.interface(),
+        segment: Some(segment),
+    };
+    report(&sighting, room);
 }

@@ -10,7 +10,8 @@ use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, Pending};
 use crate::read::KernelAddr;
-use crate::segment::{Depth, read_segment};
+use crate::scratch::{self, SocketRoom};
+use crate::segment::{read_segment, read_skb};
 use crate::sock::{self, Ends, RCV_SHUTDOWN};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
@@ -22,17 +23,20 @@ use rstmon_common::wire::{self, tcp_state};
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 fn raw_tp_tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     let sock = raw_tp_arg!(ctx, 0);
-    let state = sock::state(sock);
-    let shutdown: u8 = sock.field(offset!(sock_shutdown)).unwrap_or(RCV_SHUTDOWN);
-    let mut ends = Ends::NONE;
-    sock::read_ends(sock, &mut ends);
-    received_without_segment(
-        sock,
-        state,
-        shutdown & RCV_SHUTDOWN != 0,
-        &ends,
-        sock::netns(sock),
-    );
+    scratch::with(|room| {
+        let Some(common) = sock::read_common(sock, &mut room.common) else {
+            return;
+        };
+        let mut ends = Ends::NONE;
+        sock::read_ends(&common, sock, &mut ends);
+        let seen = received(sock, sock::state(Some(&common)), &ends);
+        let seen = Sighting {
+            common: Some(&common),
+            netns: sock::netns(&common),
+            ..seen
+        };
+        received_without_segment(seen, &mut room.socket);
+    });
     0
 }
 
@@ -43,7 +47,9 @@ fn tp_tcp_receive_reset(ctx: TracePointContext) -> u32 {
     let mut ends = Ends::NONE;
     read_record_ends!(record, receive_reset, &mut ends);
     let sock = record.pointer(classic!(receive_reset.skaddr));
-    received_without_segment(sock, tcp_state::NONE, true, &ends, 0);
+    scratch::with(|room| {
+        received_without_segment(received(sock, tcp_state::NONE, &ends), &mut room.socket);
+    });
     0
 }
 
@@ -94,34 +100,38 @@ fn received_segment(sock: KernelAddr, skb: KernelAddr) {
     if skb.is_null() {
         return;
     }
-    let Some(segment) = read_segment(skb, Depth::Options) else {
-        return;
-    };
-    if !segment.is_rst() {
-        return;
-    }
-    let mut ends = Ends::NONE;
-    sock::read_ends(sock, &mut ends);
-    let sighting = Sighting {
-        flags: wire::FLAG_SEGMENT_IS_RST,
-        hook: wire::HOOK_TCP_RESET,
-        ifindex: skb.field(offset!(skb_iif)).unwrap_or(0),
-        segment: Some(&segment),
-        ..received(sock, sock::state(sock), &ends, sock::netns(sock))
-    };
-    report(&sighting);
+    scratch::with(|room| {
+        let Some(skb) = read_skb(skb, &mut room.skb) else {
+            return;
+        };
+        let Some(segment) = read_segment(&skb, Some(&mut room.options)) else {
+            return;
+        };
+        if !segment.is_rst() {
+            return;
+        }
+        let Some(common) = sock::read_common(sock, &mut room.common) else {
+            return;
+        };
+        let mut ends = Ends::NONE;
+        sock::read_ends(&common, sock, &mut ends);
+        let sighting = Sighting {
+            flags: wire::FLAG_SEGMENT_IS_RST,
+            hook: wire::HOOK_TCP_RESET,
+            common: Some(&common),
+            netns: sock::netns(&common),
+            ifindex: skb.interface(),
+            segment: Some(&segment),
+            ..received(sock, sock::state(Some(&common)), &ends)
+        };
+        report(&sighting, &mut room.socket);
+    });
 }
 
 /// `tcp_reset()` without its segment.
 #[inline(always)]
-fn received_without_segment(
-    sock: KernelAddr,
-    state: u8,
-    receive_shut_down: bool,
-    ends: &Ends,
-    netns: u32,
-) {
-    let mut sighting = received(sock, state, ends, netns);
+fn received_without_segment(mut sighting: Sighting<'_>, room: &mut SocketRoom) {
+    let state = sighting.state_at_hook;
     // The states in which `tcp_rcv_state_process()` calls `tcp_reset()` for data (RFC 1122,
     // 4.2.2.13); in the others only a RST leads there.
     let may_be_data = matches!(
@@ -133,12 +143,21 @@ fn received_without_segment(
             | tcp_state::CLOSING
             | tcp_state::LAST_ACK
     );
-    if may_be_data && receive_shut_down {
+    if may_be_data && receive_is_shut_down(sighting.sock) {
         sighting.flags |= wire::FLAG_TENTATIVE;
         sighting.counted_as = COUNTED_TENTATIVE;
-        remember(sock, state, ends.family);
+        remember(sighting.sock, state, sighting.ends.family);
     }
-    report(&sighting);
+    report(&sighting, room);
+}
+
+/// Whether `sk_shutdown` has `RCV_SHUTDOWN`, without which data is taken and no reset follows.
+#[inline(always)]
+fn receive_is_shut_down(sock: KernelAddr) -> bool {
+    match sock.field::<u8>(offset!(sock_shutdown)) {
+        Some(shutdown) => shutdown & RCV_SHUTDOWN != 0,
+        None => true,
+    }
 }
 
 /// Remembers that `sock` was tentatively reset, for `send_reset`.
@@ -157,13 +176,14 @@ fn remember(sock: KernelAddr, state: u8, family: u16) {
 
 /// A received reset of which nothing but the socket is known.
 #[inline(always)]
-const fn received(sock: KernelAddr, state: u8, ends: &Ends, netns: u32) -> Sighting<'_> {
+const fn received(sock: KernelAddr, state: u8, ends: &Ends) -> Sighting<'_> {
     Sighting {
         kind: wire::KIND_RECEIVED,
         hook: wire::HOOK_TCP_RECEIVE_RESET,
         flags: 0,
         reason: Reason::None,
         sock,
+        common: None,
         socket_kind: wire::SOCKET_FULL,
         state_at_hook: state,
         state: if state == tcp_state::NONE {
@@ -173,7 +193,7 @@ const fn received(sock: KernelAddr, state: u8, ends: &Ends, netns: u32) -> Sight
         },
         counted_as: wire::KIND_RECEIVED,
         ends,
-        netns,
+        netns: 0,
         ifindex: 0,
         segment: None,
     }

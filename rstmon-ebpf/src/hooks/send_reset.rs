@@ -5,13 +5,14 @@
 //! Below that, `tcp_v4_send_reset` and `tcp_v6_send_reset` are probed for the passive ones.
 
 use crate::emit::{Reason, Sighting, report};
-use crate::globals::{classic, config, offset};
+use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, Pending};
 use crate::owner;
 use crate::read::KernelAddr;
-use crate::segment::{Depth, Segment, read_segment};
-use crate::sock::{self, Ends};
+use crate::scratch::{self, SocketRoom};
+use crate::segment::{Segment, Skb, read_segment, read_skb};
+use crate::sock::{self, Common, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
@@ -100,65 +101,80 @@ fn tp_tcp_send_reset(ctx: TracePointContext) -> u32 {
         None => Reason::None,
     };
     let flags = if skb.is_null() { wire::FLAG_ACTIVE } else { 0 };
-    send(&Sent {
+    let sent = Sent {
         hook: wire::HOOK_TCP_SEND_RESET,
         flags,
         reason,
         sock,
+        common: None,
         state_at_hook: state as u8,
         ends: &ends,
         netns: 0,
         ifindex: 0,
         segment: None,
-    });
+    };
+    scratch::with(|room| send(&sent, &mut room.socket));
     0
 }
 
 /// A reset of the host's own accord.
 #[inline(always)]
 fn active(sock: KernelAddr, reason: Reason) {
-    let mut ends = Ends::NONE;
-    sock::read_ends(sock, &mut ends);
-    send(&Sent {
-        hook: wire::HOOK_TCP_SEND_RESET,
-        flags: wire::FLAG_ACTIVE,
-        reason,
-        sock,
-        state_at_hook: sock::state(sock),
-        ends: &ends,
-        netns: sock::netns(sock),
-        ifindex: 0,
-        segment: None,
+    scratch::with(|room| {
+        let mut ends = Ends::NONE;
+        let common = sock::read_common(sock, &mut room.common);
+        if let Some(common) = &common {
+            sock::read_ends(common, sock, &mut ends);
+        }
+        let sent = Sent {
+            hook: wire::HOOK_TCP_SEND_RESET,
+            flags: wire::FLAG_ACTIVE,
+            reason,
+            sock,
+            common: common.as_ref(),
+            state_at_hook: sock::state(common.as_ref()),
+            ends: &ends,
+            netns: common.as_ref().map_or(0, sock::netns),
+            ifindex: 0,
+            segment: None,
+        };
+        send(&sent, &mut room.socket);
     });
 }
 
 /// A reset that answers `skb`.
 #[inline(always)]
 fn passive(hook: u8, sock: KernelAddr, skb: KernelAddr, reason: Reason) {
-    let segment = read_segment(skb, Depth::Header);
-    let mut ends = Ends::NONE;
-    if let Some(segment) = &segment {
-        // The functions are called for arriving RSTs too, and return at once (RFC 9293, 3.5.2).
-        if segment.is_rst() {
-            return;
+    scratch::with(|room| {
+        let mut ends = Ends::NONE;
+        let skb = read_skb(skb, &mut room.skb);
+        let segment = skb.as_ref().and_then(|skb| read_segment(skb, None));
+        if let Some(segment) = &segment {
+            // The functions are called for arriving RSTs too, and return at once (RFC 9293, 3.5.2).
+            if segment.is_rst() {
+                return;
+            }
+            ends = incoming(segment);
         }
-        ends = incoming(segment);
-    }
-    let netns = if sock.is_null() {
-        sock::netns_of_device(skb.pointer(offset!(skb_dev)))
-    } else {
-        sock::netns(sock)
-    };
-    send(&Sent {
-        hook,
-        flags: 0,
-        reason,
-        sock,
-        state_at_hook: sock::state(sock),
-        ends: &ends,
-        netns,
-        ifindex: skb.field(offset!(skb_iif)).unwrap_or(0),
-        segment: segment.as_ref(),
+        let common = sock::read_common(sock, &mut room.common);
+        let netns = match (&common, &skb) {
+            (Some(common), _) => sock::netns(common),
+            (None, Some(skb)) => sock::netns_of_device(skb.device()),
+            (None, None) => 0,
+        };
+        let sent = Sent {
+            hook,
+            flags: 0,
+            reason,
+            sock,
+            common: common.as_ref(),
+            state_at_hook: sock::state(common.as_ref()),
+            ends: &ends,
+            netns,
+            ifindex: skb.as_ref().map_or(0, Skb::interface),
+            segment: segment.as_ref(),
+        };
+        send(&sent, &mut room.socket);
     });
 }
 
@@ -180,6 +196,7 @@ struct Sent<'a> {
     flags: u16,
     reason: Reason,
     sock: KernelAddr,
+    common: Option<&'a Common<'a>>,
     state_at_hook: u8,
     ends: &'a Ends,
     netns: u32,
@@ -189,7 +206,7 @@ struct Sent<'a> {
 
 /// Finds the state before the reset, and reports.
 #[inline(always)]
-fn send(sent: &Sent<'_>) {
+fn send(sent: &Sent<'_>, room: &mut SocketRoom) {
     let socket_kind = sock::kind_of(sent.sock, sent.state_at_hook);
     let mut flags = sent.flags;
     let mut state = Some(sent.state_at_hook);
@@ -210,12 +227,13 @@ fn send(sent: &Sent<'_>) {
             state = owner::closed(sent.ends, sent.netns).map(|closed| closed.state);
         }
     }
-    report(&Sighting {
+    let sighting = Sighting {
         kind: wire::KIND_SENT,
         hook: sent.hook,
         flags,
         reason: sent.reason,
         sock: sent.sock,
+        common: sent.common,
         socket_kind,
         state_at_hook: sent.state_at_hook,
         state,
@@ -224,7 +242,8 @@ fn send(sent: &Sent<'_>) {
         netns: sent.netns,
         ifindex: sent.ifindex,
         segment: sent.segment,
-    });
+    };
+    report(&sighting, room);
 }
 
 /// Takes the tentative reception of a socket out of the map.

@@ -8,6 +8,7 @@ use crate::hooks::{raw_tp_arg, read_record_ends};
 use crate::maps::{CLOSED, LISTENERS, SOCKETS};
 use crate::owner;
 use crate::read::KernelAddr;
+use crate::scratch;
 use crate::sock::{self, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{raw_tracepoint, tracepoint};
@@ -63,7 +64,7 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
         Change::Listening => {
             let port: u16 = sock.field(offset!(sock_num)).unwrap_or(0);
             let family: u16 = sock.field(offset!(sock_family)).unwrap_or(0);
-            listening(port, family, sock::netns(sock));
+            listening(port, family, netns_alone(sock));
         }
         Change::Accepted => accepted(sock),
         Change::Closing => closing(sock),
@@ -73,9 +74,14 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
             let refused = old as u8 == tcp_state::SYN_SENT
                 && sock.field::<u32>(offset!(sock_err)) == Some(ECONNREFUSED);
             if !refused {
-                let mut ends = Ends::NONE;
-                sock::read_ends(sock, &mut ends);
-                remember_closed(sock, old as u8, &ends, sock::netns(sock));
+                scratch::with(|room| {
+                    let Some(common) = sock::read_common(sock, &mut room.common) else {
+                        return;
+                    };
+                    let mut ends = Ends::NONE;
+                    sock::read_ends(&common, sock, &mut ends);
+                    remember_closed(sock, old as u8, &ends, sock::netns(&common));
+                });
             }
             forget(sock);
         }
@@ -87,12 +93,8 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
 #[tracepoint(category = "sock", name = "inet_sock_set_state")]
 fn tp_inet_sock_set_state(ctx: TracePointContext) -> u32 {
     let record = crate::hooks::record(&ctx);
-    let old: u32 = record
-        .field(classic!(set_state.oldstate))
-        .unwrap_or(0);
-    let new: u32 = record
-        .field(classic!(set_state.newstate))
-        .unwrap_or(0);
+    let old: u32 = record.field(classic!(set_state.oldstate)).unwrap_or(0);
+    let new: u32 = record.field(classic!(set_state.newstate)).unwrap_or(0);
     let Some(change) = change(old, new) else {
         return 0;
     };
@@ -110,6 +112,12 @@ fn tp_inet_sock_set_state(ctx: TracePointContext) -> u32 {
         }
     }
     0
+}
+
+/// Network namespace of a socket of which little else is read.
+#[inline(always)]
+fn netns_alone(sock: KernelAddr) -> u32 {
+    sock::inum(sock.pointer(offset!(sock_net)))
 }
 
 #[inline(always)]

@@ -12,8 +12,9 @@ use crate::hooks::send_reset::incoming;
 use crate::hooks::{fentry_arg, kprobe_arg};
 use crate::maps::{PENDING, Pending};
 use crate::read::KernelAddr;
-use crate::segment::{Depth, Segment, read_segment};
-use crate::sock;
+use crate::scratch;
+use crate::segment::{Segment, Skb, read_segment, read_skb};
+use crate::sock::{self, Common, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
@@ -53,53 +54,63 @@ fn kprobe_tcp_rcv_state_process(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn validate(sock: KernelAddr, skb: KernelAddr) {
-    let Some(segment) = read_segment(skb, Depth::Options) else {
-        return;
-    };
-    if !segment.is_rst() {
-        return;
-    }
-    let state = sock::state(sock);
-    if acceptable(sock, state, &segment) {
-        stash(sock, skb, state, segment.family);
-    } else if config!(kfree_has_reason) == 0 {
-        ignored(
-            wire::HOOK_TCP_VALIDATE_INCOMING,
-            wire::KIND_REJECTED,
-            sock,
-            skb,
-            state,
-            &segment,
-        );
-    }
+    scratch::with(|room| {
+        let Some(window) = read_skb(skb, &mut room.skb) else {
+            return;
+        };
+        let Some(segment) = read_segment(&window, Some(&mut room.options)) else {
+            return;
+        };
+        if !segment.is_rst() {
+            return;
+        }
+        let state = sock::state_alone(sock);
+        if acceptable(sock, state, &segment) {
+            stash(sock, skb, state, segment.family);
+        } else if config!(kfree_has_reason) == 0 {
+            let common = sock::read_common(sock, &mut room.common);
+            let ends = incoming(&segment);
+            let hook = wire::HOOK_TCP_VALIDATE_INCOMING;
+            let seen = ignored(hook, wire::KIND_REJECTED, sock, &window, &ends, &segment);
+            report(&with_socket(seen, common.as_ref(), state), &mut room.socket);
+        }
+    });
 }
 
 /// LISTEN and SYN-SENT, where `tcp_rcv_state_process()` itself decides.
 #[inline(always)]
 fn unsynchronized(sock: KernelAddr, skb: KernelAddr) {
-    let state = sock::state(sock);
+    let state = sock::state_alone(sock);
     if state != tcp_state::LISTEN && state != tcp_state::SYN_SENT {
         return;
     }
-    let Some(segment) = read_segment(skb, Depth::Options) else {
-        return;
-    };
-    if !segment.is_rst() {
-        return;
-    }
-    let hook = wire::HOOK_TCP_RCV_STATE_PROCESS;
-    let acknowledges = segment.has(tcp_flag::ACK);
-    if state == tcp_state::SYN_SENT && acknowledges {
-        // Obeyed, or dropped by `kfree_skb`, which is traced.
-        stash(sock, skb, state, segment.family);
-    } else if !acknowledges && config!(kfree_has_reason) == 0 {
-        let kind = if state == tcp_state::LISTEN {
-            wire::KIND_STRAY
-        } else {
-            wire::KIND_REJECTED
+    scratch::with(|room| {
+        let Some(window) = read_skb(skb, &mut room.skb) else {
+            return;
         };
-        ignored(hook, kind, sock, skb, state, &segment);
-    }
+        let Some(segment) = read_segment(&window, Some(&mut room.options)) else {
+            return;
+        };
+        if !segment.is_rst() {
+            return;
+        }
+        let acknowledges = segment.has(tcp_flag::ACK);
+        if state == tcp_state::SYN_SENT && acknowledges {
+            // Obeyed, or dropped by `kfree_skb`, which is traced.
+            stash(sock, skb, state, segment.family);
+        } else if !acknowledges && config!(kfree_has_reason) == 0 {
+            let kind = if state == tcp_state::LISTEN {
+                wire::KIND_STRAY
+            } else {
+                wire::KIND_REJECTED
+            };
+            let common = sock::read_common(sock, &mut room.common);
+            let ends = incoming(&segment);
+            let hook = wire::HOOK_TCP_RCV_STATE_PROCESS;
+            let seen = ignored(hook, kind, sock, &window, &ends, &segment);
+            report(&with_socket(seen, common.as_ref(), state), &mut room.socket);
+        }
+    });
 }
 
 /// Keeps the RST for the hook on `tcp_reset`.
@@ -119,24 +130,44 @@ fn stash(sock: KernelAddr, skb: KernelAddr, state: u8, family: u16) {
     let _ = PENDING.insert(sock.value(), pending, 0);
 }
 
+/// A RST that will not be obeyed.
 #[inline(always)]
-fn ignored(hook: u8, kind: u8, sock: KernelAddr, skb: KernelAddr, state: u8, segment: &Segment) {
-    let ends = incoming(segment);
-    report(&Sighting {
+fn ignored<'a>(
+    hook: u8,
+    kind: u8,
+    sock: KernelAddr,
+    skb: &Skb<'_>,
+    ends: &'a Ends,
+    segment: &'a Segment,
+) -> Sighting<'a> {
+    Sighting {
         kind,
         hook,
         flags: wire::FLAG_SEGMENT_IS_RST,
         reason: Reason::None,
         sock,
+        common: None,
         socket_kind: wire::SOCKET_FULL,
+        state_at_hook: tcp_state::NONE,
+        state: None,
+        counted_as: kind,
+        ends,
+        netns: 0,
+        ifindex: skb.interface(),
+        segment: Some(segment),
+    }
+}
+
+/// The same with what its socket tells.
+#[inline(always)]
+fn with_socket<'a>(seen: Sighting<'a>, common: Option<&'a Common<'a>>, state: u8) -> Sighting<'a> {
+    Sighting {
+        common,
         state_at_hook: state,
         state: Some(state),
-        counted_as: kind,
-        ends: &ends,
-        netns: sock::netns(sock),
-        ifindex: skb.field(offset!(skb_iif)).unwrap_or(0),
-        segment: Some(segment),
-    });
+        netns: common.map_or(0, sock::netns),
+        ..seen
+    }
 }
 
 /// Whether the socket will obey this RST.

@@ -4,7 +4,6 @@
 //! nothing of aya's types goes further. Everything in the kernel hangs on file descriptors of this
 //! process: when it ends, however it ends, nothing is left there.
 
-
 pub mod capture;
 pub mod counters;
 mod log;
@@ -12,4 +11,3 @@ mod misses;
 pub mod programs;
 pub mod ring;
 pub mod support;
-

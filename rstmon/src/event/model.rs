@@ -3,6 +3,7 @@
 //! Made by `event::decode`, completed by `annotate` and `diagnose`, then only read. A field that
 //! cannot be known is `None` and absent from the output, never zero or a guess.
 
+use rstmon_common::wire;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::net::IpAddr;
@@ -57,6 +58,20 @@ named_enum! {
         Rejected = "rejected",
         /// A RST arrived for no socket, a request socket that survived, or TIME-WAIT.
         Stray = "stray",
+    }
+}
+
+impl Kind {
+    /// The kind of a number of the wire record, `wire::KIND_*`.
+    #[must_use]
+    pub const fn from_wire(number: u8) -> Option<Self> {
+        match number {
+            wire::KIND_SENT => Some(Self::Sent),
+            wire::KIND_RECEIVED => Some(Self::Received),
+            wire::KIND_REJECTED => Some(Self::Rejected),
+            wire::KIND_STRAY => Some(Self::Stray),
+            _ => None,
+        }
     }
 }
 

@@ -8,3 +8,4 @@ pub mod hook;
 pub mod layout;
 pub mod mode;
 pub mod reasons;
+pub mod windows;

@@ -1,0 +1,169 @@
+//! One live capture with its pipeline: what `trace` and `lab` have in common.
+//!
+//! The owner of a session calls [`Session::turn`] when the ring is readable, and again after
+//! [`Session::pause`] for as long as it runs.
+
+use crate::annotate::Annotator;
+use crate::annotate::sockets::{ScanReport, SocketOwners, read_socket_owners};
+use crate::bpf::capture::Capture;
+use crate::bpf::counters::KernelStages;
+use crate::bpf::ring::POLL_INTERVAL;
+use crate::cmd::exit::Failure;
+use crate::cmd::start::{Started, monotonic_ns};
+use crate::event::capture::CaptureFacts;
+use crate::event::model::Kind;
+use crate::filter::Filter;
+use crate::pipeline::{EventSink, Pipeline};
+use crate::sink::totals::Totals;
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Records that one turn takes: what comes in 10 ms on a busy host, with room.
+const TURN_RECORDS: usize = 16_384;
+/// Polls in a row that find nothing before the session waits to be woken.
+const EMPTY_POLLS: u8 = 2;
+/// How often a session that waits looks for modules and flushes the programs' log.
+const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Owners of the sockets that were there before the capture.
+type Seed = io::Result<(SocketOwners, ScanReport)>;
+
+/// A live capture and its pipeline.
+pub struct Session {
+    capture: Capture,
+    pipeline: Pipeline,
+    annotator: Annotator,
+    seed: Option<Receiver<Seed>>,
+    empty_polls: u8,
+}
+
+impl Session {
+    /// Begins to read a capture that has just been started.
+    #[must_use]
+    pub fn new(started: Started, filter: Filter) -> Self {
+        let proc_root = Path::new("/proc");
+        let (sender, receiver) = channel();
+        // Sockets opened from now on are known to the programs; the walk for the older ones must
+        // not hold up the first event.
+        std::thread::spawn(move || {
+            // A session that has ended meanwhile needs no owners.
+            let _ = sender.send(read_socket_owners(proc_root));
+        });
+        Self {
+            capture: started.capture,
+            pipeline: Pipeline::new(started.facts, filter),
+            annotator: Annotator::new(proc_root),
+            seed: Some(receiver),
+            empty_polls: EMPTY_POLLS,
+        }
+    }
+
+    /// The capture's facts.
+    #[must_use]
+    pub const fn facts(&self) -> &CaptureFacts {
+        self.pipeline.facts()
+    }
+
+    /// Wall clock when the hooks were attached, nanoseconds.
+    #[must_use]
+    pub fn started_ns(&self) -> i64 {
+        let monotonic = monotonic_ns().map(u64::cast_signed).unwrap_or_default();
+        self.facts().realtime_offset_ns.saturating_add(monotonic)
+    }
+
+    /// Becomes readable when the programs wake the reader.
+    #[must_use]
+    pub fn ring_fd(&self) -> RawFd {
+        self.capture.ring.as_fd().as_raw_fd()
+    }
+
+    /// Whether the session polls, because it was woken a short while ago.
+    #[must_use]
+    pub const fn is_polling(&self) -> bool {
+        self.empty_polls < EMPTY_POLLS
+    }
+
+    /// How long to wait at most until the next turn.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        if self.is_polling() || self.pipeline.is_holding() { POLL_INTERVAL } else { IDLE_INTERVAL }
+    }
+
+    /// Takes what is in the ring through the pipeline.
+    pub fn turn(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
+        self.take_seed();
+        let pipeline = &mut self.pipeline;
+        let taken = self.capture.ring.drain(TURN_RECORDS, |record| pipeline.push(record));
+        self.empty_polls = if taken == 0 { self.empty_polls.saturating_add(1) } else { 0 };
+        let now = monotonic_ns().map_err(|failure| io::Error::other(failure.message))?;
+        self.pipeline.release(now, &mut self.annotator, sink)?;
+        self.capture.flush_log();
+        if self.capture.awaits_modules() && !self.capture.attach_arrived_modules().is_empty() {
+            self.pipeline.facts_mut().hooks = self.capture.hook_reports();
+        }
+        Ok(())
+    }
+
+    /// Detaches everything and takes what is left through the pipeline.
+    pub fn end(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
+        self.capture.detach();
+        loop {
+            let pipeline = &mut self.pipeline;
+            let taken = self.capture.ring.drain(TURN_RECORDS, |record| pipeline.push(record));
+            if taken == 0 {
+                break;
+            }
+        }
+        self.pipeline.finish(&mut self.annotator, sink)
+    }
+
+    /// The totals so far: of the pipeline, of the programs, and the exact counts.
+    pub fn totals(&self) -> Result<Totals, Failure> {
+        let read = |error: crate::bpf::programs::ProgramsError| {
+            Failure::run_time(format!("cannot read the kernel side's counters: {error}"))
+        };
+        let mut totals = self.pipeline.totals.clone();
+        let stages = self.capture.read_stages().map_err(read)?;
+        totals.filtered += stages.filtered;
+        for (stage, lost) in losses(&stages) {
+            totals.lost.insert(Cow::Borrowed(stage), lost);
+        }
+        for kind in Kind::ALL {
+            totals.kernel_counts.insert(Cow::Borrowed(kind.name()), 0);
+        }
+        for count in self.capture.read_counts().map_err(read)? {
+            if let Some(kind) = Kind::from_wire(count.kind) {
+                let sum = totals.kernel_counts.entry(Cow::Borrowed(kind.name())).or_default();
+                *sum = sum.wrapping_add(count.count);
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Gives the annotator the owners of older sockets once they are known.
+    fn take_seed(&mut self) {
+        let Some(receiver) = &self.seed else { return };
+        match receiver.try_recv() {
+            Ok(Ok((owners, _report))) => {
+                self.annotator.seed(owners);
+                self.seed = None;
+            }
+            // Without /proc, owners of older sockets stay unknown, as the start record says.
+            Ok(Err(_)) | Err(std::sync::mpsc::TryRecvError::Disconnected) => self.seed = None,
+            Err(std::sync::mpsc::TryRecvError::Empty) => {}
+        }
+    }
+}
+
+/// Stages of the kernel side at which an event is lost, by their names in the end record.
+fn losses(stages: &KernelStages) -> [(&'static str, u64); 3] {
+    [
+        ("ring-full", stages.ring_full),
+        ("storm-budget", stages.storm_budget),
+        ("program-missed", stages.program_missed),
+    ]
+}

@@ -1,0 +1,90 @@
+//! `rstmon trace` on the running kernel: the loop between the ring and the output.
+
+use super::TraceArgs;
+use super::output::{Output, quiet_if_reader_left};
+use crate::cmd::exit::Failure;
+use crate::cmd::session::Session;
+use crate::cmd::start::{clock_ns, start_capture};
+use crate::filter::Filter;
+use crate::pipeline::EventSink;
+use nix::time::ClockId;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Captures until a signal, `-c`, `--duration`, or the reader of standard output leaves.
+pub(super) fn run_live(args: &TraceArgs, filter: Filter) -> Result<(), Failure> {
+    let started = start_capture(&args.capture, &filter.pushdown())?;
+    let mut output = Output::new(args);
+    if let Some(path) = &args.write {
+        output.record_to(path, &started.facts)?;
+    }
+    let mut session = Session::new(started, filter);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::run_time(format!("cannot start the event loop: {error}")))?;
+    let outcome = runtime.block_on(watch(args.duration, &mut session, &mut output));
+    // A pipe without a reader takes no end line either.
+    let reader_left =
+        matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
+    let ended = session.end(&mut output);
+    if reader_left {
+        return Ok(());
+    }
+    quiet_if_reader_left(outcome)?;
+    quiet_if_reader_left(ended)?;
+    output.finish(&session.totals()?, Some(clock_ns(ClockId::CLOCK_REALTIME)?))
+}
+
+/// The loop.
+async fn watch(
+    duration: Option<Duration>,
+    session: &mut Session,
+    output: &mut Output,
+) -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let ring = AsyncFd::with_interest(session.ring_fd(), Interest::READABLE)?;
+    let stdout = watched_stdout();
+    let deadline = async {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(deadline);
+    // Whoever waits for the start line may cause a reset at once: the hooks are attached.
+    output.start(session.facts(), Some(session.started_ns()))?;
+    while !output.is_full() {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            () = &mut deadline => return Ok(()),
+            () = reader_left(stdout.as_ref()) => return Err(io::ErrorKind::BrokenPipe.into()),
+            ready = ring.readable(), if !session.is_polling() => ready?.clear_ready(),
+            () = tokio::time::sleep(session.pause()) => {}
+        }
+        session.turn(output)?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// Standard output, if it is something whose reader can leave.
+fn watched_stdout() -> Option<AsyncFd<RawFd>> {
+    // A regular file cannot be watched, and need not be.
+    AsyncFd::with_interest(io::stdout().as_fd().as_raw_fd(), Interest::ERROR).ok()
+}
+
+/// Returns when the reader of standard output has left.
+async fn reader_left(stdout: Option<&AsyncFd<RawFd>>) {
+    match stdout {
+        // An error of the watch is found again by the next write.
+        Some(stdout) => drop(stdout.ready(Interest::ERROR).await),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,181 @@
+//! Where the events of `trace` go: standard output as text or JSON lines, and a recording.
+//!
+//! Lines gather in memory and leave in large writes; the live loop flushes well within the 100 ms
+//! that the contract allows. A reader that went away is the quiet end of the command, not a failure.
+
+use super::{Color, OutputFormat, TraceArgs};
+use crate::cmd::exit::Failure;
+use crate::diagnose::key_facts::key_facts;
+use crate::event::annotation::Annotation;
+use crate::event::capture::CaptureFacts;
+use crate::event::model::Event;
+use crate::pipeline::EventSink;
+use crate::sink::recording::{RecordingError, Writer};
+use crate::sink::terminal::read_style;
+use crate::sink::text::{self, TextStyle};
+use crate::sink::jsonl;
+use crate::sink::totals::Totals;
+use anstream::ColorChoice;
+use rstmon_common::wire::RawEvent;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+/// Bytes that gather before they are written.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Form of the lines.
+enum Form {
+    Text(TextStyle),
+    Jsonl,
+}
+
+/// A recording that is being written.
+struct Recording {
+    path: PathBuf,
+    writer: Writer<File>,
+}
+
+/// The sink of `trace`.
+pub(super) struct Output {
+    form: Form,
+    stdout: io::Stdout,
+    buffer: Vec<u8>,
+    recording: Option<Recording>,
+    /// Events that may still be written (`-c N`).
+    remaining: Option<u64>,
+}
+
+impl Output {
+    /// An output as the arguments ask for it. The recording is opened by [`Self::record_to`].
+    pub(super) fn new(args: &TraceArgs) -> Self {
+        let form = match args.format() {
+            OutputFormat::Jsonl => Form::Jsonl,
+            OutputFormat::Text => Form::Text(read_style(match args.color {
+                Color::Auto => ColorChoice::Auto,
+                Color::Always => ColorChoice::Always,
+                Color::Never => ColorChoice::Never,
+            })),
+        };
+        Self {
+            form,
+            stdout: io::stdout(),
+            buffer: Vec::with_capacity(2 * BUFFER_BYTES),
+            recording: None,
+            remaining: args.count,
+        }
+    }
+
+    /// Starts the recording of `-w FILE`.
+    pub(super) fn record_to(&mut self, path: &Path, facts: &CaptureFacts) -> Result<(), Failure> {
+        let fail = |reason: &dyn std::fmt::Display| {
+            Failure::run_time(format!("cannot write the recording {}: {reason}", path.display()))
+        };
+        let file = File::create(path).map_err(|error| fail(&error))?;
+        let writer = Writer::new(file, facts).map_err(|error| fail(&error))?;
+        self.recording = Some(Recording { path: path.to_owned(), writer });
+        Ok(())
+    }
+
+    /// Writes the start line, or the header for people.
+    pub(super) fn start(&mut self, facts: &CaptureFacts, time_ns: Option<i64>) -> io::Result<()> {
+        match &self.form {
+            Form::Jsonl => self.buffer.extend(jsonl::render_start(facts, time_ns)?.into_bytes()),
+            // A file or a pipe that is cut up by columns is better off without.
+            Form::Text(style) if self.stdout.is_terminal() => {
+                self.buffer.extend(text::render_header(style).into_bytes());
+                self.buffer.push(b'\n');
+            }
+            Form::Text(_) => {}
+        }
+        self.flush()
+    }
+
+    /// Writes the end line; for people, the summary on standard error. Ends the recording.
+    pub(super) fn finish(
+        &mut self,
+        totals: &Totals,
+        time_ns: Option<i64>,
+    ) -> Result<(), Failure> {
+        let recording = self.recording.take();
+        let recorded = recording.map_or(Ok(()), |recording| {
+            recording.writer.finish(totals).map(drop).map_err(|error| {
+                let path = recording.path.display();
+                Failure::run_time(format!("cannot end the recording {path}: {error}"))
+            })
+        });
+        let written = match &self.form {
+            Form::Jsonl => jsonl::render_end(totals, time_ns)
+                .map_err(io::Error::from)
+                .map(|line| self.buffer.extend(line.into_bytes()))
+                .and_then(|()| self.flush()),
+            Form::Text(_) => self.flush().map(|()| {
+                // Without a standard error there is nobody to tell.
+                let _ = writeln!(anstream::stderr(), "{}", text::render_summary(totals));
+            }),
+        };
+        recorded?;
+        quiet_if_reader_left(written)
+    }
+
+    /// Writes what has gathered.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            let mut stdout = self.stdout.lock();
+            let written = stdout.write_all(&self.buffer).and_then(|()| stdout.flush());
+            self.buffer.clear();
+            written?;
+        }
+        match &mut self.recording {
+            Some(recording) => recording.writer.flush().map_err(|error| recording.error(&error)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Recording {
+    /// A failed write of the recording, which the user must not take for one of standard output.
+    fn error(&self, error: &RecordingError) -> io::Error {
+        io::Error::other(format!("cannot write the recording {}: {error}", self.path.display()))
+    }
+}
+
+impl EventSink for Output {
+    fn accept(
+        &mut self,
+        event: &Event,
+        raw: &RawEvent,
+        annotation: &Annotation,
+        facts: &CaptureFacts,
+    ) -> io::Result<()> {
+        match &self.form {
+            Form::Jsonl => jsonl::render_event(event, facts, &mut self.buffer)?,
+            Form::Text(style) => {
+                let line = text::render_event(event, &key_facts(event), style);
+                self.buffer.extend(line.into_bytes());
+                self.buffer.push(b'\n');
+            }
+        }
+        if let Some(recording) = &mut self.recording {
+            let written = recording.writer.write_record(raw, annotation);
+            written.map_err(|error| recording.error(&error))?;
+        }
+        if let Some(remaining) = &mut self.remaining {
+            *remaining -= 1;
+        }
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn is_full(&self) -> bool {
+        self.remaining == Some(0)
+    }
+}
+
+/// Turns an error of the output into the command's outcome: a pipe whose reader left is a quiet end.
+pub(super) fn quiet_if_reader_left(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::run_time(format!("cannot write the events: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,68 @@
+//! `rstmon trace -r FILE`: a recording through the same stages as a live capture.
+
+use super::TraceArgs;
+use super::output::{Output, quiet_if_reader_left};
+use crate::cmd::exit::Failure;
+use crate::filter::Filter;
+use crate::pipeline::{EventSink, Pipeline};
+use crate::sink::recording::{Reader, RecordingError};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Reads the recording at `path` (`-`: standard input) to its end, or to its damage.
+pub(super) fn run_replay(path: &Path, args: &TraceArgs, filter: Filter) -> Result<(), Failure> {
+    let fail = |error: &dyn std::fmt::Display| {
+        Failure::run_time(format!("cannot read the recording {}: {error}", path.display()))
+    };
+    let input: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(|error| fail(&error))?)
+    };
+    let mut reader = Reader::new(input).map_err(|error| fail(&error))?;
+    let mut pipeline = Pipeline::new(reader.facts().clone(), filter);
+    let mut output = Output::new(args);
+    let replayed = quiet_if_reader_left(output.start(reader.facts(), None))
+        .and_then(|()| replay(&mut reader, &mut pipeline, &mut output).map_err(|e| e.failure(&fail)));
+    // What was lost when it was recorded is lost here too.
+    if let Some(recorded) = reader.totals() {
+        pipeline.totals.lost.clone_from(&recorded.lost);
+        pipeline.totals.kernel_counts.clone_from(&recorded.kernel_counts);
+    }
+    let finished = output.finish(&pipeline.totals, None);
+    replayed.and(finished)
+}
+
+/// Why a replay ended early.
+enum Stopped {
+    Recording(RecordingError),
+    Output(std::io::Error),
+}
+
+impl Stopped {
+    fn failure(self, fail: &dyn Fn(&dyn std::fmt::Display) -> Failure) -> Failure {
+        match self {
+            Self::Recording(error) => fail(&error),
+            Self::Output(error) => Failure::run_time(format!("cannot write the events: {error}")),
+        }
+    }
+}
+
+fn replay(
+    reader: &mut Reader<Box<dyn Read>>,
+    pipeline: &mut Pipeline,
+    output: &mut Output,
+) -> Result<(), Stopped> {
+    while let Some(record) = reader.next_record().map_err(Stopped::Recording)? {
+        match pipeline.replay(&record.raw, &record.annotation, output) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(Stopped::Output(error)),
+        }
+        if output.is_full() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
