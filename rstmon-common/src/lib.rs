@@ -6,12 +6,14 @@
 //!
 //! * [`wire`]: the record that the ring buffer carries, and [`wire::ABI`], its number.
 //! * [`layout`]: where the running kernel keeps each field, one row a field.
+//! * [`classic`]: where the classic tracepoints' records keep theirs, for kernels without BTF.
 //! * [`config`]: what the loader tells the programs before they are frozen.
 //! * [`counts`]: how the exact per-CPU counters are indexed, and the stages that can lose an event.
 //! * [`maps`]: keys and values of the maps that remember sockets, listeners and closed connections.
 
 #![no_std]
 
+pub mod classic;
 pub mod config;
 pub mod counts;
 pub mod layout;
