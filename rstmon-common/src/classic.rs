@@ -5,7 +5,7 @@
 //! the program. A field that a record does not have is [`ABSENT`]; its branch is pruned.
 //!
 //! One set of members serves every form that a record ever had. Where the addresses are a
-//! `struct sockaddr_in6` each (tcp_send_reset since 6.10), the members point into it, and
+//! `struct sockaddr_in6` each (`tcp_send_reset` since 6.10), the members point into it, and
 //! [`RecordLayout::ports_are_network_order`] says how to read the ports.
 
 use crate::layout::ABSENT;
@@ -65,7 +65,7 @@ record_layout! {
     sport: "sport", 2;
     /// Remote port, 2 bytes.
     dport: "dport", 2;
-    /// `AF_INET` or `AF_INET6`, 2 bytes in host order. Absent in tcp_send_reset before 5.15, which
+    /// `AF_INET` or `AF_INET6`, 2 bytes in host order. Absent in `tcp_send_reset` before 5.15, which
     /// gives IPv4 as v4-mapped in the IPv6 addresses.
     family: "family", 2;
     /// Protocol, 2 bytes (5.6 and later).
@@ -88,11 +88,11 @@ record_layout! {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ClassicLayout {
-    /// tcp/tcp_send_reset.
+    /// `tcp/tcp_send_reset`.
     pub send_reset: RecordLayout,
-    /// tcp/tcp_receive_reset.
+    /// `tcp/tcp_receive_reset`.
     pub receive_reset: RecordLayout,
-    /// sock/inet_sock_set_state.
+    /// `sock/inet_sock_set_state`.
     pub set_state: RecordLayout,
 }
 
