@@ -3,4 +3,6 @@
 //! Read once at start by the commands. Everything that decides is pure and takes the facts as
 //! values; only `facts` and `tracefs` do I/O.
 
+pub mod btf;
+pub mod layout;
 pub mod reasons;
