@@ -4,5 +4,11 @@
 //! values; only `facts` and `tracefs` do I/O.
 
 pub mod btf;
+pub mod capabilities;
+pub mod facts;
+pub mod hook;
 pub mod layout;
+pub mod mode;
 pub mod reasons;
+pub mod symbols;
+pub mod tracefs;

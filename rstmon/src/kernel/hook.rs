@@ -1,0 +1,224 @@
+//! The places in the kernel that rstmon can attach to, declared once.
+//!
+//! `facts` asks the kernel about each, `probe_plan` chooses among them, `bpf` loads the programs by
+//! the names given here, `check` prints them.
+
+use rstmon_common::wire;
+use std::fmt;
+
+/// What kind of place a hook is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A tracepoint, in this group of tracefs.
+    Tracepoint {
+        /// The directory below `events`.
+        group: &'static str,
+    },
+    /// A function, which may live in a module of this name.
+    Function {
+        /// The module, where the kernel may be built so.
+        module: Option<&'static str>,
+    },
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Variant {
+    /// Raw tracepoint: gets the tracepoint's arguments.
+    RawTracepoint,
+    /// Classic tracepoint: gets the record that tracefs describes.
+    ClassicTracepoint,
+    /// Trampoline at the function's entry.
+    Fentry,
+    /// Breakpoint or ftrace call at the function's entry.
+    Kprobe,
+}
+
+impl Variant {
+    /// The fixed spelling.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RawTracepoint => "raw_tp",
+            Self::ClassicTracepoint => "tp",
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+macro_rules! hooks {
+    ($( $(#[$doc:meta])* $variant:ident = $name:literal, $number:expr, $place:expr; )+) => {
+        /// A place in the kernel that rstmon can attach to.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Hook { $( $(#[$doc])* $variant, )+ }
+
+        impl Hook {
+            /// All hooks: tracepoints first, then functions.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
+
+            /// The kernel's name of the tracepoint or function.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )+ }
+            }
+
+            /// `wire::HOOK_*`; `None` if no event comes from there.
+            #[must_use]
+            pub const fn number(self) -> Option<u8> {
+                match self { $( Self::$variant => $number, )+ }
+            }
+
+            /// What kind of place it is.
+            #[must_use]
+            pub const fn place(self) -> Place {
+                match self { $( Self::$variant => $place, )+ }
+            }
+        }
+    };
+}
+
+const BUILT_IN: Place = Place::Function { module: None };
+const IPV6: Place = Place::Function {
+    module: Some("ipv6"),
+};
+const REJECT_IPV4: Place = Place::Function {
+    module: Some("nf_reject_ipv4"),
+};
+const REJECT_IPV6: Place = Place::Function {
+    module: Some("nf_reject_ipv6"),
+};
+const TCP: Place = Place::Tracepoint { group: "tcp" };
+
+hooks! {
+    /// The host's TCP sends a RST; before 6.10 only those of full sockets.
+    TcpSendReset = "tcp_send_reset", Some(wire::HOOK_TCP_SEND_RESET), TCP;
+    /// TCP tears a socket down as after a RST, whether or not one came.
+    TcpReceiveReset = "tcp_receive_reset", Some(wire::HOOK_TCP_RECEIVE_RESET), TCP;
+    /// The kernel drops a packet.
+    KfreeSkb = "kfree_skb", Some(wire::HOOK_KFREE_SKB), Place::Tracepoint { group: "skb" };
+    /// A socket changes its TCP state.
+    InetSockSetState = "inet_sock_set_state", None, Place::Tracepoint { group: "sock" };
+    /// TCP answers an IPv4 segment with a RST.
+    TcpV4SendReset = "tcp_v4_send_reset", Some(wire::HOOK_TCP_V4_SEND_RESET), BUILT_IN;
+    /// TCP answers an IPv6 segment with a RST.
+    TcpV6SendReset = "tcp_v6_send_reset", Some(wire::HOOK_TCP_V6_SEND_RESET), IPV6;
+    /// TCP tears a socket down, with the segment at hand.
+    TcpReset = "tcp_reset", Some(wire::HOOK_TCP_RESET), BUILT_IN;
+    /// A segment is judged against its socket's window (RFC 9293, 3.10.7.4).
+    TcpValidateIncoming =
+        "tcp_validate_incoming", Some(wire::HOOK_TCP_VALIDATE_INCOMING), BUILT_IN;
+    /// A segment arrives in a state other than ESTABLISHED and TIME-WAIT.
+    TcpRcvStateProcess =
+        "tcp_rcv_state_process", Some(wire::HOOK_TCP_RCV_STATE_PROCESS), BUILT_IN;
+    /// A connection becomes established, with the handshake's last segment at hand.
+    TcpInitTransfer = "tcp_init_transfer", None, BUILT_IN;
+    /// A netfilter rule of the families ip and inet rejects with a RST over IPv4.
+    NfSendReset = "nf_send_reset", Some(wire::HOOK_NF_SEND_RESET), REJECT_IPV4;
+    /// The same over IPv6.
+    NfSendReset6 = "nf_send_reset6", Some(wire::HOOK_NF_SEND_RESET6), REJECT_IPV6;
+    /// A netfilter rule of the families netdev and bridge rejects with a RST over IPv4.
+    NfRejectSkbV4 = "nf_reject_skb_v4_tcp_reset", Some(wire::HOOK_NF_REJECT_SKB_V4), REJECT_IPV4;
+    /// The same over IPv6.
+    NfRejectSkbV6 = "nf_reject_skb_v6_tcp_reset", Some(wire::HOOK_NF_REJECT_SKB_V6), REJECT_IPV6;
+}
+
+impl Hook {
+    /// The hook of a number of the wire record.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|hook| hook.number() == Some(number))
+    }
+
+    /// Whether it is a function.
+    #[must_use]
+    pub const fn is_function(self) -> bool {
+        matches!(self.place(), Place::Function { .. })
+    }
+
+    /// The group in tracefs, of a tracepoint.
+    #[must_use]
+    pub const fn tracefs_group(self) -> Option<&'static str> {
+        match self.place() {
+            Place::Tracepoint { group } => Some(group),
+            Place::Function { .. } => None,
+        }
+    }
+
+    /// The module that may hold it.
+    #[must_use]
+    pub const fn module(self) -> Option<&'static str> {
+        match self.place() {
+            Place::Function { module } => module,
+            Place::Tracepoint { .. } => None,
+        }
+    }
+
+    /// Name of the program in the object file: `kprobe_tcp_reset`.
+    #[must_use]
+    pub fn program_name(self, variant: Variant) -> String {
+        format!("{variant}_{self}")
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_read_back() {
+        let names: BTreeSet<_> = Hook::ALL.iter().map(|hook| hook.name()).collect();
+        assert_eq!(names.len(), Hook::ALL.len());
+        for hook in Hook::ALL {
+            if let Some(number) = hook.number() {
+                assert_eq!(Hook::from_number(number), Some(*hook), "{hook}");
+            }
+        }
+        assert_eq!(Hook::from_number(0), None);
+        assert_eq!(Hook::from_number(u8::MAX), None);
+    }
+
+    #[test]
+    fn every_number_of_the_wire_record_has_its_hook() {
+        for number in wire::HOOK_TCP_SEND_RESET..=wire::HOOK_NF_REJECT_SKB_V6 {
+            assert!(Hook::from_number(number).is_some(), "hook {number}");
+        }
+    }
+
+    #[test]
+    fn program_names_begin_with_the_variant() {
+        let name = |hook: Hook, variant| hook.program_name(variant);
+        assert_eq!(
+            name(Hook::TcpSendReset, Variant::RawTracepoint),
+            "raw_tp_tcp_send_reset"
+        );
+        assert_eq!(
+            name(Hook::TcpReceiveReset, Variant::ClassicTracepoint),
+            "tp_tcp_receive_reset"
+        );
+        assert_eq!(
+            name(Hook::TcpV4SendReset, Variant::Fentry),
+            "fentry_tcp_v4_send_reset"
+        );
+        assert_eq!(
+            name(Hook::NfRejectSkbV6, Variant::Kprobe),
+            "kprobe_nf_reject_skb_v6_tcp_reset"
+        );
+    }
+}
