@@ -5,10 +5,12 @@
 
 pub mod btf;
 pub mod capabilities;
+pub mod degradation;
 pub mod facts;
 pub mod hook;
 pub mod layout;
 pub mod mode;
+pub mod probe_plan;
 pub mod reasons;
 pub mod symbols;
 pub mod tracefs;
