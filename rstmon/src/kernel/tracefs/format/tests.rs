@@ -123,7 +123,9 @@ fn names_are_found_behind_pointers_and_array_bounds() {
 
 #[test]
 fn what_is_no_format_is_told() {
-    let error = |text| TracepointFormat::parse(text).unwrap_err().to_string();
+    fn error(text: &str) -> String {
+        TracepointFormat::parse(text).unwrap_err().to_string()
+    }
     assert_eq!(error(""), "the format has no line `field:`");
     let field = "\tfield:int a;\toffset:8;\tsize:4;\tsigned:1;\n";
     assert_eq!(error(field), "the format has no line `name:`");
