@@ -1,6 +1,6 @@
 //! The `format` file of a tracepoint: where its record keeps each field.
 //!
-//! The form is that of the kernel's `f_show` (kernel/trace/trace_events.c). Only the lines `name:`,
+//! The form is that of the kernel's `f_show` (`kernel/trace/trace_events.c`). Only the lines `name:`,
 //! `ID:` and `field:` are read.
 
 use rstmon_common::classic::{RECORD_FIELDS, RecordLayout};
