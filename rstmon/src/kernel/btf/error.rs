@@ -148,8 +148,8 @@ pub enum LookupError {
         /// The whole path.
         path: String,
     },
-    /// The types refer to each other in a circle, or are nested beyond anything a kernel has.
-    #[error("the types of {path} in struct {structure} go in a circle or are nested too deep")]
+    /// The types refer to each other in a circle, or are nested or sized beyond anything a kernel has.
+    #[error("the types of {path} in struct {structure} go in a circle or are beyond all measure")]
     TooDeep {
         /// Name of the structure that was asked for.
         structure: String,
