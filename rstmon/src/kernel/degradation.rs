@@ -183,9 +183,9 @@ impl Degradation {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
-            Self::ClassicMode { .. } => "give the BTF of this very kernel with `--btf FILE` (made \
-                by `pahole -J` from its vmlinux, or from BTFHub), or use a kernel with \
-                CONFIG_DEBUG_INFO_BTF=y"
+            Self::ClassicMode { .. } => "leave `--mode` at auto; where the kernel has no BTF, \
+                give that of this very kernel with `--btf FILE` (made by `pahole -J` from its \
+                vmlinux, or from BTFHub), or use a kernel with CONFIG_DEBUG_INFO_BTF=y"
                 .to_owned(),
             Self::FirewallRejectsUnseen { .. }
             | Self::ReceivedSegmentUnseen { .. }

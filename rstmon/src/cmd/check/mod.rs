@@ -9,8 +9,8 @@ mod report;
 
 pub use render::render_check;
 pub use report::{
-    Answer, CapabilityLine, CheckReport, FactLine, FieldLine, HookLine, Problem, ReasonCounts,
-    SwitchLine,
+    Answer, CHECK_SCHEMA, CapabilityLine, CheckReport, FactLine, FieldLine, HookLine, Problem,
+    ReasonCounts, SwitchLine,
 };
 
 use crate::kernel::capabilities::require_privilege;
@@ -52,18 +52,8 @@ pub fn run_check(
     probe_support: impl FnOnce(&KernelFacts) -> ProbeSupport,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let mut facts = read_kernel_facts(args.btf.as_deref());
-    let privilege = require_privilege(&facts);
-    if privilege.is_ok() {
-        let answers = probe_support(&facts);
-        facts = facts.with_probe_support(answers);
-    }
-    let request = PlanRequest {
-        mode: args.mode,
-        ..PlanRequest::default()
-    };
-    let planned = plan(&facts, &request);
-    let report = CheckReport::new(&facts, args.mode, &privilege, &planned);
+    let facts = read_kernel_facts(args.btf.as_deref());
+    let report = check_facts(facts, args.mode, probe_support);
     let text = match args.output {
         CheckOutput::Text => render_check(&report),
         CheckOutput::Json => {
@@ -78,6 +68,25 @@ pub fn run_check(
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         Err(error) => Err(error).context("cannot write the report to standard output"),
     }
+}
+
+/// Judges what was read, after asking bpf(2) where privilege lets it answer.
+fn check_facts(
+    mut facts: KernelFacts,
+    mode: ModeRequest,
+    probe_support: impl FnOnce(&KernelFacts) -> ProbeSupport,
+) -> CheckReport {
+    let privilege = require_privilege(&facts);
+    if privilege.is_ok() {
+        let answers = probe_support(&facts);
+        facts = facts.with_probe_support(answers);
+    }
+    let request = PlanRequest {
+        mode,
+        ..PlanRequest::default()
+    };
+    let planned = plan(&facts, &request);
+    CheckReport::new(&facts, mode, &privilege, &planned)
 }
 
 #[cfg(test)]

@@ -246,4 +246,6 @@ fn forced_error(mode: Mode, reason: String, remedy: &str) -> PlanError {
 }
 
 #[cfg(test)]
+pub(crate) mod generations;
+#[cfg(test)]
 mod tests;

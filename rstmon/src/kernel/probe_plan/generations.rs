@@ -1,5 +1,9 @@
 //! Facts of kernel generations, made by hand, and plans drawn in one line.
-use super::super::*;
+#![allow(
+    clippy::unwrap_used,
+    reason = "only tests use it, and a failed test panics"
+)]
+use super::*;
 use crate::kernel::capabilities::{CapabilitySet, Privilege};
 use crate::kernel::facts::{BtfFacts, CgroupMode, ProbeSupport, Support};
 use crate::kernel::hook::Hook;
@@ -10,18 +14,18 @@ use rstmon_common::layout::KernelLayout;
 use std::path::PathBuf;
 
 /// What a test kernel differs in from the others.
-pub(super) struct Generation {
-    pub(super) release: &'static str,
-    pub(super) send_reset: usize,
-    pub(super) kfree: usize,
-    pub(super) tcp_reset: usize,
-    pub(super) init_transfer: usize,
-    pub(super) drop_names: &'static [&'static str],
-    pub(super) netfilter_loaded: bool,
-    pub(super) has_netdev_reject: bool,
+pub(crate) struct Generation {
+    pub(crate) release: &'static str,
+    pub(crate) send_reset: usize,
+    pub(crate) kfree: usize,
+    pub(crate) tcp_reset: usize,
+    pub(crate) init_transfer: usize,
+    pub(crate) drop_names: &'static [&'static str],
+    pub(crate) netfilter_loaded: bool,
+    pub(crate) has_netdev_reject: bool,
 }
 
-pub(super) const LINUX_5_10: Generation = Generation {
+pub(crate) const LINUX_5_10: Generation = Generation {
     release: "5.10",
     send_reset: 2,
     kfree: 2,
@@ -31,44 +35,45 @@ pub(super) const LINUX_5_10: Generation = Generation {
     netfilter_loaded: true,
     has_netdev_reject: false,
 };
-pub(super) const LINUX_5_15: Generation = Generation {
+pub(crate) const LINUX_5_15: Generation = Generation {
     release: "5.15",
     tcp_reset: 2,
     has_netdev_reject: true,
     ..LINUX_5_10
 };
 /// Ubuntu gave its 5.15 the argument `reason`, but TCP's own drops go untraced.
-pub(super) const UBUNTU_5_15: Generation = Generation {
+pub(crate) const UBUNTU_5_15: Generation = Generation {
     release: "5.15.0-ubuntu",
     kfree: 3,
     drop_names: &["NO_SOCKET", "TCP_CSUM"],
     ..LINUX_5_15
 };
-pub(super) const LINUX_6_1: Generation = Generation {
+pub(crate) const LINUX_6_1: Generation = Generation {
     release: "6.1",
     kfree: 3,
     drop_names: &["NO_SOCKET", "TCP_RESET"],
     netfilter_loaded: false,
     ..LINUX_5_15
 };
-pub(super) const LINUX_6_8: Generation = Generation {
+pub(crate) const LINUX_6_8: Generation = Generation {
     release: "6.8",
     ..LINUX_6_1
 };
-pub(super) const LINUX_6_12: Generation = Generation {
+pub(crate) const LINUX_6_12: Generation = Generation {
     release: "6.12",
     send_reset: 3,
     kfree: 4,
     ..LINUX_6_1
 };
-pub(super) const LINUX_7_3: Generation = Generation {
+pub(crate) const LINUX_7_3: Generation = Generation {
     release: "7.3",
     ..LINUX_6_12
 };
 
-pub(super) fn facts_of(generation: &Generation) -> KernelFacts {
+pub(crate) fn facts_of(generation: &Generation) -> KernelFacts {
     KernelFacts {
         release: generation.release.to_owned(),
+        architecture: "x86_64".to_owned(),
         privilege: Privilege {
             effective_uid: Some(0),
             capabilities: Some(CapabilitySet::ALL),
@@ -90,7 +95,7 @@ pub(super) fn facts_of(generation: &Generation) -> KernelFacts {
     }
 }
 
-pub(super) fn btf_of(generation: &Generation) -> BtfFacts {
+pub(crate) fn btf_of(generation: &Generation) -> BtfFacts {
     let numbered = (2..).zip(generation.drop_names.iter().map(ToString::to_string));
     BtfFacts {
         source: PathBuf::from("/sys/kernel/btf/vmlinux"),
@@ -117,7 +122,7 @@ pub(super) fn btf_of(generation: &Generation) -> BtfFacts {
     }
 }
 
-pub(super) fn symbols_of(generation: &Generation) -> BTreeMap<Hook, SymbolPlace> {
+pub(crate) fn symbols_of(generation: &Generation) -> BTreeMap<Hook, SymbolPlace> {
     let mut places: BTreeMap<_, _> = Hook::ALL
         .iter()
         .filter(|hook| hook.is_function())
@@ -137,7 +142,7 @@ pub(super) fn symbols_of(generation: &Generation) -> BTreeMap<Hook, SymbolPlace>
 }
 
 /// A hardened host: kprobes not built, trampolines refused.
-pub(super) fn hardened_6_18() -> KernelFacts {
+pub(crate) fn hardened_6_18() -> KernelFacts {
     let mut facts = facts_of(&Generation {
         release: "6.18",
         ..LINUX_6_12
@@ -149,7 +154,7 @@ pub(super) fn hardened_6_18() -> KernelFacts {
     facts
 }
 
-pub(super) fn without_btf(mut facts: KernelFacts) -> KernelFacts {
+pub(crate) fn without_btf(mut facts: KernelFacts) -> KernelFacts {
     facts.btf = BtfState::Absent {
         source: PathBuf::from("/sys/kernel/btf/vmlinux"),
         asked_for: false,
@@ -158,7 +163,7 @@ pub(super) fn without_btf(mut facts: KernelFacts) -> KernelFacts {
     facts
 }
 
-pub(super) fn with_tracefs(mut facts: KernelFacts, send_reset: &str) -> KernelFacts {
+pub(crate) fn with_tracefs(mut facts: KernelFacts, send_reset: &str) -> KernelFacts {
     let parse = |text| TracepointFormat::parse(text).map_err(|error| error.to_string());
     facts.tracefs = TracefsFacts::Mounted {
         path: PathBuf::from("/sys/kernel/tracing"),
@@ -167,13 +172,13 @@ pub(super) fn with_tracefs(mut facts: KernelFacts, send_reset: &str) -> KernelFa
             (
                 Hook::TcpReceiveReset,
                 parse(include_str!(
-                    "../../tracefs/fixtures/linux-5.4-tcp_receive_reset.format"
+                    "../tracefs/fixtures/linux-5.4-tcp_receive_reset.format"
                 )),
             ),
             (
                 Hook::InetSockSetState,
                 parse(include_str!(
-                    "../../tracefs/fixtures/linux-5.4-inet_sock_set_state.format"
+                    "../tracefs/fixtures/linux-5.4-inet_sock_set_state.format"
                 )),
             ),
         ]),
@@ -181,35 +186,35 @@ pub(super) fn with_tracefs(mut facts: KernelFacts, send_reset: &str) -> KernelFa
     facts
 }
 
-pub(super) const SEND_RESET_5_4: &str =
-    include_str!("../../tracefs/fixtures/linux-5.4-tcp_send_reset.format");
-pub(super) const SEND_RESET_6_18: &str =
-    include_str!("../../tracefs/fixtures/linux-6.18-tcp_send_reset.format");
+pub(crate) const SEND_RESET_5_4: &str =
+    include_str!("../tracefs/fixtures/linux-5.4-tcp_send_reset.format");
+pub(crate) const SEND_RESET_6_18: &str =
+    include_str!("../tracefs/fixtures/linux-6.18-tcp_send_reset.format");
 
-pub(super) fn linux_5_4_without_btf() -> KernelFacts {
+pub(crate) fn linux_5_4_without_btf() -> KernelFacts {
     let mut facts = with_tracefs(without_btf(facts_of(&LINUX_5_10)), SEND_RESET_5_4);
     facts.release = "5.4".to_owned();
     facts.probe_support = ProbeSupport::default();
     facts
 }
 
-pub(super) fn request(mode: &str) -> PlanRequest {
+pub(crate) fn request(mode: &str) -> PlanRequest {
     PlanRequest {
         mode: mode.parse().unwrap(),
         ..PlanRequest::default()
     }
 }
 
-pub(super) fn refusal_in(facts: &KernelFacts, mode: &str) -> PlanError {
+pub(crate) fn refusal_in(facts: &KernelFacts, mode: &str) -> PlanError {
     plan(facts, &request(mode)).unwrap_err()
 }
 
-pub(super) fn plan_in(facts: &KernelFacts, mode: &str) -> ProbePlan {
+pub(crate) fn plan_in(facts: &KernelFacts, mode: &str) -> ProbePlan {
     plan(facts, &request(mode)).unwrap()
 }
 
 /// The plan in one line: mode, hooks with variants (`!` required, `?` deferred).
-pub(super) fn render_hooks(plan: &ProbePlan) -> String {
+pub(crate) fn render_hooks(plan: &ProbePlan) -> String {
     let hooks = plan.hooks.iter().map(|planned| {
         let variants: Vec<_> = planned.variants.iter().map(|v| v.name()).collect();
         let required = if planned.required { "!" } else { "" };
@@ -227,7 +232,7 @@ pub(super) fn render_hooks(plan: &ProbePlan) -> String {
     format!("{} {}", plan.mode, hooks.collect::<Vec<_>>().join(" "))
 }
 
-pub(super) fn render_switches(switches: PlanSwitches) -> String {
+pub(crate) fn render_switches(switches: PlanSwitches) -> String {
     [
         (switches.send_reset_has_reason, "reason"),
         (switches.send_reset_sees_all, "sees_all"),
@@ -244,6 +249,6 @@ pub(super) fn render_switches(switches: PlanSwitches) -> String {
     .join(" ")
 }
 
-pub(super) fn ids(plan: &ProbePlan) -> Vec<&'static str> {
+pub(crate) fn ids(plan: &ProbePlan) -> Vec<&'static str> {
     plan.degradations.iter().map(Degradation::id).collect()
 }

@@ -6,14 +6,13 @@
     reason = "a failed test panics"
 )]
 
-mod generations;
-
+use super::generations::*;
 use super::plan as make_plan;
 use super::*;
 use crate::kernel::capabilities::CapabilitySet;
 use crate::kernel::facts::{CgroupMode, FieldFact, MemlockLimit, ProbeSupport, Support};
 use crate::kernel::symbols::Symbols;
-use generations::*;
+
 use std::path::PathBuf;
 
 const TRACEPOINT_HOOKS: &str = "tracepoint tcp_send_reset:raw_tp! kfree_skb:raw_tp \
