@@ -14,6 +14,7 @@ pub use crate::kernel::hook::{Hook, Variant};
 use crate::kernel::degradation::Degradation;
 use crate::kernel::facts::{BtfState, KernelFacts, Lockdown};
 use crate::kernel::mode::{Mode, ModeRequest};
+use rstmon_common::config::ProbeConfig;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -84,6 +85,20 @@ pub struct PlanSwitches {
     pub deduce_socketless: bool,
     /// A socket's cgroup word is a pointer only if its lowest bit is clear.
     pub cgroup_is_tagged: bool,
+}
+
+impl PlanSwitches {
+    /// Sets the members of the same names.
+    pub fn write_to(self, config: &mut ProbeConfig) {
+        config.send_reset_has_reason = self.send_reset_has_reason.into();
+        config.send_reset_sees_all = self.send_reset_sees_all.into();
+        config.passive_by_probe = self.passive_by_probe.into();
+        config.receive_by_probe = self.receive_by_probe.into();
+        config.kfree_has_reason = self.kfree_has_reason.into();
+        config.kfree_has_socket = self.kfree_has_socket.into();
+        config.deduce_socketless = self.deduce_socketless.into();
+        config.cgroup_is_tagged = self.cgroup_is_tagged.into();
+    }
 }
 
 /// What to attach.

@@ -450,3 +450,37 @@ fn every_degradation_says_what_why_and_what_to_do() {
         }
     }
 }
+
+#[test]
+fn the_programs_are_told_of_every_switch_that_is_on() {
+    let mut config = ProbeConfig::NONE;
+    let plan = plan_in(&facts_of(&LINUX_5_10), "probe");
+    plan.switches.write_to(&mut config);
+    let expected = ProbeConfig {
+        passive_by_probe: 1,
+        receive_by_probe: 1,
+        cgroup_is_tagged: 1,
+        ..ProbeConfig::NONE
+    };
+    assert_eq!(config, expected);
+
+    let plan = plan_in(&facts_of(&UBUNTU_5_15), "tracepoint");
+    plan.switches.write_to(&mut config);
+    let expected = ProbeConfig {
+        kfree_has_reason: 1,
+        deduce_socketless: 1,
+        ..ProbeConfig::NONE
+    };
+    assert_eq!(config, expected);
+
+    let plan = plan_in(&facts_of(&LINUX_7_3), "tracepoint");
+    plan.switches.write_to(&mut config);
+    let expected = ProbeConfig {
+        send_reset_has_reason: 1,
+        send_reset_sees_all: 1,
+        kfree_has_reason: 1,
+        kfree_has_socket: 1,
+        ..ProbeConfig::NONE
+    };
+    assert_eq!(config, expected);
+}
