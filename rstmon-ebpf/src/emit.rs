@@ -16,8 +16,10 @@ use rstmon_common::counts::{STATE_UNKNOWN, Stage};
 use rstmon_common::layout::ABSENT;
 use rstmon_common::wire::{self, RAW_EVENT_SIZE, RawEvent, sock_flag, tcp_state};
 
-/// A CPU wakes the reader at most this often, unless the ring fills.
+/// A CPU wakes the reader at most this often.
 const WAKE_INTERVAL_NS: u64 = 10_000_000;
+/// The same while the ring fills: a wake-up costs more than an event.
+const URGENT_WAKE_INTERVAL_NS: u64 = 1_000_000;
 /// The storm budget counts events of one second.
 const BUDGET_INTERVAL_NS: u64 = 1_000_000_000;
 
@@ -174,9 +176,11 @@ fn wake_flags(now: u64) -> u64 {
     };
     // SAFETY: a live element of this CPU.
     let state = unsafe { &mut *state };
-    if now.wrapping_sub(state.woken_ns) >= WAKE_INTERVAL_NS
-        || EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes))
-    {
+    let since = now.wrapping_sub(state.woken_ns);
+    let due = since >= WAKE_INTERVAL_NS
+        || (since >= URGENT_WAKE_INTERVAL_NS
+            && EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= u64::from(config!(wake_bytes)));
+    if due {
         state.woken_ns = now;
         return u64::from(BPF_RB_FORCE_WAKEUP);
     }

@@ -3,5 +3,6 @@
 //! The library behind the command `rstmon`; ARCHITECTURE.md tells where everything is.
 
 pub mod bpf;
+pub mod cmd;
 pub mod event;
 pub mod kernel;

@@ -1,5 +1,7 @@
-//! One file a command, and what they share. Thin: each parses arguments, calls the library, and says
-//! how it ended.
+//! The commands of the binary, a file each: arguments in, output and exit code out.
+//!
+//! Called by `main` alone. A command says how it ended (contract, section 1) and never ends the
+//! process itself.
 
 pub mod check;
 pub mod exit;

@@ -3,19 +3,21 @@
 use crate::bpf::capture::{Capture, CaptureError, CaptureRequest};
 use crate::bpf::programs::{FrozenFacts, ProgramsError};
 use crate::bpf::support::ask_probe_support;
-use crate::cmd::exit::Failure;
+use crate::cmd::exit::{ExitCode, Failure};
 use crate::event::capture::CaptureFacts;
 use crate::filter::Pushdown;
 use crate::kernel::capabilities::require_privilege;
 use crate::kernel::facts::{KernelFacts, read_kernel_facts};
 use crate::kernel::hook::Hook;
 use crate::kernel::mode::{Mode, ModeRequest};
-use crate::kernel::probe_plan::{PlanRequest, PlanSwitches, ProbePlan, plan};
+use crate::kernel::probe_plan::{PlanError, PlanRequest, ProbePlan, plan};
+use crate::kernel::windows::place_windows;
 use clap::Args;
 use nix::time::{ClockId, clock_gettime};
 use rstmon_common::config::{NO_REASON, ProbeConfig};
 use rstmon_common::layout::KernelLayout;
 use rstmon_common::wire;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 
@@ -61,15 +63,34 @@ pub fn start_capture(args: &CaptureArgs, pushdown: &Pushdown) -> Result<Started,
     let mut kernel = read_kernel_facts(args.btf.as_deref());
     require_privilege(&kernel).map_err(|error| Failure::privilege(error.to_string()))?;
     if may_probe(args.mode) {
-        kernel.probe_support = ask_probe_support();
+        kernel = kernel.with_probe_support(ask_probe_support());
     }
-    let plan = plan(&kernel, &PlanRequest { mode: args.mode })
-        .map_err(|error| Failure::kernel(error.to_string()))?;
-    let frozen = freeze(&kernel, &plan, args, pushdown);
-    let request = CaptureRequest { plan: &plan, facts: frozen, ring_bytes: RING_BYTES };
-    let capture = Capture::start(&request).map_err(start_failure)?;
-    let facts = capture_facts(&kernel, &plan, &capture)?;
-    Ok(Started { capture, facts, plan })
+    let mut request = PlanRequest { mode: args.mode, refused: BTreeMap::new() };
+    loop {
+        let plan = plan(&kernel, &request).map_err(|error| plan_failure(&error))?;
+        let facts = freeze(&kernel, &plan, args, pushdown);
+        match Capture::start(&CaptureRequest { plan: &plan, facts, ring_bytes: RING_BYTES }) {
+            Ok(capture) => {
+                let facts = capture_facts(&kernel, &plan, &capture)?;
+                return Ok(Started { capture, facts, plan });
+            }
+            // What the kernel refuses in spite of the facts is a fact too: plan without it.
+            Err(CaptureError::Required { hook, reason })
+                if !request.refused.contains_key(&hook) =>
+            {
+                request.refused.insert(hook, reason);
+            }
+            Err(error) => return Err(start_failure(&error)),
+        }
+    }
+}
+
+fn plan_failure(error: &PlanError) -> Failure {
+    let message = error.to_string();
+    match error.exit_code() {
+        code if code == ExitCode::Kernel as u8 => Failure::kernel(message),
+        _ => Failure::run_time(message),
+    }
 }
 
 /// Whether the plan will want to know about probes.
@@ -77,7 +98,7 @@ const fn may_probe(mode: ModeRequest) -> bool {
     matches!(mode, ModeRequest::Auto | ModeRequest::Force(Mode::Probe))
 }
 
-fn start_failure(error: CaptureError) -> Failure {
+fn start_failure(error: &CaptureError) -> Failure {
     match error {
         CaptureError::Programs(ProgramsError::NotPermitted(_)) => Failure::privilege(format!(
             "{error}; rstmon needs root, or CAP_BPF and CAP_PERFMON, in the initial user namespace"
@@ -99,13 +120,15 @@ fn freeze(
         socket_key: RandomState::new().hash_one(std::process::id()),
         max_events_per_sec: args.max_events_per_sec,
         wake_bytes: WAKE_BYTES,
-        ..config_of(&plan.switches)
+        ..ProbeConfig::NONE
     };
+    plan.switches.write_to(&mut config);
     let mut layout = KernelLayout::NONE;
     if let Some(btf) = kernel.btf_facts()
         && plan.mode != Mode::Classic
     {
         layout = btf.layout;
+        place_windows(&layout, &mut config);
         config.drop_reasons = btf.reasons.drop_reason_bitmap();
         config.drop_no_socket = btf.reasons.drop_number("NO_SOCKET").unwrap_or(NO_REASON);
         config.drop_not_specified = btf.reasons.drop_number("NOT_SPECIFIED").unwrap_or(NO_REASON);
@@ -118,20 +141,6 @@ fn freeze(
         config,
         classic: kernel.tracefs.classic_layout(),
         log_level: args.ebpf_log.map_or(0, |level| level as u8),
-    }
-}
-
-fn config_of(switches: &PlanSwitches) -> ProbeConfig {
-    ProbeConfig {
-        send_reset_has_reason: u8::from(switches.send_reset_has_reason),
-        send_reset_sees_all: u8::from(switches.send_reset_sees_all),
-        passive_by_probe: u8::from(switches.passive_by_probe),
-        receive_by_probe: u8::from(switches.receive_by_probe),
-        kfree_has_reason: u8::from(switches.kfree_has_reason),
-        kfree_has_socket: u8::from(switches.kfree_has_socket),
-        deduce_socketless: u8::from(switches.deduce_socketless),
-        cgroup_is_tagged: u8::from(switches.cgroup_is_tagged),
-        ..ProbeConfig::NONE
     }
 }
 

@@ -139,6 +139,27 @@ impl Hook {
             .find(|hook| hook.number() == Some(number))
     }
 
+    /// What it is attached to for, in words for the user.
+    #[must_use]
+    pub const fn purpose(self) -> &'static str {
+        match self {
+            Self::TcpSendReset => "resets that TCP sends",
+            Self::TcpReceiveReset => "resets that tear a socket down",
+            Self::KfreeSkb => "resets that are dropped: refused ones and strays",
+            Self::InetSockSetState => "owner, age and former state of connections",
+            Self::TcpV4SendReset => "resets sent without a full socket, IPv4",
+            Self::TcpV6SendReset => "resets sent without a full socket, IPv6",
+            Self::TcpReset => "the segment of resets that tear a socket down",
+            Self::TcpValidateIncoming => "resets refused by a connection",
+            Self::TcpRcvStateProcess => "resets refused in the handshake and while closing",
+            Self::TcpInitTransfer => "TTL, IP id and timestamps of handshakes",
+            Self::NfSendReset => "netfilter rejects, IPv4",
+            Self::NfSendReset6 => "netfilter rejects, IPv6",
+            Self::NfRejectSkbV4 => "netfilter rejects on ingress and bridges, IPv4",
+            Self::NfRejectSkbV6 => "netfilter rejects on ingress and bridges, IPv6",
+        }
+    }
+
     /// Whether it is a function.
     #[must_use]
     pub const fn is_function(self) -> bool {
@@ -160,6 +181,27 @@ impl Hook {
         match self.place() {
             Place::Function { module } => module,
             Place::Tracepoint { .. } => None,
+        }
+    }
+
+    /// The variants that there is a program of, preferred ones first. Functions that live in a
+    /// module on distribution kernels have no trampoline: their BTF is not the kernel's own.
+    #[must_use]
+    pub const fn variants(self) -> &'static [Variant] {
+        match self {
+            Self::TcpSendReset | Self::TcpReceiveReset | Self::InetSockSetState => {
+                &[Variant::RawTracepoint, Variant::ClassicTracepoint]
+            }
+            Self::KfreeSkb => &[Variant::RawTracepoint],
+            Self::TcpV4SendReset
+            | Self::TcpV6SendReset
+            | Self::TcpReset
+            | Self::TcpValidateIncoming
+            | Self::TcpRcvStateProcess
+            | Self::TcpInitTransfer => &[Variant::Fentry, Variant::Kprobe],
+            Self::NfSendReset | Self::NfSendReset6 | Self::NfRejectSkbV4 | Self::NfRejectSkbV6 => {
+                &[Variant::Kprobe]
+            }
         }
     }
 

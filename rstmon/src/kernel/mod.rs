@@ -4,8 +4,14 @@
 //! values; only `facts` and `tracefs` do I/O.
 
 pub mod btf;
+pub mod capabilities;
+pub mod degradation;
+pub mod facts;
 pub mod hook;
 pub mod layout;
 pub mod mode;
+pub mod probe_plan;
 pub mod reasons;
+pub mod symbols;
+pub mod tracefs;
 pub mod windows;

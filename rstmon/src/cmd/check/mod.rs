@@ -1,0 +1,93 @@
+//! `rstmon check`: what this kernel can give, what is degraded and why, what to do about it.
+//!
+//! Called by `main`, which hands in the one question that needs bpf(2). Works without privilege and
+//! without BTF: what cannot be found out then is said to be unknown.
+
+mod host;
+mod render;
+mod report;
+
+pub use render::render_check;
+pub use report::{
+    Answer, CHECK_SCHEMA, CapabilityLine, CheckReport, FactLine, FieldLine, HookLine, Problem,
+    ReasonCounts, SwitchLine,
+};
+
+use crate::kernel::capabilities::require_privilege;
+use crate::kernel::facts::{KernelFacts, ProbeSupport, read_kernel_facts};
+use crate::kernel::mode::ModeRequest;
+use crate::kernel::probe_plan::{PlanRequest, plan};
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Arguments of `rstmon check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = CheckOutput::Text, value_name = "FORMAT")]
+    pub output: CheckOutput,
+    /// Plan for this mode: auto, probe, tracepoint or classic
+    #[arg(long, default_value_t = ModeRequest::Auto, value_name = "MODE")]
+    pub mode: ModeRequest,
+    /// Read BTF from this file (raw BTF, or an ELF file with a section .BTF) instead of the kernel's
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+}
+
+/// How `rstmon check` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// For people.
+    Text,
+    /// One JSON object, schema `rstmon.check/1`.
+    Json,
+}
+
+/// Runs the command and returns its exit code: 0, 1 (`--btf` of no use), 3 or 4. `probe_support`
+/// asks bpf(2); it is called only where privilege lets it answer.
+pub fn run_check(
+    args: &CheckArgs,
+    probe_support: impl FnOnce(&KernelFacts) -> ProbeSupport,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let facts = read_kernel_facts(args.btf.as_deref());
+    let report = check_facts(facts, args.mode, probe_support);
+    let text = match args.output {
+        CheckOutput::Text => render_check(&report),
+        CheckOutput::Json => {
+            let mut json = serde_json::to_string(&report).context("cannot write JSON")?;
+            json.push('\n');
+            json
+        }
+    };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(report.exit_code),
+        // The reader has seen enough (`rstmon check | head -1`).
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        Err(error) => Err(error).context("cannot write the report to standard output"),
+    }
+}
+
+/// Judges what was read, after asking bpf(2) where privilege lets it answer.
+fn check_facts(
+    mut facts: KernelFacts,
+    mode: ModeRequest,
+    probe_support: impl FnOnce(&KernelFacts) -> ProbeSupport,
+) -> CheckReport {
+    let privilege = require_privilege(&facts);
+    if privilege.is_ok() {
+        let answers = probe_support(&facts);
+        facts = facts.with_probe_support(answers);
+    }
+    let request = PlanRequest {
+        mode,
+        ..PlanRequest::default()
+    };
+    let planned = plan(&facts, &request);
+    CheckReport::new(&facts, mode, &privilege, &planned)
+}
+
+#[cfg(test)]
+mod tests;

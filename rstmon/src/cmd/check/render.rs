@@ -1,0 +1,164 @@
+//! The report as text for people, at most 100 columns wide where words allow it.
+
+use super::report::{Answer, CheckReport, FieldLine};
+use std::fmt::Write as _;
+use textwrap::{Options, WordSplitter, fill};
+
+const WIDTH: usize = 100;
+
+/// Draws the report.
+#[must_use]
+pub fn render_check(report: &CheckReport) -> String {
+    let mut text = String::new();
+    render_verdict(&mut text, report);
+    render_capabilities(&mut text, report);
+    render_host(&mut text, report);
+    render_hooks(&mut text, report);
+    render_fields(&mut text, report);
+    render_degradations(&mut text, report);
+    text
+}
+
+/// Appends `words` behind `lead`, wrapped; further lines begin below the first word.
+fn paragraph(text: &mut String, lead: &str, words: &str) {
+    let indent = " ".repeat(lead.chars().count());
+    let options = Options::new(WIDTH)
+        .initial_indent(lead)
+        .subsequent_indent(&indent)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .break_words(false);
+    text.push_str(&fill(words, options));
+    text.push('\n');
+}
+
+fn heading(text: &mut String, words: &str) {
+    text.push('\n');
+    paragraph(text, "", words);
+}
+
+fn render_verdict(text: &mut String, report: &CheckReport) {
+    let host = format!(
+        "rstmon {} on Linux {} {}: ",
+        report.version, report.kernel, report.architecture
+    );
+    let verdict = match report.mode {
+        Some(mode) if report.ok => format!("ready, {mode} mode"),
+        _ => "not ready".to_owned(),
+    };
+    paragraph(text, "", &format!("{host}{verdict}"));
+    for problem in &report.problems {
+        paragraph(text, "  ", &problem.message);
+    }
+}
+
+fn render_capabilities(text: &mut String, report: &CheckReport) {
+    heading(text, "Capabilities");
+    for capability in &report.capabilities {
+        let answer = if capability.held { "yes" } else { "no" };
+        let lead = format!("  {answer:<8} {:<20} ", capability.name);
+        paragraph(text, &lead, capability.purpose);
+    }
+}
+
+fn render_host(text: &mut String, report: &CheckReport) {
+    heading(text, "Host and kernel");
+    for fact in &report.host {
+        let answer = match fact.answer {
+            Answer::Yes => "yes",
+            Answer::No => "no",
+            Answer::Unknown => "unknown",
+        };
+        let lead = format!("  {answer:<8} {:<20} ", fact.name);
+        paragraph(text, &lead, &fact.detail);
+        if let Some(remedy) = fact.remedy {
+            let lead = format!("  {:<8} {:<20} -> ", "", "");
+            paragraph(text, &lead, remedy);
+        }
+    }
+}
+
+fn render_hooks(text: &mut String, report: &CheckReport) {
+    let Some(mode) = report.mode else { return };
+    let tense = if report.ok {
+        ""
+    } else {
+        ", once what is missing is there"
+    };
+    heading(
+        text,
+        &format!("Hooks in {mode} mode{tense} (how, then how else if that fails)"),
+    );
+    for hook in &report.hooks {
+        let mut how = vec![hook.variant];
+        how.extend(&hook.alternatives);
+        let mut purpose = hook.purpose.to_owned();
+        if let Some(module) = hook.waits_for_module {
+            let _ = write!(purpose, "; waits for the module {module}");
+        }
+        let lead = format!("  {:<14} {:<27} ", how.join(", "), hook.hook);
+        paragraph(text, &lead, &purpose);
+    }
+}
+
+fn render_fields(text: &mut String, report: &CheckReport) {
+    if report.fields.is_empty() {
+        return;
+    }
+    let absent: Vec<_> = report
+        .fields
+        .iter()
+        .filter(|f| f.absent.is_some())
+        .collect();
+    let found = report.fields.len() - absent.len();
+    heading(
+        text,
+        &format!(
+            "Kernel fields: {found} of {} found (name and offset)",
+            report.fields.len()
+        ),
+    );
+    for structure in structures(&report.fields) {
+        let words: Vec<_> = report
+            .fields
+            .iter()
+            .filter(|field| field.structure == structure)
+            .filter_map(|field| Some(format!("{}@{}", field.name, field.offset?)))
+            .collect();
+        if !words.is_empty() {
+            paragraph(text, &format!("  {structure:<21} "), &words.join(" "));
+        }
+    }
+    for field in absent {
+        let need = if field.required { "required" } else { "absent" };
+        let reason = field.absent.as_deref().unwrap_or_default();
+        paragraph(text, &format!("  {need:<9} {:<21} ", field.name), reason);
+    }
+}
+
+/// Each structure once, in the order of the table.
+fn structures(fields: &[FieldLine]) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for field in fields {
+        if !names.contains(&field.structure) {
+            names.push(field.structure);
+        }
+    }
+    names
+}
+
+fn render_degradations(text: &mut String, report: &CheckReport) {
+    if report.mode.is_none() {
+        return;
+    }
+    if report.degradations.is_empty() {
+        heading(text, "Nothing is degraded: this kernel gives everything.");
+        return;
+    }
+    heading(text, "Degraded");
+    for degradation in &report.degradations {
+        paragraph(text, "  ", &degradation.id);
+        paragraph(text, "    effect   ", &degradation.effect);
+        paragraph(text, "    because  ", &degradation.reason);
+        paragraph(text, "    remedy   ", &degradation.remedy);
+    }
+}

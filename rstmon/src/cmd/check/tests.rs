@@ -1,0 +1,181 @@
+//! What `check` says of kernels and processes made by hand, and of the one that runs.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
+
+use super::*;
+use crate::kernel::capabilities::CapabilitySet;
+use crate::kernel::facts::Support;
+use crate::kernel::mode::Mode;
+use crate::kernel::probe_plan::generations::{
+    LINUX_5_10, LINUX_6_1, LINUX_6_12, facts_of, hardened_6_18, linux_5_4_without_btf, without_btf,
+};
+
+/// The report on facts whose bpf(2) answers are already in them.
+fn report_on(facts: KernelFacts) -> CheckReport {
+    let answers = facts.probe_support.clone();
+    check_facts(facts, ModeRequest::Auto, |_| answers)
+}
+
+fn as_nobody(mut facts: KernelFacts) -> KernelFacts {
+    facts.privilege.effective_uid = Some(1000);
+    facts.privilege.capabilities = Some(CapabilitySet::EMPTY);
+    facts.probe_support = ProbeSupport::default();
+    facts
+}
+
+#[test]
+fn a_kernel_that_gives_everything_says_so() {
+    let report = report_on(facts_of(&LINUX_6_12));
+    let text = render_check(&report);
+    assert_eq!((report.ok, report.exit_code), (true, 0));
+    assert!(text.starts_with("rstmon "), "{text}");
+    assert!(
+        text.contains("on Linux 6.12 x86_64: ready, probe mode\n"),
+        "{text}"
+    );
+    assert!(text.contains("  fentry, kprobe tcp_reset "), "{text}");
+    let unwrapped = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        unwrapped.contains("IPv4; waits for the module nf_reject_ipv4"),
+        "{text}"
+    );
+    assert!(text.contains("Nothing is degraded"), "{text}");
+}
+
+#[test]
+fn a_degraded_kernel_is_told_effect_reason_and_remedy() {
+    let report = report_on(hardened_6_18());
+    let text = render_check(&report);
+    assert_eq!((report.mode, report.exit_code), (Some("tracepoint"), 0));
+    assert!(text.contains("\n  firewall-rejects-unseen\n    effect   resets that netfilter"));
+    assert!(text.contains("\n    because  fentry: EPERM; kprobe: the kernel has no kprobes\n"));
+    assert!(text.contains("\n    remedy   use a kernel with CONFIG_KPROBE_EVENTS"));
+    assert!(
+        text.contains("\n  no       fentry               EPERM\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn without_privilege_the_kernel_is_not_asked_and_the_plan_is_still_shown() {
+    let facts = as_nobody(facts_of(&LINUX_6_1));
+    let report = check_facts(facts, ModeRequest::Auto, |_| {
+        panic!("bpf(2) was asked without privilege")
+    });
+    let text = render_check(&report);
+    assert_eq!((report.ok, report.exit_code), (false, 3));
+    assert_eq!(report.problems[0].id, "privilege");
+    assert_eq!(
+        report.problems[0].missing_capabilities,
+        ["CAP_BPF", "CAP_PERFMON"]
+    );
+    assert!(text.contains("not ready\n  cannot load BPF programs as uid 1000: CAP_BPF and"));
+    assert!(text.contains("sudo"), "{text}");
+    assert!(text.contains("\n  unknown  fentry "), "{text}");
+    assert!(text.contains("Hooks in probe mode, once what is missing is there"));
+    assert!(text.contains("tcp_v4_send_reset"), "{text}");
+}
+
+#[test]
+fn without_btf_the_way_to_it_is_shown() {
+    let classic = report_on(linux_5_4_without_btf());
+    assert_eq!((classic.mode, classic.exit_code), (Some("classic"), 0));
+    let text = render_check(&classic);
+    assert!(text.contains("\n  no       BTF "), "{text}");
+    assert!(text.contains("--btf FILE"), "{text}");
+
+    let nothing = report_on(without_btf(facts_of(&LINUX_5_10)));
+    assert_eq!((nothing.mode, nothing.exit_code), (None, 4));
+    assert_eq!(nothing.problems[0].id, "kernel");
+    assert!(nothing.hooks.is_empty() && nothing.degradations.is_empty());
+    // What the process may not do comes first: it decides the exit code.
+    let both = report_on(as_nobody(without_btf(facts_of(&LINUX_5_10))));
+    assert_eq!((both.problems.len(), both.exit_code), (2, 3));
+}
+
+#[test]
+fn a_forced_mode_that_cannot_be_had_is_a_problem_of_the_kernel() {
+    let facts = hardened_6_18();
+    let answers = facts.probe_support.clone();
+    let report = check_facts(facts, ModeRequest::Force(Mode::Probe), |_| answers);
+    assert_eq!((report.exit_code, report.mode), (4, None));
+    assert_eq!(report.mode_requested, "probe");
+    assert!(report.problems[0].message.contains("fentry: EPERM"));
+}
+
+#[test]
+fn json_has_the_schema_and_one_entry_for_each_line() {
+    let report = report_on(facts_of(&LINUX_5_10));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["schema"], "rstmon.check/1");
+    assert_eq!(json["kernel"], "5.10");
+    assert_eq!(json["mode"], "probe");
+    assert_eq!(json["hooks"].as_array().unwrap().len(), report.hooks.len());
+    assert_eq!(json["hooks"][0]["hook"], "tcp_send_reset");
+    assert_eq!(json["hooks"][0]["variant"], "raw_tp");
+    assert_eq!(json["degradations"][0]["id"], "no-kernel-reason");
+    let tagged = json["switches"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|switch| switch["name"] == "cgroup_is_tagged");
+    assert_eq!(tagged.unwrap()["on"], true);
+    assert_eq!(json.get("problems").unwrap().as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn no_line_is_wider_than_100_columns_unless_one_word_is() {
+    let mut kernels = vec![
+        facts_of(&LINUX_5_10),
+        facts_of(&LINUX_6_1),
+        hardened_6_18(),
+        linux_5_4_without_btf(),
+        without_btf(facts_of(&LINUX_5_10)),
+        read_kernel_facts(None),
+    ];
+    kernels.extend(kernels.clone().into_iter().map(as_nobody));
+    for facts in kernels {
+        for line in render_check(&report_on(facts)).lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+            assert_eq!(line, line.trim_end());
+        }
+    }
+}
+
+/// A writer that fails in one way.
+struct Failing(io::ErrorKind);
+
+impl Write for Failing {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_left_is_no_failure_and_a_full_disk_is() {
+    let args = CheckArgs {
+        output: CheckOutput::Json,
+        mode: ModeRequest::Auto,
+        btf: None,
+    };
+    let run = |kind| run_check(&args, |_| ProbeSupport::default(), &mut Failing(kind));
+    assert_eq!(run(io::ErrorKind::BrokenPipe).unwrap(), 0);
+    let error = run(io::ErrorKind::StorageFull).unwrap_err();
+    assert!(error.to_string().contains("standard output"), "{error}");
+}
+
+#[test]
+fn a_btf_file_of_no_use_ends_with_1_where_privilege_is_there() {
+    let mut facts = read_kernel_facts(Some(std::path::Path::new("/proc/self/status")));
+    facts.privilege = facts_of(&LINUX_6_12).privilege;
+    let report = check_facts(facts, ModeRequest::Auto, |_| ProbeSupport {
+        ring_buffer: Support::Works,
+        ..ProbeSupport::default()
+    });
+    assert_eq!(report.exit_code, 1);
+    assert_eq!(report.problems[0].id, "btf-file");
+    assert!(report.problems[0].message.contains("/proc/self/status"));
+}
