@@ -3,4 +3,6 @@
 //! The library behind the command `rstmon`; ARCHITECTURE.md tells where everything is.
 
 pub mod event;
+pub mod filter;
 pub mod kernel;
+pub mod sink;
