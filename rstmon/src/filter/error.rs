@@ -107,7 +107,7 @@ impl Fault {
     }
 
     /// Help that names the candidate nearest to what was written, or lists all of them.
-    pub(super) fn suggest<'a>(self, written: &str, candidates: &[&'a str], all: &str) -> Self {
+    pub(super) fn suggest(self, written: &str, candidates: &[&str], all: &str) -> Self {
         match nearest(written, candidates) {
             Some(candidate) => self.help(format!("did you mean `{candidate}`?")),
             None => self.help(all),

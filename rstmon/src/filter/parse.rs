@@ -30,14 +30,14 @@ pub(super) fn parse_expression(text: &str) -> Result<Expr, FilterError> {
         depth: 0,
         last: None,
     };
-    let parsed = parser.any().and_then(|expr| match parser.peek() {
+    let whole = parser.any().and_then(|expr| match parser.peek() {
         None => Ok(expr),
         Some(Token::Close) => Err(parser.here(Fault::new("no parenthesis is open here"))),
         Some(_) => Err(parser.here(Fault::new("expected `and` or `or`").help(
             "join tests with `and` or `or`; several values of a field are a list: `port 80,443`",
         ))),
     });
-    parsed.map_err(|(span, fault)| FilterError::new(text, span, fault))
+    whole.map_err(|(span, fault)| FilterError::new(text, span, fault))
 }
 
 type PlacedFault = (Range<usize>, Fault);

@@ -294,7 +294,7 @@ fn nesting_is_limited() {
         );
     }
     let chain = vec!["port 80"; 20_000].join(" or ");
-    assert!(Filter::parse(&chain).unwrap().matches(&sent()) == false);
+    assert!(!Filter::parse(&chain).unwrap().matches(&sent()));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use anstyle::{AnsiColor, Color, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// How lines are drawn.
@@ -180,12 +181,12 @@ pub fn render_summary(totals: &Totals) -> String {
         if totals.written == 1 { "" } else { "s" }
     );
     if !causes.is_empty() {
-        text += &format!(": {}", counts(&causes));
+        let _ = write!(text, ": {}", counts(&causes));
     }
     if totals.filtered > 0 {
-        text += &format!("; {} filtered out", totals.filtered);
+        let _ = write!(text, "; {} filtered out", totals.filtered);
     }
-    text += &format!("; {} lost", totals.lost_in_all());
+    let _ = write!(text, "; {} lost", totals.lost_in_all());
     let lost: Vec<(&str, u64)> = totals
         .lost
         .iter()
@@ -193,7 +194,7 @@ pub fn render_summary(totals: &Totals) -> String {
         .map(|(stage, count)| (stage.as_ref(), *count))
         .collect();
     if !lost.is_empty() {
-        text += &format!(" ({})", counts(&lost));
+        let _ = write!(text, " ({})", counts(&lost));
     }
     text.push('\n');
     text
@@ -288,7 +289,7 @@ impl<'s> Line<'s> {
 
     fn paint(&mut self, value: &str, style: Style) {
         if self.style.color && !value.is_empty() {
-            self.text += &format!("{style}{value}{style:#}");
+            let _ = write!(self.text, "{style}{value}{style:#}");
         } else {
             self.text += value;
         }

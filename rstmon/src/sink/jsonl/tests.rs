@@ -5,7 +5,7 @@
     reason = "a failed test panics"
 )]
 
-use super::{EndLine, EventLine, StartLine, hook_name, render_end, render_event, render_start};
+use super::{EndLine, EventLine, StartLine, hook_name, render_event};
 use crate::event::model::{
     Cause, Confidence, Event, Family, HookId, Initiator, Kind, Process, Role, SocketState,
 };
@@ -25,6 +25,14 @@ fn event_line(event: &Event) -> String {
     let mut out = Vec::new();
     render_event(event, &samples::facts(), &mut out).unwrap();
     String::from_utf8(out).unwrap()
+}
+
+fn start_line(time_ns: Option<i64>) -> String {
+    String::from_utf8(super::render_start(&samples::facts(), time_ns).unwrap()).unwrap()
+}
+
+fn end_line(totals: &Totals, time_ns: Option<i64>) -> String {
+    String::from_utf8(super::render_end(totals, time_ns).unwrap()).unwrap()
 }
 
 fn object(line: &str) -> Map<String, Value> {
@@ -50,11 +58,8 @@ fn totals() -> Totals {
 fn the_lines_are_the_contract() {
     insta::assert_snapshot!("full", event_line(&samples::full()));
     insta::assert_snapshot!("bare", event_line(&samples::bare()));
-    insta::assert_snapshot!(
-        "start",
-        render_start(&samples::facts(), Some(TIME_NS)).unwrap()
-    );
-    insta::assert_snapshot!("end", render_end(&totals(), Some(TIME_NS)).unwrap());
+    insta::assert_snapshot!("start", start_line(Some(TIME_NS)));
+    insta::assert_snapshot!("end", end_line(&totals(), Some(TIME_NS)));
 }
 
 #[test]
@@ -63,10 +68,10 @@ fn every_line_meets_the_schema() {
     for line in [
         event_line(&samples::full()),
         event_line(&samples::bare()),
-        render_start(&samples::facts(), Some(TIME_NS)).unwrap(),
-        render_start(&samples::facts(), None).unwrap(),
-        render_end(&totals(), Some(TIME_NS)).unwrap(),
-        render_end(&Totals::default(), None).unwrap(),
+        start_line(Some(TIME_NS)),
+        start_line(None),
+        end_line(&totals(), Some(TIME_NS)),
+        end_line(&Totals::default(), None),
     ] {
         let line = Value::Object(object(&line));
         let errors: Vec<String> = validator
@@ -215,18 +220,40 @@ fn every_hook_has_a_name() {
     assert_eq!(hook_name(HookId(0)), None);
 }
 
-/// Run by hand with `--release`: prints what an event costs.
+/// Run by hand with `--release`: fails on purpose, to show what an event costs.
 #[test]
 #[ignore = "a measurement"]
 fn cost_of_a_line() {
-    let (event, facts) = (samples::full(), samples::facts());
-    let mut out = Vec::with_capacity(1 << 16);
-    let lines = 1_000_000u32;
-    let start = std::time::Instant::now();
-    for _ in 0..lines {
-        out.clear();
-        render_event(&event, &facts, &mut out).unwrap();
-    }
-    let cost = start.elapsed() / lines;
-    assert!(cost.is_zero(), "{cost:?} a line of {} bytes", out.len());
+    let facts = samples::facts();
+    let mut refused = samples::full();
+    refused.connection = crate::event::model::Connection::default();
+    (refused.owner, refused.actor, refused.cgroup, refused.exe) = (None, None, None, None);
+    let costs = [samples::full(), refused, samples::bare()].map(|event| {
+        let mut out = Vec::with_capacity(1 << 16);
+        let lines = 500_000u32;
+        let start = std::time::Instant::now();
+        for _ in 0..lines {
+            out.clear();
+            render_event(std::hint::black_box(&event), &facts, &mut out).unwrap();
+        }
+        format!("{:?} for {} bytes", start.elapsed() / lines, out.len())
+    });
+    let event = samples::full();
+    let parts: [(&str, &dyn Fn() -> usize); 3] = [
+        ("community id", &|| {
+            super::community_id(&event).map_or(0, |id| id.len())
+        }),
+        ("time", &|| {
+            serde_json::to_string(&super::Time(event.time_ns)).map_or(0, |t| t.len())
+        }),
+        ("flags", &|| {
+            serde_json::to_string(&event.rst.map(|rst| rst.flags)).map_or(0, |t| t.len())
+        }),
+    ];
+    let parts = parts.map(|(name, part)| {
+        let start = std::time::Instant::now();
+        let sum: usize = (0..500_000).map(|_| part()).sum();
+        format!("{name} {:?} {sum}", start.elapsed() / 500_000)
+    });
+    panic!("{costs:?} {parts:?}");
 }

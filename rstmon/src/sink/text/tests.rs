@@ -49,7 +49,7 @@ fn representative() -> Vec<(Event, Vec<String>)> {
         SocketState::SynSent,
     );
     refused.owner = Some(Process {
-        pid: 4_194_304,
+        pid: 54_321,
         comm: "curl".into(),
     });
     refused.local_port = 50_000;
