@@ -76,9 +76,9 @@ impl<'t> Parser<'t> {
     }
 
     fn take(&mut self, token: &Token<'_>) -> bool {
-        let taken = self.peek() == Some(token);
-        self.at += usize::from(taken);
-        taken
+        let found = self.peek() == Some(token);
+        self.at += usize::from(found);
+        found
     }
 
     fn take_word(&mut self, word: &str) -> bool {

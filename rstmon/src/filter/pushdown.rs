@@ -15,7 +15,8 @@ pub struct Pushdown {
     pub kinds: Option<u8>,
     /// One end has one of these ports, sorted; empty: any. At most [`FILTER_PORTS`].
     pub ports: Vec<u16>,
-    /// The owner's process id, not 0.
+    /// The owner's process id, not 0. An event whose owner the kernel side does not know must pass:
+    /// user space may find the owner out.
     pub pid: Option<u32>,
     /// The network namespace, not 0.
     pub netns: Option<u32>,
