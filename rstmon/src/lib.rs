@@ -5,4 +5,6 @@
 pub mod bpf;
 pub mod cmd;
 pub mod event;
+pub mod filter;
 pub mod kernel;
+pub mod sink;

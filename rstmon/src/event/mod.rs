@@ -4,5 +4,6 @@
 //! `RawEvent`. Pure: no I/O, no clock; time and the facts of the kernel come in as values, so a
 //! recording made on another host replays through the same code.
 
+pub mod annotation;
 pub mod capture;
 pub mod model;

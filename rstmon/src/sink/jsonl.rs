@@ -1,0 +1,363 @@
+//! `-o jsonl`: one JSON object a line, schemas `rstmon.start/1`, `rstmon.event/1`, `rstmon.end/1`.
+//!
+//! Called by `trace` and the agent. `docs/event.schema.json` describes every line; the tests hold
+//! the two together. Lines end with a newline, which JSON escapes inside strings, so a line is
+//! never torn by a name from outside.
+
+use super::totals::{Counts, Totals};
+use crate::event::capture::{CaptureFacts, DegradationReport, HookReport};
+use crate::event::model::{
+    Cause, Confidence, EVENT_SCHEMA, Event, Exact, Family, HookId, Initiator, Kind, Role, Segment,
+    SocketState, TcpFlags,
+};
+use community_id::calculate_community_id;
+use jiff::Timestamp;
+use rstmon_common::wire::{self, tcp_flag};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Schema of the first line.
+pub const START_SCHEMA: &str = "rstmon.start/1";
+/// Schema of the last line.
+pub const END_SCHEMA: &str = "rstmon.end/1";
+
+/// IP protocol number of TCP.
+const PROTOCOL_TCP: u8 = 6;
+/// Seed of the Community ID that other tools use unless told otherwise.
+const COMMUNITY_SEED: u16 = 0;
+
+/// Declares a line: its fields, of which the optional ones are left out when absent.
+///
+/// The keys are written as they stand: names of Rust fields need no escaping. Going through the
+/// key serializer of `serde_json`, which escapes them one by one, took twice the time of a line.
+macro_rules! line {
+    (
+        $(#[$meta:meta])* $name:ident { $( $field:ident: $kind:ty, )+ }
+        optional { $( $option:ident: $option_kind:ty, )* }
+    ) => {
+        $(#[$meta])*
+        struct $name<'a> {
+            $( $field: $kind, )+
+            $( $option: Option<$option_kind>, )*
+        }
+
+        impl $name<'_> {
+            /// Appends the line, newline included. On an error `out` holds a part of it.
+            fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+                let mut opening = b'{';
+                $(
+                    out.push(opening);
+                    opening = b',';
+                    out.extend_from_slice(concat!("\"", stringify!($field), "\":").as_bytes());
+                    serde_json::to_writer(&mut *out, &self.$field)?;
+                )+
+                $(
+                    if let Some(value) = &self.$option {
+                        out.push(opening);
+                        out.extend_from_slice(concat!("\"", stringify!($option), "\":").as_bytes());
+                        serde_json::to_writer(&mut *out, value)?;
+                    }
+                )*
+                out.extend_from_slice(b"}\n");
+                Ok(())
+            }
+
+            #[cfg(test)]
+            const REQUIRED: &'static [&'static str] = &[ $( stringify!($field), )+ ];
+            #[cfg(test)]
+            const OPTIONAL: &'static [&'static str] = &[ $( stringify!($option), )* ];
+        }
+    };
+}
+
+line! {
+    /// `rstmon.start/1`: the capture, as soon as its hooks are attached.
+    StartLine {
+        schema: &'static str,
+        version: &'a str,
+        boot_id: &'a str,
+        host: &'a str,
+        kernel: &'a str,
+        mode: &'a str,
+        hooks: &'a [HookReport],
+        degradations: &'a [DegradationReport],
+    }
+    optional {
+        time: Time,
+    }
+}
+
+line! {
+    /// `rstmon.end/1`: what the run saw, wrote and lost.
+    EndLine {
+        schema: &'static str,
+        seen: Exact,
+        written: Exact,
+        filtered: Exact,
+        lost: BTreeMap<&'a str, Exact>,
+        kernel_counts: BTreeMap<&'a str, Exact>,
+        causes: BTreeMap<&'a str, Exact>,
+    }
+    optional {
+        time: Time,
+    }
+}
+
+line! {
+    /// `rstmon.event/1`: one reset.
+    EventLine {
+        schema: &'static str,
+        seq_no: Exact,
+        time: Time,
+        mono_ns: Exact,
+        boot_id: &'a str,
+        host: &'a str,
+        kind: Kind,
+        cause: Cause,
+        initiator: Initiator,
+        confidence: Confidence,
+        evidence: &'a [String],
+        family: Family,
+        local_addr: IpAddr,
+        local_port: u16,
+        remote_addr: IpAddr,
+        remote_port: u16,
+    }
+    optional {
+        kernel_reason: &'a str,
+        drop_reason: &'a str,
+        hook: &'static str,
+        active: bool,
+        deduced: bool,
+        state: SocketState,
+        role: Role,
+        rst_seq: u32,
+        rst_ack: u32,
+        rst_flags: TcpFlags,
+        rst_window: u16,
+        rst_ttl: u8,
+        rst_ip_id: u16,
+        trigger_flags: TcpFlags,
+        trigger_seq: u32,
+        trigger_ack: u32,
+        trigger_len: u32,
+        handshake_ttl: u8,
+        age_ms: Exact,
+        idle_ms: Exact,
+        srtt_us: u32,
+        min_rtt_us: u32,
+        bytes_sent: Exact,
+        bytes_acked: Exact,
+        bytes_received: Exact,
+        unread_bytes: u32,
+        unacked_bytes: u32,
+        unsent_bytes: u32,
+        retransmits: u32,
+        pid: u32,
+        comm: &'a str,
+        exe: &'a str,
+        uid: u32,
+        actor_pid: u32,
+        actor_comm: &'a str,
+        cgroup_id: Exact,
+        cgroup: &'a str,
+        netns: u32,
+        ifindex: u32,
+        mark: u32,
+        cookie: Exact,
+        inode: Exact,
+        community_id: String,
+    }
+}
+
+/// The first line, newline included. `time_ns`: wall clock when the hooks were attached, absent if
+/// not known, as in a replay.
+pub fn render_start(
+    facts: &CaptureFacts,
+    time_ns: Option<i64>,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let line = StartLine {
+        schema: START_SCHEMA,
+        version: &facts.version,
+        boot_id: &facts.boot_id,
+        host: &facts.host,
+        kernel: &facts.kernel,
+        mode: &facts.mode,
+        hooks: &facts.hooks,
+        degradations: &facts.degradations,
+        time: time_ns.map(Time),
+    };
+    let mut out = Vec::new();
+    line.write(&mut out)?;
+    Ok(out)
+}
+
+/// The last line, newline included. `time_ns`: wall clock at the end, absent if not known.
+pub fn render_end(totals: &Totals, time_ns: Option<i64>) -> Result<Vec<u8>, serde_json::Error> {
+    let line = EndLine {
+        schema: END_SCHEMA,
+        seen: Exact(totals.seen),
+        written: Exact(totals.written),
+        filtered: Exact(totals.filtered),
+        lost: exact(&totals.lost),
+        kernel_counts: exact(&totals.kernel_counts),
+        causes: exact(&totals.causes),
+        time: time_ns.map(Time),
+    };
+    let mut out = Vec::new();
+    line.write(&mut out)?;
+    Ok(out)
+}
+
+/// Appends an event's line, newline included. On an error, which no event known gives, `out` is
+/// left as it was.
+pub fn render_event(
+    event: &Event,
+    facts: &CaptureFacts,
+    out: &mut Vec<u8>,
+) -> Result<(), serde_json::Error> {
+    let before = out.len();
+    let written = EventLine::new(event, facts).write(out);
+    if written.is_err() {
+        out.truncate(before);
+    }
+    written
+}
+
+/// Name of the tracepoint or function behind a hook, as the kernel spells it.
+#[must_use]
+pub fn hook_name(hook: HookId) -> Option<&'static str> {
+    Some(match hook.0 {
+        wire::HOOK_TCP_SEND_RESET => "tcp_send_reset",
+        wire::HOOK_TCP_RECEIVE_RESET => "tcp_receive_reset",
+        wire::HOOK_KFREE_SKB => "kfree_skb",
+        wire::HOOK_TCP_V4_SEND_RESET => "tcp_v4_send_reset",
+        wire::HOOK_TCP_V6_SEND_RESET => "tcp_v6_send_reset",
+        wire::HOOK_TCP_RESET => "tcp_reset",
+        wire::HOOK_TCP_VALIDATE_INCOMING => "tcp_validate_incoming",
+        wire::HOOK_TCP_RCV_STATE_PROCESS => "tcp_rcv_state_process",
+        wire::HOOK_NF_SEND_RESET => "nf_send_reset",
+        wire::HOOK_NF_SEND_RESET6 => "nf_send_reset6",
+        wire::HOOK_NF_REJECT_SKB_V4 => "nf_reject_skb_v4_tcp_reset",
+        wire::HOOK_NF_REJECT_SKB_V6 => "nf_reject_skb_v6_tcp_reset",
+        _ => return None,
+    })
+}
+
+fn exact(counts: &Counts) -> BTreeMap<&str, Exact> {
+    counts
+        .iter()
+        .map(|(name, count)| (name.as_ref(), Exact(*count)))
+        .collect()
+}
+
+/// SEG.ACK says something only if the ACK flag is set.
+fn acknowledged(segment: &Segment) -> Option<u32> {
+    segment.flags.has(tcp_flag::ACK).then_some(segment.ack)
+}
+
+/// Community ID version 1 of the flow, equal at both ends.
+fn community_id(event: &Event) -> Option<String> {
+    calculate_community_id(
+        COMMUNITY_SEED,
+        event.local_addr,
+        event.remote_addr,
+        Some(event.local_port),
+        Some(event.remote_port),
+        PROTOCOL_TCP,
+        false,
+    )
+    .ok()
+}
+
+impl<'a> EventLine<'a> {
+    fn new(event: &'a Event, facts: &'a CaptureFacts) -> Self {
+        let Event {
+            connection,
+            owner,
+            actor,
+            rst,
+            trigger,
+            ..
+        } = event;
+        let (rst, trigger) = (rst.as_ref(), trigger.as_ref());
+        let is_sent = event.kind == Kind::Sent;
+        Self {
+            schema: EVENT_SCHEMA,
+            seq_no: Exact(event.seq_no),
+            time: Time(event.time_ns),
+            mono_ns: Exact(event.mono_ns),
+            boot_id: &facts.boot_id,
+            host: &facts.host,
+            kind: event.kind,
+            cause: event.verdict.cause,
+            initiator: event.verdict.initiator,
+            confidence: event.verdict.confidence,
+            evidence: &event.verdict.evidence,
+            family: event.family,
+            local_addr: event.local_addr,
+            local_port: event.local_port,
+            remote_addr: event.remote_addr,
+            remote_port: event.remote_port,
+            kernel_reason: event.kernel_reason.as_deref(),
+            drop_reason: event.drop_reason.as_deref(),
+            hook: hook_name(event.hook),
+            active: is_sent.then_some(event.active),
+            deduced: is_sent.then_some(event.deduced),
+            state: event.state,
+            role: event.role,
+            rst_seq: rst.map(|rst| rst.seq),
+            rst_ack: rst.and_then(acknowledged),
+            rst_flags: rst.map(|rst| rst.flags),
+            rst_window: rst.and_then(|rst| rst.window),
+            rst_ttl: rst.and_then(|rst| rst.ttl),
+            rst_ip_id: rst.and_then(|rst| rst.ip_id),
+            trigger_flags: trigger.map(|trigger| trigger.flags),
+            trigger_seq: trigger.map(|trigger| trigger.seq),
+            trigger_ack: trigger.and_then(acknowledged),
+            trigger_len: trigger.map(|trigger| trigger.len),
+            handshake_ttl: event.handshake_ttl,
+            age_ms: connection.age_ms.map(Exact),
+            idle_ms: connection.idle_ms.map(Exact),
+            srtt_us: connection.srtt_us,
+            min_rtt_us: connection.min_rtt_us,
+            bytes_sent: connection.bytes_sent.map(Exact),
+            bytes_acked: connection.bytes_acked.map(Exact),
+            bytes_received: connection.bytes_received.map(Exact),
+            unread_bytes: connection.unread_bytes,
+            unacked_bytes: connection.unacked_bytes,
+            unsent_bytes: connection.unsent_bytes,
+            retransmits: connection.retransmits,
+            pid: owner.as_ref().map(|owner| owner.pid),
+            comm: owner.as_ref().map(|owner| owner.comm.as_str()),
+            exe: event.exe.as_deref(),
+            uid: event.uid,
+            actor_pid: actor.as_ref().map(|actor| actor.pid),
+            actor_comm: actor.as_ref().map(|actor| actor.comm.as_str()),
+            cgroup_id: event.cgroup_id.map(Exact),
+            cgroup: event.cgroup.as_deref(),
+            netns: event.netns,
+            ifindex: event.ifindex,
+            mark: event.mark,
+            cookie: event.cookie.map(Exact),
+            inode: event.inode.map(Exact),
+            community_id: community_id(event),
+        }
+    }
+}
+
+/// Nanoseconds since the epoch, printed as RFC 3339 in UTC with all nine digits.
+struct Time(i64);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Every i64 of nanoseconds lies between the years 1677 and 2262, which jiff can hold.
+        let time =
+            Timestamp::from_nanosecond(i128::from(self.0)).map_err(serde::ser::Error::custom)?;
+        serializer.collect_str(&format_args!("{time:.9}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

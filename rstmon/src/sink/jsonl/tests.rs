@@ -1,0 +1,259 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test panics"
+)]
+
+use super::{EndLine, EventLine, StartLine, hook_name, render_event};
+use crate::event::model::{
+    Cause, Confidence, Event, Family, HookId, Initiator, Kind, Process, Role, SocketState,
+};
+use crate::sink::samples::{self, TIME_NS};
+use crate::sink::totals::Totals;
+use rstmon_common::wire;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+const SCHEMA: &str = include_str!("../../../../docs/event.schema.json");
+
+fn schema() -> Value {
+    serde_json::from_str(SCHEMA).unwrap()
+}
+
+fn event_line(event: &Event) -> String {
+    let mut out = Vec::new();
+    render_event(event, &samples::facts(), &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn start_line(time_ns: Option<i64>) -> String {
+    String::from_utf8(super::render_start(&samples::facts(), time_ns).unwrap()).unwrap()
+}
+
+fn end_line(totals: &Totals, time_ns: Option<i64>) -> String {
+    String::from_utf8(super::render_end(totals, time_ns).unwrap()).unwrap()
+}
+
+fn object(line: &str) -> Map<String, Value> {
+    let text = line.strip_suffix('\n').expect("a line ends with a newline");
+    assert!(!text.contains('\n'), "{text}");
+    serde_json::from_str(text).unwrap()
+}
+
+fn totals() -> Totals {
+    let mut totals = Totals {
+        seen: 12,
+        filtered: 3,
+        lost: [("ring-full".into(), 0), ("storm-budget".into(), u64::MAX)].into(),
+        kernel_counts: [("sent".into(), 12)].into(),
+        ..Totals::default()
+    };
+    totals.count_written(Cause::PortClosed);
+    totals.count_written(Cause::PortClosed);
+    totals
+}
+
+#[test]
+fn the_lines_are_the_contract() {
+    insta::assert_snapshot!("full", event_line(&samples::full()));
+    insta::assert_snapshot!("bare", event_line(&samples::bare()));
+    insta::assert_snapshot!("start", start_line(Some(TIME_NS)));
+    insta::assert_snapshot!("end", end_line(&totals(), Some(TIME_NS)));
+}
+
+#[test]
+fn every_line_meets_the_schema() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    for line in [
+        event_line(&samples::full()),
+        event_line(&samples::bare()),
+        start_line(Some(TIME_NS)),
+        start_line(None),
+        end_line(&totals(), Some(TIME_NS)),
+        end_line(&Totals::default(), None),
+    ] {
+        let line = Value::Object(object(&line));
+        let errors: Vec<String> = validator
+            .iter_errors(&line)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{line}: {errors:?}");
+    }
+    for broken in [
+        r#"{"schema":"rstmon.event/1"}"#,
+        r#"{"schema":"rstmon.other/1"}"#,
+        "[]",
+    ] {
+        assert!(
+            !validator.is_valid(&serde_json::from_str(broken).unwrap()),
+            "{broken}"
+        );
+    }
+    let mut wrong = object(&event_line(&samples::full()));
+    wrong.insert("local_port".into(), 65_536.into());
+    assert!(!validator.is_valid(&Value::Object(wrong)));
+}
+
+#[test]
+fn the_schema_names_the_fields_of_the_lines() {
+    let schema = schema();
+    for (name, required, optional) in [
+        ("start", StartLine::REQUIRED, StartLine::OPTIONAL),
+        ("event", EventLine::REQUIRED, EventLine::OPTIONAL),
+        ("end", EndLine::REQUIRED, EndLine::OPTIONAL),
+    ] {
+        let definition = &schema["$defs"][name];
+        let described: BTreeSet<&str> = definition["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let fields: BTreeSet<&str> = required.iter().chain(optional).copied().collect();
+        assert_eq!(described, fields, "{name}");
+        let demanded: BTreeSet<&str> = definition["required"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|field| field.as_str().unwrap())
+            .collect();
+        assert_eq!(demanded, required.iter().copied().collect(), "{name}");
+    }
+}
+
+#[test]
+fn the_schema_names_all_values() {
+    fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static str> {
+        all.iter().map(|value| name(*value)).collect()
+    }
+    let schema = schema();
+    for (field, expected) in [
+        ("kind", names(Kind::ALL, Kind::name)),
+        ("cause", names(Cause::ALL, Cause::name)),
+        ("initiator", names(Initiator::ALL, Initiator::name)),
+        ("confidence", names(Confidence::ALL, Confidence::name)),
+        ("state", names(SocketState::ALL, SocketState::name)),
+        ("role", names(Role::ALL, Role::name)),
+        ("family", names(Family::ALL, Family::name)),
+    ] {
+        let described = &schema["$defs"]["event"]["properties"][field]["enum"];
+        assert_eq!(described, &serde_json::json!(expected), "{field}");
+    }
+}
+
+#[test]
+fn a_full_event_has_every_field_and_a_bare_one_only_the_required() {
+    let keys = |event: &Event| object(&event_line(event)).into_iter().map(|(key, _)| key);
+    let required: BTreeSet<&str> = EventLine::REQUIRED.iter().copied().collect();
+    let every = required
+        .iter()
+        .chain(EventLine::OPTIONAL)
+        .copied()
+        .collect::<BTreeSet<_>>();
+    let full: BTreeSet<String> = keys(&samples::full()).collect();
+    assert_eq!(
+        full.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        every
+    );
+    let bare: BTreeSet<String> = keys(&samples::bare()).collect();
+    let beyond: Vec<&str> = bare
+        .iter()
+        .map(String::as_str)
+        .filter(|key| !required.contains(key))
+        .collect();
+    assert_eq!(beyond, ["community_id", "hook"]);
+}
+
+#[test]
+fn integers_above_two_to_the_53_are_strings() {
+    let line = object(&event_line(&samples::full()));
+    assert_eq!(
+        line["bytes_sent"],
+        serde_json::json!(9_007_199_254_740_992u64)
+    );
+    assert_eq!(line["bytes_acked"], "9007199254740993");
+    assert_eq!(line["cookie"], "18446744073709551615");
+}
+
+#[test]
+fn an_acknowledgment_without_the_flag_is_absent() {
+    let mut event = samples::full();
+    for segment in [&mut event.rst, &mut event.trigger] {
+        segment.as_mut().unwrap().flags.0 &= !wire::tcp_flag::ACK;
+    }
+    let line = object(&event_line(&event));
+    assert!(!line.contains_key("rst_ack") && !line.contains_key("trigger_ack"));
+    assert!(line.contains_key("rst_seq"));
+}
+
+#[test]
+fn the_community_id_is_that_of_other_tools_at_both_ends() {
+    let mut event = samples::bare();
+    // From the baseline of the specification.
+    event.local_addr = "128.232.110.120".parse().unwrap();
+    event.local_port = 34_855;
+    event.remote_addr = "66.35.250.204".parse().unwrap();
+    event.remote_port = 80;
+    let expected = "1:LQU9qZlK+B5F3KDmev6m5PMibrg=";
+    assert_eq!(object(&event_line(&event))["community_id"], expected);
+    std::mem::swap(&mut event.local_addr, &mut event.remote_addr);
+    std::mem::swap(&mut event.local_port, &mut event.remote_port);
+    assert_eq!(object(&event_line(&event))["community_id"], expected);
+}
+
+#[test]
+fn names_from_outside_stay_inside_their_string() {
+    let mut event = samples::full();
+    event.owner = Some(Process {
+        pid: 1,
+        comm: "a\"\n\u{1b}[2J".into(),
+    });
+    assert_eq!(object(&event_line(&event))["comm"], "a\"\n\u{1b}[2J");
+}
+
+#[test]
+fn every_hook_has_a_name() {
+    for hook in wire::HOOK_TCP_SEND_RESET..=wire::HOOK_NF_REJECT_SKB_V6 {
+        assert!(hook_name(HookId(hook)).is_some(), "{hook}");
+    }
+    assert_eq!(hook_name(HookId(0)), None);
+}
+
+/// Run by hand with `--release`: fails on purpose, to show what an event costs.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_a_line() {
+    let facts = samples::facts();
+    let mut refused = samples::full();
+    refused.connection = crate::event::model::Connection::default();
+    (refused.owner, refused.actor, refused.cgroup, refused.exe) = (None, None, None, None);
+    let costs = [samples::full(), refused, samples::bare()].map(|event| {
+        let mut out = Vec::with_capacity(1 << 16);
+        let lines = 500_000u32;
+        let start = std::time::Instant::now();
+        for _ in 0..lines {
+            out.clear();
+            render_event(std::hint::black_box(&event), &facts, &mut out).unwrap();
+        }
+        format!("{:?} for {} bytes", start.elapsed() / lines, out.len())
+    });
+    let event = samples::full();
+    let parts: [(&str, &dyn Fn() -> usize); 3] = [
+        ("community id", &|| {
+            super::community_id(&event).map_or(0, |id| id.len())
+        }),
+        ("time", &|| {
+            serde_json::to_string(&super::Time(event.time_ns)).map_or(0, |t| t.len())
+        }),
+        ("flags", &|| {
+            serde_json::to_string(&event.rst.map(|rst| rst.flags)).map_or(0, |t| t.len())
+        }),
+    ];
+    let parts = parts.map(|(name, part)| {
+        let start = std::time::Instant::now();
+        let sum: usize = (0..500_000).map(|_| part()).sum();
+        format!("{name} {:?} {sum}", start.elapsed() / 500_000)
+    });
+    panic!("{costs:?} {parts:?}");
+}

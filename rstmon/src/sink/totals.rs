@@ -1,0 +1,45 @@
+//! What a run saw, wrote and lost.
+//!
+//! Counted by the commands; ends `-o jsonl`, the text output and a recording.
+
+use crate::event::model::Cause;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Numbers by a fixed name, in the order of the names.
+pub type Counts = BTreeMap<Cow<'static, str>, u64>;
+
+/// Totals of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Events that reached user space.
+    pub seen: u64,
+    /// Events written out.
+    pub written: u64,
+    /// Events that the filter did not want, in the kernel or here.
+    pub filtered: u64,
+    /// Events lost, by stage. A stage that lost nothing is there with 0.
+    pub lost: Counts,
+    /// Every reset that the kernel side counted, by kind: exact, whatever was filtered or lost.
+    pub kernel_counts: Counts,
+    /// Events written out, by cause.
+    pub causes: Counts,
+}
+
+impl Totals {
+    /// Counts an event that was written out.
+    pub fn count_written(&mut self, cause: Cause) {
+        self.written += 1;
+        *self.causes.entry(Cow::Borrowed(cause.name())).or_default() += 1;
+    }
+
+    /// Events lost at all stages.
+    #[must_use]
+    pub fn lost_in_all(&self) -> u64 {
+        self.lost
+            .values()
+            .fold(0, |sum, lost| sum.saturating_add(*lost))
+    }
+}
