@@ -14,7 +14,7 @@ use core::mem::MaybeUninit;
 use rstmon_common::config::{FILTER_PORTS, ICSK_WINDOW_LEN, SOCK_WINDOW_LEN, TCP_WINDOW_LEN};
 use rstmon_common::counts::{STATE_UNKNOWN, Stage};
 use rstmon_common::layout::ABSENT;
-use rstmon_common::wire::{self, RAW_EVENT_SIZE, RawEvent, sock_flag, tcp_state};
+use rstmon_common::wire::{self, RAW_EVENT_SIZE, RawEvent, sock_flag, tcp_flag, tcp_state};
 
 /// A CPU wakes the reader at most this often.
 const WAKE_INTERVAL_NS: u64 = 10_000_000;
@@ -399,14 +399,12 @@ fn identity(sock: KernelAddr) -> u64 {
 /// listener that a server's connection came from.
 #[inline(always)]
 fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
-    let current = owner::current(wire::OWNER_CLOSE);
-    event.current_pid = current.pid;
-    event.current_comm = current.comm;
-    event.have |= wire::HAVE_CURRENT;
     let full = sighting.socket_kind == wire::SOCKET_FULL;
     if full && let Some(note) = owner::note(sighting.sock) {
         owner::put_note(event, note);
-    } else if let Some(closed) = owner::closed(sighting.ends, sighting.netns) {
+    } else if !opens_connection(sighting)
+        && let Some(closed) = owner::closed(sighting.ends, sighting.netns)
+    {
         owner::put_note(event, &closed.note);
         event.closed_ns = closed.closed_ns;
         event.closed_state = closed.state;
@@ -423,12 +421,30 @@ fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
     {
         owner::put_owner(event, listener);
     }
-    // An active reset from CLOSED leaves from close(), connect() or exit() of the task that runs,
-    // unless the socket was orphaned and its reset comes from a timer.
-    if sighting.flags & wire::FLAG_ACTIVE != 0
-        && sighting.state_at_hook == tcp_state::CLOSE
-        && event.sock_flags & sock_flag::DEAD == 0
-    {
+    if sighting.flags & wire::FLAG_ACTIVE != 0 {
+        fill_actor(event, sighting.state_at_hook);
+    }
+}
+
+/// The task that runs, of an active reset only: in the receive path it is anybody.
+#[inline(always)]
+fn fill_actor(event: &mut RawEvent, state_at_hook: u8) {
+    let current = owner::current(wire::OWNER_CLOSE);
+    event.current_pid = current.pid;
+    event.current_comm = current.comm;
+    event.have |= wire::HAVE_CURRENT;
+    // From CLOSED the reset leaves from close(), connect() or exit() of the task that runs, unless
+    // the socket was orphaned and its reset comes from a timer.
+    if state_at_hook == tcp_state::CLOSE && event.sock_flags & sock_flag::DEAD == 0 {
         owner::put_owner(event, &current);
+    }
+}
+
+/// Whether the segment asks for a new connection, to which a former one of its tuple is nothing.
+#[inline(always)]
+fn opens_connection(sighting: &Sighting<'_>) -> bool {
+    match sighting.segment {
+        Some(segment) => segment.has(tcp_flag::SYN) && !segment.has(tcp_flag::ACK),
+        None => false,
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! The library behind the command `rstmon`; ARCHITECTURE.md tells where everything is.
 
+pub mod annotate;
 pub mod bpf;
 pub mod cmd;
+pub mod diagnose;
 pub mod event;
 pub mod filter;
 pub mod kernel;
+pub mod pipeline;
 pub mod sink;

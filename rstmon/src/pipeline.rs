@@ -4,7 +4,7 @@
 //! diagnose, filter, hand over. A sink that blocks makes the ring fill, and what does not fit there
 //! is counted by the kernel side; nothing is dropped between.
 
-use crate::annotate::Annotator;
+use crate::annotate::{Annotator, Filled};
 use crate::diagnose::Engine;
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
@@ -107,7 +107,7 @@ impl Pipeline {
     /// Whether something is held back, so that [`Self::release`] must be called again.
     #[must_use]
     pub fn is_holding(&self) -> bool {
-        self.gate.is_holding()
+        self.gate.due_mono_ns().is_some()
     }
 
     fn process_released(
@@ -117,7 +117,7 @@ impl Pipeline {
     ) -> io::Result<()> {
         let released = std::mem::take(&mut self.released);
         let result = released.iter().try_for_each(|raw| {
-            self.process(raw, |event| annotator.annotate(event), sink)
+            self.process(raw, |event| annotation_of(annotator.annotate(event)), sink)
         });
         self.released = released;
         self.released.clear();
@@ -170,4 +170,9 @@ impl Pipeline {
     fn lose_unreadable(&mut self) {
         *self.totals.lost.entry(Cow::Borrowed(LOST_UNREADABLE)).or_default() += 1;
     }
+}
+
+/// What the annotator added, as a recording keeps it.
+fn annotation_of(filled: Filled) -> Annotation {
+    Annotation { owner: filled.owner, exe: filled.exe, cgroup: filled.cgroup, actor: None }
 }
