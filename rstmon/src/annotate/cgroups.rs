@@ -2,7 +2,7 @@
 //!
 //! Called by [`super::Annotator`]. The id that the kernel side reports (`cgroup->kn->id`) is the
 //! file handle of the cgroup's directory in the version 2 hierarchy; `open_by_handle_at(2)` finds
-//! the directory at once. Where that is refused (no CAP_DAC_READ_SEARCH), the hierarchy is walked
+//! the directory at once. Where that is refused (no `CAP_DAC_READ_SEARCH`), the hierarchy is walked
 //! and the ids are its inode numbers, which are the same on 64-bit machines. A host with version 1
 //! only has no ids that name anything: every answer is `None`.
 
@@ -183,7 +183,7 @@ fn path_below(mount: &Path, path: &[u8]) -> Option<String> {
     }
 }
 
-/// The mount point of the first `cgroup2` in a mountinfo file (proc_pid_mountinfo(5)): the fields
+/// The mount point of the first `cgroup2` in a mountinfo file (`proc_pid_mountinfo(5)`): the fields
 /// before ` - ` hold the mount point fifth, the first one after is the type.
 fn parse_cgroup2_mount(mounts: &[u8]) -> Option<PathBuf> {
     mounts.split(|&byte| byte == b'\n').find_map(|line| {
@@ -196,7 +196,7 @@ fn parse_cgroup2_mount(mounts: &[u8]) -> Option<PathBuf> {
     })
 }
 
-/// Undoes `\040` and its like (seq_path): blanks, line ends and backslashes are written so.
+/// Undoes `\040` and its like (`seq_path`): blanks, line ends and backslashes are written so.
 fn parse_octal_escapes(text: &str) -> String {
     [
         ("\\040", " "),

@@ -105,11 +105,12 @@ impl Executables {
         let now = wanted.mono_ns;
         let found = read_found(&self.proc_root, wanted.pid);
         let alive = found.is_some();
-        if let Some(old) = self.entries.get_mut(&wanted.pid) {
-            if !alive && now.saturating_sub(old.alive_ns) < OUTLIVES_NS {
-                old.read_ns = now;
-                return;
-            }
+        if let Some(old) = self.entries.get_mut(&wanted.pid)
+            && !alive
+            && now.saturating_sub(old.alive_ns) < OUTLIVES_NS
+        {
+            old.read_ns = now;
+            return;
         }
         let entry = Entry {
             found,
@@ -155,7 +156,7 @@ fn read_found(proc_root: &Path, pid: u32) -> Option<Found> {
     })
 }
 
-/// Takes the kernel's mark of a removed file (d_path) off the path.
+/// Takes the kernel's mark of a removed file (`d_path`) off the path.
 fn parse_executable(link: &[u8]) -> Executable {
     let kept = link.strip_suffix(b" (deleted)");
     Executable {
@@ -242,12 +243,12 @@ mod tests {
             start_ticks: Some(1000),
             ..at(50)
         };
-        let other = Wanted {
+        let stranger = Wanted {
             start_ticks: Some(999),
             ..at(50)
         };
         assert_eq!(path_of(&mut executables, same).as_deref(), Some("/old"));
-        assert_eq!(path_of(&mut executables, other), None);
+        assert_eq!(path_of(&mut executables, stranger), None);
     }
 
     #[test]

@@ -86,16 +86,16 @@ impl Annotator {
     pub fn annotate(&mut self, event: &mut Event) -> Filled {
         let mut filled = Filled::default();
         let mut start_ticks = None;
-        if event.owner.is_none() {
-            if let Some(owner) = self.seeded_owner(event) {
-                let process = Process {
-                    pid: owner.pid,
-                    comm: owner.comm.clone(),
-                };
-                start_ticks = Some(owner.start_ticks);
-                filled.owner = Some(process.clone());
-                event.owner = Some(process);
-            }
+        if event.owner.is_none()
+            && let Some(owner) = self.seeded_owner(event)
+        {
+            let process = Process {
+                pid: owner.pid,
+                comm: owner.comm.clone(),
+            };
+            start_ticks = Some(owner.start_ticks);
+            filled.owner = Some(process.clone());
+            event.owner = Some(process);
         }
         if event.exe.is_none() {
             filled.exe = self.resolve_exe(event, start_ticks);
@@ -122,10 +122,10 @@ impl Annotator {
         let remote = SocketAddr::new(event.remote_addr, event.remote_port);
         // The age is known of connections that began under our eyes. One of those may have the
         // addresses of another that was there at the scan; its owner is not the other's.
-        if event.connection.age_ms.is_none() {
-            if let Some(inode) = self.owners.by_tuple(netns, local, remote) {
-                return self.owners.owner(inode);
-            }
+        if event.connection.age_ms.is_none()
+            && let Some(inode) = self.owners.by_tuple(netns, local, remote)
+        {
+            return self.owners.owner(inode);
         }
         let from_listener = event.role == Some(Role::Server)
             || matches!(

@@ -21,7 +21,7 @@ pub(super) struct ProcessDir {
     fd: OwnedFd,
 }
 
-/// What `/proc/PID/stat` tells (proc_pid_stat(5)).
+/// What `/proc/PID/stat` tells (`proc_pid_stat(5)`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProcessStat {
     /// Name of the process's first thread, as it is: not escaped.

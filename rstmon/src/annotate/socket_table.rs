@@ -1,4 +1,4 @@
-//! The kernel's table of TCP sockets as `/proc/PID/net/tcp` and `tcp6` show it (proc_pid_net(5)).
+//! The kernel's table of TCP sockets as `/proc/PID/net/tcp` and `tcp6` show it (`proc_pid_net(5)`).
 //!
 //! Called by [`super::sockets`] when owners are seeded. Parsing is pure; a line that makes no sense
 //! is counted, never guessed at.

@@ -132,7 +132,7 @@ impl SocketOwners {
     }
 
     /// The owner of the listener that connections to `local` come to. None also if several
-    /// processes listen there (SO_REUSEPORT): the connection may be of any of them.
+    /// processes listen there (`SO_REUSEPORT`): the connection may be of any of them.
     #[must_use]
     pub fn listener_owner(&self, netns: u32, local: SocketAddr) -> Option<&Owner> {
         let listeners = self.listeners.get(&(netns, local.port()))?;
