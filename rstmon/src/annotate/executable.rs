@@ -243,12 +243,12 @@ mod tests {
             start_ticks: Some(1000),
             ..at(50)
         };
-        let stranger = Wanted {
+        let another = Wanted {
             start_ticks: Some(999),
             ..at(50)
         };
         assert_eq!(path_of(&mut executables, same).as_deref(), Some("/old"));
-        assert_eq!(path_of(&mut executables, stranger), None);
+        assert_eq!(path_of(&mut executables, another), None);
     }
 
     #[test]
