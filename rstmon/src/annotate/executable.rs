@@ -185,9 +185,7 @@ mod tests {
     }
 
     fn path_of(executables: &mut Executables, wanted: Wanted) -> Option<String> {
-        executables
-            .resolve(&wanted)
-            .map(|executable| executable.path.clone())
+        executables.resolve(&wanted).map(|found| found.path.clone())
     }
 
     fn at(seconds: u64) -> Wanted {
