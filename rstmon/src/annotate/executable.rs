@@ -178,8 +178,8 @@ mod tests {
     fn fake_process(root: &Path, pid: u32, start: u64, exe: &str) {
         let dir = root.join(pid.to_string());
         fs::create_dir_all(&dir).unwrap();
-        let stat = format!("{pid} (x) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 {start} 9 9\n");
-        fs::write(dir.join("stat"), stat).unwrap();
+        let line = format!("{pid} (x) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 {start} 9 9\n");
+        fs::write(dir.join("stat"), line).unwrap();
         let _ = fs::remove_file(dir.join("exe"));
         symlink(exe, dir.join("exe")).unwrap();
     }
