@@ -371,12 +371,7 @@ fn kernel_memory_is_read_in_one_file() {
 fn every_module_says_what_it_is_for() {
     let mut found = Vec::new();
     for source in sources() {
-        // libFuzzer's entry points begin with their attributes.
-        let head = source
-            .text
-            .lines()
-            .find(|line| !line.starts_with("#!"))
-            .unwrap_or_default();
+        let head = first_after_attributes(&source.text);
         if !head.starts_with("//! ") {
             found.push(format!("{}:1: begins with `{head}`", source.path));
         }
@@ -385,6 +380,19 @@ fn every_module_says_what_it_is_for() {
         &found,
         "every module begins with `//!`: what it is for, who calls it",
     );
+}
+
+/// The first line that does not belong to an inner attribute.
+fn first_after_attributes(text: &str) -> &str {
+    let mut in_attribute = false;
+    for line in text.lines() {
+        in_attribute |= line.starts_with("#![");
+        if !in_attribute && !line.is_empty() {
+            return line;
+        }
+        in_attribute &= !line.ends_with(']');
+    }
+    ""
 }
 
 #[test]
