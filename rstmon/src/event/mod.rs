@@ -7,3 +7,4 @@
 pub mod annotation;
 pub mod capture;
 pub mod model;
+pub mod printable;

@@ -1,0 +1,323 @@
+//! The path of a cgroup, by its id.
+//!
+//! Called by [`super::Annotator`]. The id that the kernel side reports (`cgroup->kn->id`) is the
+//! file handle of the cgroup's directory in the version 2 hierarchy; `open_by_handle_at(2)` finds
+//! the directory at once. Where that is refused (no `CAP_DAC_READ_SEARCH`), the hierarchy is walked
+//! and the ids are its inode numbers, which are the same on 64-bit machines. A host with version 1
+//! only has no ids that name anything: every answer is `None`.
+
+use crate::event::printable::printable;
+use lru::LruCache;
+use std::fs::{self, File};
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirEntryExt as _;
+use std::path::{Path, PathBuf};
+
+/// Cgroups remembered; the least recently used goes first.
+const CGROUPS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+/// How long "no such cgroup" is believed, nanoseconds. A path is believed for ever: ids are never
+/// used again and a cgroup of version 2 cannot be renamed.
+const ABSENT_NS: u64 = 5_000_000_000;
+/// Directories that one walk looks at, at most.
+const WALKED: usize = 16_384;
+/// `FILEID_KERNFS` of `include/linux/exportfs.h`: the handle is the 64-bit id.
+const FILEID_KERNFS: libc::c_int = 0xfe;
+
+/// Bounded memory of cgroup paths.
+#[derive(Debug)]
+pub struct Cgroups {
+    /// The mounted version 2 hierarchy and its open root; None: there is none.
+    root: Option<(PathBuf, File)>,
+    by_handle: bool,
+    entries: LruCache<u64, Entry>,
+    /// When the hierarchy was last walked.
+    walked_ns: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Path(String),
+    AbsentSince(u64),
+}
+
+impl Cgroups {
+    /// Finds the version 2 hierarchy in `self/mountinfo` below `proc_root`.
+    #[must_use]
+    pub fn new(proc_root: &Path) -> Self {
+        let mounts = fs::read(proc_root.join("self/mountinfo")).unwrap_or_default();
+        let mount = parse_cgroup2_mount(&mounts);
+        let root = mount.and_then(|path| File::open(&path).ok().map(|file| (path, file)));
+        Self {
+            root,
+            by_handle: true,
+            entries: LruCache::new(CGROUPS),
+            walked_ns: None,
+        }
+    }
+
+    /// Whether [`Self::resolve`] would answer from memory.
+    #[must_use]
+    pub fn is_fresh(&self, id: u64, now_ns: u64) -> bool {
+        match self.entries.peek(&id) {
+            Some(Entry::Path(_)) => true,
+            Some(Entry::AbsentSince(since)) => now_ns.saturating_sub(*since) < ABSENT_NS,
+            None => self.root.is_none(),
+        }
+    }
+
+    /// The path of a cgroup below the root of the hierarchy, beginning with `/`, printable.
+    /// `now_ns` is the monotonic time.
+    pub fn resolve(&mut self, id: u64, now_ns: u64) -> Option<&str> {
+        if !self.is_fresh(id, now_ns) {
+            self.refresh(id, now_ns);
+        }
+        match self.entries.get(&id) {
+            Some(Entry::Path(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn refresh(&mut self, id: u64, now_ns: u64) {
+        let Some((mount, root)) = &self.root else {
+            return;
+        };
+        if self.by_handle {
+            match read_path_by_handle(mount, root, id) {
+                Ok(path) => {
+                    let entry = path.map_or(Entry::AbsentSince(now_ns), Entry::Path);
+                    self.entries.put(id, entry);
+                    return;
+                }
+                Err(_) => self.by_handle = false,
+            }
+        }
+        let walked_lately = self
+            .walked_ns
+            .is_some_and(|walked| now_ns.saturating_sub(walked) < ABSENT_NS);
+        if !walked_lately {
+            let mount = mount.clone();
+            self.walked_ns = Some(now_ns);
+            self.walk(&mount);
+        }
+        if !matches!(self.entries.peek(&id), Some(Entry::Path(_))) {
+            self.entries.put(id, Entry::AbsentSince(now_ns));
+        }
+    }
+
+    /// Notes the id of every cgroup, breadth first.
+    fn walk(&mut self, mount: &Path) {
+        let mut waiting = std::collections::VecDeque::from([mount.to_owned()]);
+        let mut walked = 0;
+        while let Some(dir) = waiting.pop_front() {
+            // A cgroup removed meanwhile has no entries.
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || walked >= WALKED {
+                    continue;
+                }
+                walked += 1;
+                let path = entry.path();
+                if let Some(text) = path_below(mount, path.as_os_str().as_bytes()) {
+                    self.entries.put(entry.ino(), Entry::Path(text));
+                }
+                waiting.push_back(path);
+            }
+        }
+    }
+}
+
+/// Asks the kernel for the directory with this id. None if there is none, or none that can be seen
+/// from this mount.
+///
+/// # Errors
+/// The kernel refuses to resolve handles at all.
+fn read_path_by_handle(mount: &Path, root: &File, id: u64) -> io::Result<Option<String>> {
+    let found = match open_by_id(root, id) {
+        Ok(found) => found,
+        Err(error) if error.raw_os_error() == Some(libc::ESTALE) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let link = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
+    Ok(path_below(mount, link.as_os_str().as_bytes()))
+}
+
+fn open_by_id(root: &File, id: u64) -> io::Result<OwnedFd> {
+    /// `struct file_handle` with room for the 64-bit id.
+    #[repr(C)]
+    struct KernfsHandle {
+        handle_bytes: libc::c_uint,
+        handle_type: libc::c_int,
+        id: [u8; 8],
+    }
+    let mut handle = KernfsHandle {
+        handle_bytes: 8,
+        handle_type: FILEID_KERNFS,
+        id: id.to_ne_bytes(),
+    };
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    // SAFETY: the pointer is to a live, writable `file_handle` followed by as many bytes as its
+    // `handle_bytes` says; the kernel only reads it.
+    let fd = unsafe {
+        libc::open_by_handle_at(
+            root.as_raw_fd(),
+            (&raw mut handle).cast::<libc::file_handle>(),
+            flags,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call returned a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `path` as seen from the mount point, which is `/`.
+fn path_below(mount: &Path, path: &[u8]) -> Option<String> {
+    let below = path.strip_prefix(mount.as_os_str().as_bytes())?;
+    match below {
+        [] => Some("/".to_owned()),
+        [b'/', ..] => Some(printable(below).into_owned()),
+        _ => None,
+    }
+}
+
+/// The mount point of the first `cgroup2` in a mountinfo file (`proc_pid_mountinfo(5)`): the fields
+/// before ` - ` hold the mount point fifth, the first one after is the type.
+fn parse_cgroup2_mount(mounts: &[u8]) -> Option<PathBuf> {
+    mounts.split(|&byte| byte == b'\n').find_map(|line| {
+        let text = std::str::from_utf8(line).ok()?;
+        let (mount, source) = text.split_once(" - ")?;
+        if source.split(' ').next()? != "cgroup2" {
+            return None;
+        }
+        Some(PathBuf::from(parse_octal_escapes(mount.split(' ').nth(4)?)))
+    })
+}
+
+/// Undoes `\040` and its like (`seq_path`): blanks, line ends and backslashes are written so.
+fn parse_octal_escapes(text: &str) -> String {
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (escape, plain)| {
+        text.replace(escape, plain)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// A tree that looks like a mounted hierarchy, on a file system whose inodes are no handles.
+    fn fake_host(root: &Path) -> PathBuf {
+        let mount = root.join("cg");
+        fs::create_dir_all(mount.join("system.slice/web.service")).unwrap();
+        fs::create_dir_all(root.join("proc/self")).unwrap();
+        let mountinfo = format!(
+            "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+             32 31 0:29 / /sys/fs/cgroup/cpu rw shared:1 - cgroup cgroup rw,cpu\n\
+             41 31 0:38 / {} rw,relatime shared:4 - cgroup2 cgroup2 rw\n",
+            mount.display()
+        );
+        fs::write(root.join("proc/self/mountinfo"), mountinfo).unwrap();
+        mount
+    }
+
+    fn walking(root: &Path) -> Cgroups {
+        let mut cgroups = Cgroups::new(&root.join("proc"));
+        cgroups.by_handle = false;
+        cgroups
+    }
+
+    #[test]
+    fn the_walk_finds_paths_and_remembers_absence() {
+        let root = tempfile::tempdir().unwrap();
+        let mount = fake_host(root.path());
+        let mut cgroups = walking(root.path());
+        let id = fs::metadata(mount.join("system.slice/web.service"))
+            .unwrap()
+            .ino();
+        assert_eq!(
+            cgroups.resolve(id, SECOND),
+            Some("/system.slice/web.service")
+        );
+        fs::create_dir(mount.join("late")).unwrap();
+        let late = fs::metadata(mount.join("late")).unwrap().ino();
+        assert_eq!(cgroups.resolve(late, 2 * SECOND), None);
+        assert!(cgroups.is_fresh(late, 2 * SECOND));
+        assert_eq!(cgroups.resolve(late, 8 * SECOND), Some("/late"));
+        // A path that was found stays when its cgroup is gone.
+        fs::remove_dir(mount.join("late")).unwrap();
+        assert_eq!(cgroups.resolve(late, 100 * SECOND), Some("/late"));
+    }
+
+    #[test]
+    fn a_host_without_version_2_has_no_paths_and_asks_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let mut cgroups = Cgroups::new(root.path());
+        assert!(cgroups.is_fresh(1, SECOND));
+        assert_eq!(cgroups.resolve(1, SECOND), None);
+    }
+
+    #[test]
+    fn mount_points_are_unescaped_and_only_version_2_counts() {
+        let mounts = b"1 2 0:3 / /a rw - cgroup cgroup rw\n\xff\n1 2 0:3 / /b\\040c\\134 rw - cgroup2 x rw\n";
+        assert_eq!(parse_cgroup2_mount(mounts), Some(PathBuf::from("/b c\\")));
+        assert_eq!(parse_cgroup2_mount(b"1 2 0:3 / /a\n - cgroup2\n"), None);
+    }
+
+    #[test]
+    fn only_what_is_below_the_mount_has_a_path() {
+        let mount = Path::new("/sys/fs/cgroup");
+        assert_eq!(path_below(mount, b"/sys/fs/cgroup"), Some("/".to_owned()));
+        assert_eq!(
+            path_below(mount, b"/sys/fs/cgroup/a\n"),
+            Some(r"/a\x0a".to_owned())
+        );
+        assert_eq!(path_below(mount, b"/sys/fs/cgroup2/a"), None);
+        assert_eq!(path_below(mount, b"(unreachable)/a"), None);
+    }
+
+    #[allow(clippy::print_stderr, reason = "a test that cannot run says so")]
+    fn skip(why: &str) {
+        eprintln!("SKIPPED: {why}");
+    }
+
+    /// On the real hierarchy, by handle and by walk alike.
+    #[test]
+    fn a_real_cgroup_is_resolved_both_ways() {
+        let mut cgroups = Cgroups::new(Path::new("/proc"));
+        let Some(mount) = cgroups.root.as_ref().map(|(mount, _)| mount.clone()) else {
+            return skip("no cgroup version 2 hierarchy is mounted here");
+        };
+        let dir = mount.join(format!("rstmon-test-{}", std::process::id()));
+        if let Err(error) = fs::create_dir(&dir) {
+            return skip(&format!("no cgroup can be made here: {error}"));
+        }
+        let id = fs::metadata(&dir).unwrap().ino();
+        let expected = path_below(&mount, dir.as_os_str().as_bytes());
+        let by_default = cgroups.resolve(id, SECOND).map(str::to_owned);
+        let by_handle = cgroups.by_handle;
+        let mut walked = Cgroups::new(Path::new("/proc"));
+        walked.by_handle = false;
+        let by_walk = walked.resolve(id, SECOND).map(str::to_owned);
+        fs::remove_dir(&dir).unwrap();
+        assert_eq!(by_default, expected);
+        assert_eq!(by_walk, expected);
+        if nix::unistd::geteuid().is_root() {
+            assert!(by_handle, "root may resolve handles");
+            assert_eq!(cgroups.resolve(u64::MAX, SECOND), None);
+            assert!(cgroups.by_handle, "an unknown id is no refusal");
+        }
+    }
+}
