@@ -2,5 +2,6 @@
 //!
 //! The library behind the command `rstmon`; ARCHITECTURE.md tells where everything is.
 
+pub mod diagnose;
 pub mod event;
 pub mod kernel;

@@ -5,4 +5,7 @@
 //! recording made on another host replays through the same code.
 
 pub mod capture;
+pub mod clock;
+pub mod decode;
 pub mod model;
+pub mod tentative;
