@@ -6,5 +6,8 @@
 
 pub mod annotation;
 pub mod capture;
+pub mod clock;
+pub mod decode;
 pub mod model;
 pub mod printable;
+pub mod tentative;

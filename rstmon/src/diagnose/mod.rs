@@ -1,0 +1,3 @@
+//! Why a reset happened: an event in, a verdict with its evidence out.
+
+pub mod key_facts;
