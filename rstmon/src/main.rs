@@ -2,10 +2,12 @@
 //! outcome into an exit code.
 
 use clap::{CommandFactory, Parser, Subcommand};
-use rstmon::cmd::check::CheckArgs;
+use rstmon::bpf::support::ask_probe_support;
+use rstmon::cmd::check::{CheckArgs, run_check};
 use rstmon::cmd::exit::Failure;
 use rstmon::cmd::lab::LabArgs;
 use rstmon::cmd::trace::TraceArgs;
+use rstmon::kernel::facts::KernelFacts;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -41,7 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Trace(args) => rstmon::cmd::trace::run_trace(&args),
-        Command::Check(args) => rstmon::cmd::check::run_check(&args),
+        Command::Check(args) => return check(&args),
         Command::Lab(args) => rstmon::cmd::lab::run_lab(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -58,12 +60,24 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // Without a standard error there is nobody to tell.
-            let _ = writeln!(anstream::stderr(), "rstmon: {failure}");
-            ExitCode::from(failure.code as u8)
-        }
+        Err(failure) => fail(&failure),
     }
+}
+
+/// Runs `check`, which knows its exit code itself.
+fn check(args: &CheckArgs) -> ExitCode {
+    let ask = |_: &KernelFacts| ask_probe_support();
+    match run_check(args, ask, &mut std::io::stdout().lock()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(&Failure::run_time(format!("{error:#}"))),
+    }
+}
+
+/// Says what failed.
+fn fail(failure: &Failure) -> ExitCode {
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(anstream::stderr(), "rstmon: {failure}");
+    ExitCode::from(failure.code as u8)
 }
 
 /// Prints to standard output; a reader that went away is no failure.

@@ -17,7 +17,7 @@ use crate::pipeline::{EventSink, Pipeline};
 use crate::sink::totals::Totals;
 use std::borrow::Cow;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -75,10 +75,9 @@ impl Session {
         self.facts().realtime_offset_ns.saturating_add(monotonic)
     }
 
-    /// Becomes readable when the programs wake the reader.
-    #[must_use]
-    pub fn ring_fd(&self) -> RawFd {
-        self.capture.ring.as_fd().as_raw_fd()
+    /// A descriptor that becomes readable when the programs wake the reader.
+    pub fn ring_fd(&self) -> io::Result<OwnedFd> {
+        self.capture.ring.as_fd().try_clone_to_owned()
     }
 
     /// Whether the session polls, because it was woken a short while ago.

@@ -9,7 +9,7 @@ use crate::filter::Filter;
 use crate::pipeline::EventSink;
 use nix::time::ClockId;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -48,7 +48,7 @@ async fn watch(
 ) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let ring = AsyncFd::with_interest(session.ring_fd(), Interest::READABLE)?;
+    let ring = watched(session.ring_fd()?, Interest::READABLE)?;
     let stdout = watched_stdout();
     let deadline = async {
         match duration {
@@ -75,13 +75,20 @@ async fn watch(
 }
 
 /// Standard output, if it is something whose reader can leave.
-fn watched_stdout() -> Option<AsyncFd<RawFd>> {
+fn watched_stdout() -> Option<AsyncFd<OwnedFd>> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned().ok()?;
     // A regular file cannot be watched, and need not be.
-    AsyncFd::with_interest(io::stdout().as_fd().as_raw_fd(), Interest::ERROR).ok()
+    watched(stdout, Interest::ERROR).ok()
+}
+
+/// Puts a descriptor under the event loop's watch.
+fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names the same open file for as long as the watch owns it.
+    unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(io::Error::from)
 }
 
 /// Returns when the reader of standard output has left.
-async fn reader_left(stdout: Option<&AsyncFd<RawFd>>) {
+async fn reader_left(stdout: Option<&AsyncFd<OwnedFd>>) {
     match stdout {
         // An error of the watch is found again by the next write.
         Some(stdout) => drop(stdout.ready(Interest::ERROR).await),

@@ -80,11 +80,10 @@ impl Output {
     /// Writes the start line, or the header for people.
     pub(super) fn start(&mut self, facts: &CaptureFacts, time_ns: Option<i64>) -> io::Result<()> {
         match &self.form {
-            Form::Jsonl => self.buffer.extend(jsonl::render_start(facts, time_ns)?.into_bytes()),
+            Form::Jsonl => self.buffer.extend(jsonl::render_start(facts, time_ns)?),
             // A file or a pipe that is cut up by columns is better off without.
             Form::Text(style) if self.stdout.is_terminal() => {
                 self.buffer.extend(text::render_header(style).into_bytes());
-                self.buffer.push(b'\n');
             }
             Form::Text(_) => {}
         }
@@ -107,11 +106,11 @@ impl Output {
         let written = match &self.form {
             Form::Jsonl => jsonl::render_end(totals, time_ns)
                 .map_err(io::Error::from)
-                .map(|line| self.buffer.extend(line.into_bytes()))
+                .map(|line| self.buffer.extend(line))
                 .and_then(|()| self.flush()),
             Form::Text(_) => self.flush().map(|()| {
                 // Without a standard error there is nobody to tell.
-                let _ = writeln!(anstream::stderr(), "{}", text::render_summary(totals));
+                let _ = write!(anstream::stderr(), "{}", text::render_summary(totals));
             }),
         };
         recorded?;
@@ -153,7 +152,6 @@ impl EventSink for Output {
             Form::Text(style) => {
                 let line = text::render_event(event, &key_facts(event), style);
                 self.buffer.extend(line.into_bytes());
-                self.buffer.push(b'\n');
             }
         }
         if let Some(recording) = &mut self.recording {
