@@ -83,9 +83,9 @@ fn fail(failure: &Failure) -> ExitCode {
 /// Prints to standard output; a reader that went away is no failure.
 fn print_all(bytes: &[u8]) -> Result<(), Failure> {
     match std::io::stdout().write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::run_time(format!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::run_time(
+            format!("cannot write to standard output: {error}"),
+        )),
         _ => Ok(()),
     }
 }

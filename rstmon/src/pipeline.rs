@@ -4,7 +4,7 @@
 //! diagnose, filter, hand over. A sink that blocks makes the ring fill, and what does not fit there
 //! is counted by the kernel side; nothing is dropped between.
 
-use crate::annotate::{Annotator, Filled};
+use crate::annotate::Annotator;
 use crate::diagnose::Engine;
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
@@ -99,7 +99,11 @@ impl Pipeline {
     }
 
     /// Processes all that is held back: the capture has ended.
-    pub fn finish(&mut self, annotator: &mut Annotator, sink: &mut impl EventSink) -> io::Result<()> {
+    pub fn finish(
+        &mut self,
+        annotator: &mut Annotator,
+        sink: &mut impl EventSink,
+    ) -> io::Result<()> {
         self.gate.finish(&mut self.released);
         self.process_released(annotator, sink)
     }
@@ -116,9 +120,9 @@ impl Pipeline {
         sink: &mut impl EventSink,
     ) -> io::Result<()> {
         let released = std::mem::take(&mut self.released);
-        let result = released.iter().try_for_each(|raw| {
-            self.process(raw, |event| annotation_of(annotator.annotate(event)), sink)
-        });
+        let result = released
+            .iter()
+            .try_for_each(|raw| self.process(raw, |event| annotator.annotate(event), sink));
         self.released = released;
         self.released.clear();
         result
@@ -168,11 +172,10 @@ impl Pipeline {
     }
 
     fn lose_unreadable(&mut self) {
-        *self.totals.lost.entry(Cow::Borrowed(LOST_UNREADABLE)).or_default() += 1;
+        *self
+            .totals
+            .lost
+            .entry(Cow::Borrowed(LOST_UNREADABLE))
+            .or_default() += 1;
     }
-}
-
-/// What the annotator added, as a recording keeps it.
-fn annotation_of(filled: Filled) -> Annotation {
-    Annotation { owner: filled.owner, exe: filled.exe, cgroup: filled.cgroup, actor: None }
 }

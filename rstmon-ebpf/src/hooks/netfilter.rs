@@ -11,6 +11,7 @@ use crate::segment::{Segment, Skb, read_segment, read_skb};
 use crate::sock::{self, Ends};
 use aya_ebpf::macros::kprobe;
 use aya_ebpf::programs::ProbeContext;
+use aya_log_ebpf::debug;
 use rstmon_common::wire::{self, tcp_state};
 
 /// `NF_INET_LOCAL_OUT`: the rejected segment was on its way out.
@@ -58,6 +59,7 @@ fn kprobe_nf_reject_skb_v6_tcp_reset(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn send_reset(hook: u8, ctx: &ProbeContext) {
+    debug!(ctx, "nf_send_reset hook={}", hook);
     let net = kprobe_arg!(ctx, 0);
     let second = kprobe_arg!(ctx, 1);
     let third = kprobe_arg!(ctx, 2);

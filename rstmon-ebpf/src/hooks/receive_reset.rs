@@ -16,6 +16,7 @@ use crate::sock::{self, Ends, RCV_SHUTDOWN};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
+use aya_log_ebpf::debug;
 use rstmon_common::counts::COUNTED_TENTATIVE;
 use rstmon_common::wire::{self, tcp_state};
 
@@ -23,6 +24,7 @@ use rstmon_common::wire::{self, tcp_state};
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 fn raw_tp_tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     let sock = raw_tp_arg!(ctx, 0);
+    debug!(&ctx, "tcp_receive_reset sk={:x}", sock.value());
     scratch::with(|room| {
         let Some(common) = sock::read_common(sock, &mut room.common) else {
             return;
@@ -57,6 +59,7 @@ fn tp_tcp_receive_reset(ctx: TracePointContext) -> u32 {
 #[fentry(function = "tcp_reset")]
 fn fentry_tcp_reset(ctx: FEntryContext) -> i32 {
     let sock = fentry_arg!(ctx, 0);
+    debug!(&ctx, "tcp_reset sk={:x}", sock.value());
     // The verifier refuses a load of an argument that the function does not have.
     let skb = if config!(tcp_reset_has_skb) != 0 {
         fentry_arg!(ctx, 1)
@@ -71,6 +74,7 @@ fn fentry_tcp_reset(ctx: FEntryContext) -> i32 {
 #[kprobe(function = "tcp_reset")]
 fn kprobe_tcp_reset(ctx: ProbeContext) -> u32 {
     let sock = kprobe_arg!(ctx, 0);
+    debug!(&ctx, "tcp_reset sk={:x}", sock.value());
     let skb = if config!(tcp_reset_has_skb) != 0 {
         kprobe_arg!(ctx, 1)
     } else {

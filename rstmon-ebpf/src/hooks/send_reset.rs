@@ -16,6 +16,7 @@ use crate::sock::{self, Common, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
+use aya_log_ebpf::debug;
 use rstmon_common::counts::COUNTED_RETRACTED;
 use rstmon_common::wire::{self, tcp_state};
 
@@ -31,6 +32,12 @@ fn raw_tp_tcp_send_reset(ctx: RawTracePointContext) -> i32 {
     } else {
         Reason::None
     };
+    debug!(
+        &ctx,
+        "tcp_send_reset sk={:x} skb={:x}",
+        sock.value(),
+        skb.value()
+    );
     if skb.is_null() {
         active(sock, reason);
     } else if config!(passive_by_probe) == 0 {
@@ -42,6 +49,7 @@ fn raw_tp_tcp_send_reset(ctx: RawTracePointContext) -> i32 {
 /// `tcp_v4_send_reset(sk, skb, ..)`.
 #[fentry(function = "tcp_v4_send_reset")]
 fn fentry_tcp_v4_send_reset(ctx: FEntryContext) -> i32 {
+    debug!(&ctx, "tcp_v4_send_reset");
     passive(
         wire::HOOK_TCP_V4_SEND_RESET,
         fentry_arg!(ctx, 0),
@@ -54,6 +62,7 @@ fn fentry_tcp_v4_send_reset(ctx: FEntryContext) -> i32 {
 /// `tcp_v4_send_reset(sk, skb, ..)`.
 #[kprobe(function = "tcp_v4_send_reset")]
 fn kprobe_tcp_v4_send_reset(ctx: ProbeContext) -> u32 {
+    debug!(&ctx, "tcp_v4_send_reset");
     passive(
         wire::HOOK_TCP_V4_SEND_RESET,
         kprobe_arg!(ctx, 0),
@@ -66,6 +75,7 @@ fn kprobe_tcp_v4_send_reset(ctx: ProbeContext) -> u32 {
 /// `tcp_v6_send_reset(sk, skb, ..)`.
 #[fentry(function = "tcp_v6_send_reset")]
 fn fentry_tcp_v6_send_reset(ctx: FEntryContext) -> i32 {
+    debug!(&ctx, "tcp_v6_send_reset");
     passive(
         wire::HOOK_TCP_V6_SEND_RESET,
         fentry_arg!(ctx, 0),
@@ -78,6 +88,7 @@ fn fentry_tcp_v6_send_reset(ctx: FEntryContext) -> i32 {
 /// `tcp_v6_send_reset(sk, skb, ..)`.
 #[kprobe(function = "tcp_v6_send_reset")]
 fn kprobe_tcp_v6_send_reset(ctx: ProbeContext) -> u32 {
+    debug!(&ctx, "tcp_v6_send_reset");
     passive(
         wire::HOOK_TCP_V6_SEND_RESET,
         kprobe_arg!(ctx, 0),

@@ -13,6 +13,7 @@ use crate::sock::{self, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use aya_log_ebpf::trace;
 use rstmon_common::maps::{ClosedNote, ListenKey, NOTE_CLIENT, NOTE_SERVER, SocketNote};
 use rstmon_common::wire::{self, tcp_state};
 
@@ -52,10 +53,18 @@ const fn change(old: u32, new: u32) -> Option<Change> {
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     let old = ctx.arg::<u32>(1);
-    let Some(change) = change(old, ctx.arg::<u32>(2)) else {
+    let new = ctx.arg::<u32>(2);
+    let Some(change) = change(old, new) else {
         return 0;
     };
     let sock = raw_tp_arg!(ctx, 0);
+    trace!(
+        &ctx,
+        "inet_sock_set_state sk={:x} from {} to {}",
+        sock.value(),
+        old,
+        new
+    );
     if !sock::is_tcp(sock) {
         return 0;
     }

@@ -5,7 +5,7 @@
 //! filled; every memory is bounded; the time a storm can spend reading `/proc` is bounded by
 //! [`READS_PER_SECOND`]; time is that of the events, no clock decides here.
 //!
-//! A recording holds what was filled ([`Filled`]), so a replay needs no `/proc` of another host.
+//! A recording holds what was filled (an [`Annotation`]), so a replay needs no `/proc` of another host.
 
 pub mod cgroups;
 pub mod executable;
@@ -13,6 +13,7 @@ mod process;
 mod socket_table;
 pub mod sockets;
 
+use crate::event::annotation::Annotation;
 use crate::event::model::{Event, Kind, Process, Role, SocketState};
 use cgroups::Cgroups;
 use executable::{Executables, Wanted};
@@ -23,17 +24,6 @@ use std::path::Path;
 /// Answers that may be read from the file system in one second of event time; the rest of that
 /// second is answered from memory or not at all. A read takes some 20 µs.
 pub const READS_PER_SECOND: u32 = 2_000;
-
-/// What [`Annotator::annotate`] added to one event. None: it added nothing there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filled {
-    /// Who owns the socket.
-    pub owner: Option<Process>,
-    /// Path of the owner's executable.
-    pub exe: Option<String>,
-    /// Path of the socket's cgroup.
-    pub cgroup: Option<String>,
-}
 
 /// How many answers were not looked up because [`READS_PER_SECOND`] was spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,8 +73,8 @@ impl Annotator {
     }
 
     /// Fills what the event lacks and can be found out. What it filled is returned too.
-    pub fn annotate(&mut self, event: &mut Event) -> Filled {
-        let mut filled = Filled::default();
+    pub fn annotate(&mut self, event: &mut Event) -> Annotation {
+        let mut filled = Annotation::default();
         let mut start_ticks = None;
         if event.owner.is_none()
             && let Some(owner) = self.seeded_owner(event)

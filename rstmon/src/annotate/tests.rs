@@ -69,7 +69,7 @@ fn seeded() -> (TcpListener, TcpStream, Annotator) {
     (listener, client, annotator)
 }
 
-fn owner_pid(filled: &Filled) -> Option<u32> {
+fn owner_pid(filled: &Annotation) -> Option<u32> {
     filled.owner.as_ref().map(|owner| owner.pid)
 }
 
@@ -89,7 +89,7 @@ fn an_old_socket_gets_its_owner_and_executable() {
         Some(std::env::current_exe().unwrap().display().to_string())
     );
     // A second time there is nothing left to fill.
-    assert_eq!(annotator.annotate(&mut event), Filled::default());
+    assert_eq!(annotator.annotate(&mut event), Annotation::default());
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn nobody_owns_what_is_no_socket_or_another() {
     ] {
         assert_eq!(
             annotator.annotate(&mut other),
-            Filled::default(),
+            Annotation::default(),
             "{other:?}"
         );
     }
@@ -164,7 +164,7 @@ fn what_the_kernel_said_stays() {
     };
     event.owner = Some(said.clone());
     event.cgroup = Some("/said".to_owned());
-    assert_eq!(annotator.annotate(&mut event), Filled::default());
+    assert_eq!(annotator.annotate(&mut event), Annotation::default());
     assert_eq!(event.owner, Some(said));
 }
 

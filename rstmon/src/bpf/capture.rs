@@ -89,11 +89,17 @@ impl Capture {
                 self.hooks.push((planned.clone(), None));
             }
             Err(reason) if planned.required => {
-                return Err(CaptureError::Required { hook: planned.hook, reason });
+                return Err(CaptureError::Required {
+                    hook: planned.hook,
+                    reason,
+                });
             }
             Err(reason) => {
                 self.hooks.push((planned.clone(), None));
-                self.degradations.push(Degradation::HookUnavailable { hook: planned.hook, reason });
+                self.degradations.push(Degradation::HookUnavailable {
+                    hook: planned.hook,
+                    reason,
+                });
             }
         }
         Ok(())
@@ -104,7 +110,10 @@ impl Capture {
         let mut reasons = Vec::new();
         for &variant in &planned.variants {
             let name = planned.hook.program_name(variant);
-            match self.programs.attach(&name, attach_point(planned.hook, variant)) {
+            match self
+                .programs
+                .attach(&name, attach_point(planned.hook, variant))
+            {
                 Ok(()) => return Ok(variant),
                 Err(error) => reasons.push(format!("{variant}: {error}")),
             }
@@ -116,7 +125,9 @@ impl Capture {
     pub fn attach_arrived_modules(&mut self) -> Vec<Hook> {
         let mut attached = Vec::new();
         for index in 0..self.hooks.len() {
-            let Some((planned, None)) = self.hooks.get(index).cloned() else { continue };
+            let Some((planned, None)) = self.hooks.get(index).cloned() else {
+                continue;
+            };
             if !planned.deferred_until_module || !module_is_loaded(planned.hook) {
                 continue;
             }
@@ -175,7 +186,10 @@ impl Capture {
         let stages = self.counters.read_stages()?;
         // After `detach` nothing is loaded any more, and the number of then stands.
         let program_missed = self.missed + read_misses(&self.programs.loaded());
-        Ok(KernelStages { program_missed, ..stages })
+        Ok(KernelStages {
+            program_missed,
+            ..stages
+        })
     }
 
     /// Takes the programs out of the kernel, so that the counts stand still, and keeps the maps.
@@ -199,5 +213,6 @@ fn attach_point(hook: Hook, variant: Variant) -> AttachPoint<'static> {
 
 /// Whether the module that holds the function is loaded. One that is built in need not be shown.
 fn module_is_loaded(hook: Hook) -> bool {
-    hook.module().is_some_and(|module| Path::new("/sys/module").join(module).exists())
+    hook.module()
+        .is_some_and(|module| Path::new("/sys/module").join(module).exists())
 }

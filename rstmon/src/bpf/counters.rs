@@ -53,15 +53,20 @@ pub struct Counters {
 
 impl Counters {
     pub(super) fn open(programs: &mut Programs) -> Result<Self, ProgramsError> {
-        Ok(Self { counts: programs.take_map("COUNTS")?, stages: programs.take_map("STAGES")? })
+        Ok(Self {
+            counts: programs.take_map("COUNTS")?,
+            stages: programs.take_map("STAGES")?,
+        })
     }
 
     /// All counters that are not zero.
     pub fn read_counts(&self) -> Result<Vec<KernelCount>, ProgramsError> {
         let mut counts: Vec<KernelCount> = Vec::new();
         for index in 0..BLOCKS {
-            let per_cpu =
-                self.counts.get(&index, 0).map_err(|_| ProgramsError::NoSuchMap("COUNTS"))?;
+            let per_cpu = self
+                .counts
+                .get(&index, 0)
+                .map_err(|_| ProgramsError::NoSuchMap("COUNTS"))?;
             let (counted_as, state, family) = block_of_index(index);
             for reason in 0..rstmon_common::counts::REASONS {
                 let count: u64 = per_cpu
@@ -80,8 +85,10 @@ impl Counters {
     pub fn read_stages(&self) -> Result<KernelStages, ProgramsError> {
         let mut sums = [0_u64; STAGES as usize];
         for (index, sum) in (0_u32..).zip(&mut sums) {
-            let per_cpu =
-                self.stages.get(&index, 0).map_err(|_| ProgramsError::NoSuchMap("STAGES"))?;
+            let per_cpu = self
+                .stages
+                .get(&index, 0)
+                .map_err(|_| ProgramsError::NoSuchMap("STAGES"))?;
             *sum = per_cpu.iter().sum();
         }
         let of = |stage: Stage| sums.get(stage as usize).copied().unwrap_or(0);
@@ -115,7 +122,13 @@ fn add(
     match counts.iter_mut().find(same) {
         // Two's complement: a retraction is counted after what it retracts.
         Some(one) => one.count = one.count.wrapping_add(delta),
-        None => counts.push(KernelCount { kind, state, family, reason, count: delta }),
+        None => counts.push(KernelCount {
+            kind,
+            state,
+            family,
+            reason,
+            count: delta,
+        }),
     }
 }
 

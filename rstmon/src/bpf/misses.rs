@@ -9,7 +9,10 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// Sum over `programs`; programs that tell nothing count as zero, as kernels before 5.12 do.
 pub(super) fn read_misses(programs: &[impl AsFd]) -> u64 {
-    programs.iter().filter_map(|program| read_one(program)).sum()
+    programs
+        .iter()
+        .filter_map(|program| read_one(program))
+        .sum()
 }
 
 fn read_one(program: &impl AsFd) -> Option<u64> {

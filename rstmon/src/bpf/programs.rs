@@ -48,7 +48,9 @@ pub enum ProgramsError {
     #[error("the kernel refused bpf(2): {0}")]
     NotPermitted(String),
     /// The object has no such program: a defect of the build.
-    #[error("program {0} is missing from this build of rstmon; rebuild it with `cargo xtask build`")]
+    #[error(
+        "program {0} is missing from this build of rstmon; rebuild it with `cargo xtask build`"
+    )]
     NoSuchProgram(String),
     /// The kernel did not take one program.
     #[error("{0}")]
@@ -78,7 +80,10 @@ impl Programs {
             .map_max_entries("EVENTS", ring_bytes)
             .load(OBJECT)
             .map_err(|error| create_error(&error))?;
-        Ok(Self { ebpf, kernel_btf: None })
+        Ok(Self {
+            ebpf,
+            kernel_btf: None,
+        })
     }
 
     /// Loads the program `name` and attaches it to `point`.
@@ -92,9 +97,11 @@ impl Programs {
             AttachPoint::RawTracepoint(tracepoint) => program
                 .try_into()
                 .and_then(|program: &mut RawTracePoint| program.attach(tracepoint).map(drop)),
-            AttachPoint::Tracepoint(category, tracepoint) => program
-                .try_into()
-                .and_then(|program: &mut TracePoint| program.attach(category, tracepoint).map(drop)),
+            AttachPoint::Tracepoint(category, tracepoint) => {
+                program.try_into().and_then(|program: &mut TracePoint| {
+                    program.attach(category, tracepoint).map(drop)
+                })
+            }
             AttachPoint::Fentry(_) => program
                 .try_into()
                 .and_then(|program: &mut FEntry| program.attach().map(drop)),
@@ -112,15 +119,15 @@ impl Programs {
             .program_mut(name)
             .ok_or_else(|| ProgramsError::NoSuchProgram(name.to_owned()))?;
         let loaded = match point {
-            AttachPoint::RawTracepoint(_) => {
-                program.try_into().and_then(|program: &mut RawTracePoint| program.load())
-            }
-            AttachPoint::Tracepoint(..) => {
-                program.try_into().and_then(|program: &mut TracePoint| program.load())
-            }
-            AttachPoint::Kprobe(_) => {
-                program.try_into().and_then(|program: &mut KProbe| program.load())
-            }
+            AttachPoint::RawTracepoint(_) => program
+                .try_into()
+                .and_then(|program: &mut RawTracePoint| program.load()),
+            AttachPoint::Tracepoint(..) => program
+                .try_into()
+                .and_then(|program: &mut TracePoint| program.load()),
+            AttachPoint::Kprobe(_) => program
+                .try_into()
+                .and_then(|program: &mut KProbe| program.load()),
             AttachPoint::Fentry(symbol) => {
                 let btf = match self.kernel_btf.take() {
                     Some(btf) => btf,
@@ -145,7 +152,10 @@ impl Programs {
     where
         T: TryFrom<aya::maps::Map>,
     {
-        let map = self.ebpf.take_map(name).ok_or(ProgramsError::NoSuchMap(name))?;
+        let map = self
+            .ebpf
+            .take_map(name)
+            .ok_or(ProgramsError::NoSuchMap(name))?;
         T::try_from(map).map_err(|_| ProgramsError::NoSuchMap(name))
     }
 
@@ -203,11 +213,21 @@ fn permission_denied(error: &(dyn std::error::Error + 'static)) -> bool {
 fn refused(error: &ProgramError) -> ProgramsError {
     /// Lines of the verifier's log that say why, and what the statistics after them are.
     const VERIFIER_LINES: usize = 12;
-    if let ProgramError::LoadError { io_error, verifier_log } = error {
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    {
         let log = verifier_log.to_string();
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let tail = lines.get(lines.len().saturating_sub(VERIFIER_LINES)..).unwrap_or_default();
-        let tail = if tail.is_empty() { String::new() } else { format!(": {}", tail.join(" | ")) };
+        let tail = lines
+            .get(lines.len().saturating_sub(VERIFIER_LINES)..)
+            .unwrap_or_default();
+        let tail = if tail.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", tail.join(" | "))
+        };
         return ProgramsError::Refused(format!("{io_error}{tail}"));
     }
     ProgramsError::Refused(chain(error))
@@ -215,7 +235,8 @@ fn refused(error: &ProgramError) -> ProgramsError {
 
 /// An error with its causes, on one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes: Vec<String> =
-        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    let causes: Vec<String> = std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect();
     causes.join(": ")
 }

@@ -15,7 +15,9 @@ pub const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(
 
 impl EventRing {
     pub(super) fn open(programs: &mut Programs) -> Result<Self, ProgramsError> {
-        Ok(Self { ring: programs.take_map("EVENTS")? })
+        Ok(Self {
+            ring: programs.take_map("EVENTS")?,
+        })
     }
 
     /// Hands at most `limit` records to `take`; returns how many there were. The bytes are as the
@@ -23,7 +25,9 @@ impl EventRing {
     pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> usize {
         let mut count = 0;
         while count < limit {
-            let Some(record) = self.ring.next() else { break };
+            let Some(record) = self.ring.next() else {
+                break;
+            };
             take(&record);
             count += 1;
         }

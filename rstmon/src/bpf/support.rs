@@ -43,7 +43,9 @@ pub fn ask_probe_support() -> ProbeSupport {
 fn ask(programs: &mut Programs) -> ProbeSupport {
     let mut attach = |name: &str, point| -> Support {
         Support::from(
-            programs.attach(name, point).map_err(|error: ProgramsError| error.to_string()),
+            programs
+                .attach(name, point)
+                .map_err(|error: ProgramsError| error.to_string()),
         )
     };
     ProbeSupport {

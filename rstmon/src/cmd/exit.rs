@@ -29,25 +29,37 @@ impl Failure {
     /// A wrong command line.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { code: ExitCode::Usage, message: message.into() }
+        Self {
+            code: ExitCode::Usage,
+            message: message.into(),
+        }
     }
 
     /// A failure while running.
     #[must_use]
     pub fn run_time(message: impl Into<String>) -> Self {
-        Self { code: ExitCode::RunTime, message: message.into() }
+        Self {
+            code: ExitCode::RunTime,
+            message: message.into(),
+        }
     }
 
     /// A missing privilege.
     #[must_use]
     pub fn privilege(message: impl Into<String>) -> Self {
-        Self { code: ExitCode::Privilege, message: message.into() }
+        Self {
+            code: ExitCode::Privilege,
+            message: message.into(),
+        }
     }
 
     /// A kernel that cannot.
     #[must_use]
     pub fn kernel(message: impl Into<String>) -> Self {
-        Self { code: ExitCode::Kernel, message: message.into() }
+        Self {
+            code: ExitCode::Kernel,
+            message: message.into(),
+        }
     }
 }
 

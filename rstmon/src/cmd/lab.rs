@@ -5,4 +5,6 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub struct LabArgs {}
 /// Runs.
-pub fn run_lab(_args: &LabArgs) -> Result<(), Failure> { Err(Failure::run_time("not merged")) }
+pub fn run_lab(_args: &LabArgs) -> Result<(), Failure> {
+    Err(Failure::run_time("not merged"))
+}

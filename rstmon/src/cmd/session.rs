@@ -89,15 +89,26 @@ impl Session {
     /// How long to wait at most until the next turn.
     #[must_use]
     pub fn pause(&self) -> Duration {
-        if self.is_polling() || self.pipeline.is_holding() { POLL_INTERVAL } else { IDLE_INTERVAL }
+        if self.is_polling() || self.pipeline.is_holding() {
+            POLL_INTERVAL
+        } else {
+            IDLE_INTERVAL
+        }
     }
 
     /// Takes what is in the ring through the pipeline.
     pub fn turn(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
         self.take_seed();
         let pipeline = &mut self.pipeline;
-        let taken = self.capture.ring.drain(TURN_RECORDS, |record| pipeline.push(record));
-        self.empty_polls = if taken == 0 { self.empty_polls.saturating_add(1) } else { 0 };
+        let taken = self
+            .capture
+            .ring
+            .drain(TURN_RECORDS, |record| pipeline.push(record));
+        self.empty_polls = if taken == 0 {
+            self.empty_polls.saturating_add(1)
+        } else {
+            0
+        };
         let now = monotonic_ns().map_err(|failure| io::Error::other(failure.message))?;
         self.pipeline.release(now, &mut self.annotator, sink)?;
         self.capture.flush_log();
@@ -112,7 +123,10 @@ impl Session {
         self.capture.detach();
         loop {
             let pipeline = &mut self.pipeline;
-            let taken = self.capture.ring.drain(TURN_RECORDS, |record| pipeline.push(record));
+            let taken = self
+                .capture
+                .ring
+                .drain(TURN_RECORDS, |record| pipeline.push(record));
             if taken == 0 {
                 break;
             }
@@ -136,7 +150,10 @@ impl Session {
         }
         for count in self.capture.read_counts().map_err(read)? {
             if let Some(kind) = Kind::from_wire(count.kind) {
-                let sum = totals.kernel_counts.entry(Cow::Borrowed(kind.name())).or_default();
+                let sum = totals
+                    .kernel_counts
+                    .entry(Cow::Borrowed(kind.name()))
+                    .or_default();
                 *sum = sum.wrapping_add(count.count);
             }
         }

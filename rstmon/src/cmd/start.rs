@@ -65,14 +65,25 @@ pub fn start_capture(args: &CaptureArgs, pushdown: &Pushdown) -> Result<Started,
     if may_probe(args.mode) {
         kernel = kernel.with_probe_support(ask_probe_support());
     }
-    let mut request = PlanRequest { mode: args.mode, refused: BTreeMap::new() };
+    let mut request = PlanRequest {
+        mode: args.mode,
+        refused: BTreeMap::new(),
+    };
     loop {
         let plan = plan(&kernel, &request).map_err(|error| plan_failure(&error))?;
         let facts = freeze(&kernel, &plan, args, pushdown);
-        match Capture::start(&CaptureRequest { plan: &plan, facts, ring_bytes: RING_BYTES }) {
+        match Capture::start(&CaptureRequest {
+            plan: &plan,
+            facts,
+            ring_bytes: RING_BYTES,
+        }) {
             Ok(capture) => {
                 let facts = capture_facts(&kernel, &plan, &capture)?;
-                return Ok(Started { capture, facts, plan });
+                return Ok(Started {
+                    capture,
+                    facts,
+                    plan,
+                });
             }
             // What the kernel refuses in spite of the facts is a fact too: plan without it.
             Err(CaptureError::Required { hook, reason })
@@ -131,9 +142,15 @@ fn freeze(
         place_windows(&layout, &mut config);
         config.drop_reasons = btf.reasons.drop_reason_bitmap();
         config.drop_no_socket = btf.reasons.drop_number("NO_SOCKET").unwrap_or(NO_REASON);
-        config.drop_not_specified = btf.reasons.drop_number("NOT_SPECIFIED").unwrap_or(NO_REASON);
-        config.tcp_reset_has_skb =
-            u8::from(btf.parameters.get(&Hook::TcpReset).is_some_and(|&count| count >= 2));
+        config.drop_not_specified = btf
+            .reasons
+            .drop_number("NOT_SPECIFIED")
+            .unwrap_or(NO_REASON);
+        config.tcp_reset_has_skb = u8::from(
+            btf.parameters
+                .get(&Hook::TcpReset)
+                .is_some_and(|&count| count >= 2),
+        );
     }
     pushdown.apply(&mut config);
     FrozenFacts {
@@ -161,9 +178,17 @@ fn capture_facts(
         kernel: kernel.release.clone(),
         mode: plan.mode.name().to_owned(),
         hooks: capture.hook_reports(),
-        degradations: capture.degradations().iter().map(|one| one.report()).collect(),
-        reasons: kernel.btf_facts().map(|btf| btf.reasons.clone()).unwrap_or_default(),
-        realtime_offset_ns: clock_ns(ClockId::CLOCK_REALTIME)? - clock_ns(ClockId::CLOCK_MONOTONIC)?,
+        degradations: capture
+            .degradations()
+            .iter()
+            .map(|one| one.report())
+            .collect(),
+        reasons: kernel
+            .btf_facts()
+            .map(|btf| btf.reasons.clone())
+            .unwrap_or_default(),
+        realtime_offset_ns: clock_ns(ClockId::CLOCK_REALTIME)?
+            - clock_ns(ClockId::CLOCK_MONOTONIC)?,
         hz: None,
     })
 }

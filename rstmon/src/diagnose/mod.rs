@@ -4,7 +4,11 @@ pub mod key_facts;
 /// tmp
 #[derive(Debug, Default)]
 pub struct Engine;
-impl Engine { /// tmp
-pub fn new()->Self{Self}
-/// tmp
-pub fn diagnose(&mut self, _:&mut crate::event::model::Event){} }
+impl Engine {
+    /// tmp
+    pub fn new() -> Self {
+        Self
+    }
+    /// tmp
+    pub fn diagnose(&mut self, _: &mut crate::event::model::Event) {}
+}

@@ -1,3 +1,5 @@
+//! Tests of the filter language: what it reads, what it matches, how it errs.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

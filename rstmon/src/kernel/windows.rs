@@ -22,14 +22,20 @@ fn place(layout: &KernelLayout, structure: &str, len: usize) -> u16 {
         .iter()
         .zip(offsets)
         .filter(|(field, offset)| {
-            let common = field.paths.iter().any(|path| path.starts_with("__sk_common"));
+            let common = field
+                .paths
+                .iter()
+                .any(|path| path.starts_with("__sk_common"));
             field.structure == structure && !common && **offset != ABSENT
         })
         .map(|(field, offset)| (*offset, usize::from(*offset) + usize::from(field.size)))
         .collect();
     let covered = |start: u16| {
         let end = usize::from(start) + len;
-        extents.iter().filter(|(from, to)| *from >= start && *to <= end).count()
+        extents
+            .iter()
+            .filter(|(from, to)| *from >= start && *to <= end)
+            .count()
     };
     extents
         .iter()

@@ -7,12 +7,13 @@
 use super::totals::{Counts, Totals};
 use crate::event::capture::{CaptureFacts, DegradationReport, HookReport};
 use crate::event::model::{
-    Cause, Confidence, EVENT_SCHEMA, Event, Exact, Family, HookId, Initiator, Kind, Role, Segment,
+    Cause, Confidence, EVENT_SCHEMA, Event, Exact, Family, Initiator, Kind, Role, Segment,
     SocketState, TcpFlags,
 };
+use crate::kernel::hook::Hook;
 use community_id::calculate_community_id;
 use jiff::Timestamp;
-use rstmon_common::wire::{self, tcp_flag};
+use rstmon_common::wire::tcp_flag;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -225,26 +226,6 @@ pub fn render_event(
     written
 }
 
-/// Name of the tracepoint or function behind a hook, as the kernel spells it.
-#[must_use]
-pub fn hook_name(hook: HookId) -> Option<&'static str> {
-    Some(match hook.0 {
-        wire::HOOK_TCP_SEND_RESET => "tcp_send_reset",
-        wire::HOOK_TCP_RECEIVE_RESET => "tcp_receive_reset",
-        wire::HOOK_KFREE_SKB => "kfree_skb",
-        wire::HOOK_TCP_V4_SEND_RESET => "tcp_v4_send_reset",
-        wire::HOOK_TCP_V6_SEND_RESET => "tcp_v6_send_reset",
-        wire::HOOK_TCP_RESET => "tcp_reset",
-        wire::HOOK_TCP_VALIDATE_INCOMING => "tcp_validate_incoming",
-        wire::HOOK_TCP_RCV_STATE_PROCESS => "tcp_rcv_state_process",
-        wire::HOOK_NF_SEND_RESET => "nf_send_reset",
-        wire::HOOK_NF_SEND_RESET6 => "nf_send_reset6",
-        wire::HOOK_NF_REJECT_SKB_V4 => "nf_reject_skb_v4_tcp_reset",
-        wire::HOOK_NF_REJECT_SKB_V6 => "nf_reject_skb_v6_tcp_reset",
-        _ => return None,
-    })
-}
-
 fn exact(counts: &Counts) -> BTreeMap<&str, Exact> {
     counts
         .iter()
@@ -302,7 +283,7 @@ impl<'a> EventLine<'a> {
             remote_port: event.remote_port,
             kernel_reason: event.kernel_reason.as_deref(),
             drop_reason: event.drop_reason.as_deref(),
-            hook: hook_name(event.hook),
+            hook: Hook::from_number(event.hook.0).map(Hook::name),
             active: is_sent.then_some(event.active),
             deduced: is_sent.then_some(event.deduced),
             state: event.state,

@@ -234,23 +234,3 @@ fn memory_is_bounded_and_says_so() {
 fn a_missing_proc_is_an_error() {
     assert!(read_socket_owners(Path::new("/nonexistent-proc")).is_err());
 }
-
-/// Prints how long a scan takes with 10,000 connections: run with `--ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-#[allow(clippy::print_stderr, reason = "a measurement is for reading")]
-fn measure_ten_thousand_connections() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    let pairs: Vec<_> = (0..5_000)
-        .map(|_| {
-            (
-                TcpStream::connect(address).unwrap(),
-                listener.accept().unwrap(),
-            )
-        })
-        .collect();
-    let start = std::time::Instant::now();
-    let (_, report) = read_socket_owners(Path::new(PROC)).unwrap();
-    eprintln!("{} pairs: {:?}, {report:?}", pairs.len(), start.elapsed());
-}

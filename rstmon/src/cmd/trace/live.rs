@@ -29,8 +29,7 @@ pub(super) fn run_live(args: &TraceArgs, filter: Filter) -> Result<(), Failure> 
         .map_err(|error| Failure::run_time(format!("cannot start the event loop: {error}")))?;
     let outcome = runtime.block_on(watch(args.duration, &mut session, &mut output));
     // A pipe without a reader takes no end line either.
-    let reader_left =
-        matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
+    let reader_left = matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
     let ended = session.end(&mut output);
     if reader_left {
         return Ok(());

@@ -81,7 +81,11 @@ impl TraceArgs {
     /// The form that was asked for, or that fits standard output.
     fn format(&self) -> OutputFormat {
         self.output.unwrap_or_else(|| {
-            if std::io::stdout().is_terminal() { OutputFormat::Text } else { OutputFormat::Jsonl }
+            if std::io::stdout().is_terminal() {
+                OutputFormat::Text
+            } else {
+                OutputFormat::Jsonl
+            }
         })
     }
 }

@@ -10,10 +10,10 @@ use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
 use crate::event::model::Event;
 use crate::pipeline::EventSink;
+use crate::sink::jsonl;
 use crate::sink::recording::{RecordingError, Writer};
 use crate::sink::terminal::read_style;
 use crate::sink::text::{self, TextStyle};
-use crate::sink::jsonl;
 use crate::sink::totals::Totals;
 use anstream::ColorChoice;
 use rstmon_common::wire::RawEvent;
@@ -69,11 +69,17 @@ impl Output {
     /// Starts the recording of `-w FILE`.
     pub(super) fn record_to(&mut self, path: &Path, facts: &CaptureFacts) -> Result<(), Failure> {
         let fail = |reason: &dyn std::fmt::Display| {
-            Failure::run_time(format!("cannot write the recording {}: {reason}", path.display()))
+            Failure::run_time(format!(
+                "cannot write the recording {}: {reason}",
+                path.display()
+            ))
         };
         let file = File::create(path).map_err(|error| fail(&error))?;
         let writer = Writer::new(file, facts).map_err(|error| fail(&error))?;
-        self.recording = Some(Recording { path: path.to_owned(), writer });
+        self.recording = Some(Recording {
+            path: path.to_owned(),
+            writer,
+        });
         Ok(())
     }
 
@@ -91,11 +97,7 @@ impl Output {
     }
 
     /// Writes the end line; for people, the summary on standard error. Ends the recording.
-    pub(super) fn finish(
-        &mut self,
-        totals: &Totals,
-        time_ns: Option<i64>,
-    ) -> Result<(), Failure> {
+    pub(super) fn finish(&mut self, totals: &Totals, time_ns: Option<i64>) -> Result<(), Failure> {
         let recording = self.recording.take();
         let recorded = recording.map_or(Ok(()), |recording| {
             recording.writer.finish(totals).map(drop).map_err(|error| {
@@ -126,7 +128,10 @@ impl Output {
             written?;
         }
         match &mut self.recording {
-            Some(recording) => recording.writer.flush().map_err(|error| recording.error(&error)),
+            Some(recording) => recording
+                .writer
+                .flush()
+                .map_err(|error| recording.error(&error)),
             None => Ok(()),
         }
     }
@@ -135,7 +140,10 @@ impl Output {
 impl Recording {
     /// A failed write of the recording, which the user must not take for one of standard output.
     fn error(&self, error: &RecordingError) -> io::Error {
-        io::Error::other(format!("cannot write the recording {}: {error}", self.path.display()))
+        io::Error::other(format!(
+            "cannot write the recording {}: {error}",
+            self.path.display()
+        ))
     }
 }
 
@@ -161,7 +169,11 @@ impl EventSink for Output {
         if let Some(remaining) = &mut self.remaining {
             *remaining -= 1;
         }
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -173,7 +185,9 @@ impl EventSink for Output {
 pub(super) fn quiet_if_reader_left(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::run_time(format!("cannot write the events: {error}"))),
+        Err(error) => Err(Failure::run_time(format!(
+            "cannot write the events: {error}"
+        ))),
         Ok(()) => Ok(()),
     }
 }

@@ -13,7 +13,10 @@ use std::path::Path;
 /// Reads the recording at `path` (`-`: standard input) to its end, or to its damage.
 pub(super) fn run_replay(path: &Path, args: &TraceArgs, filter: Filter) -> Result<(), Failure> {
     let fail = |error: &dyn std::fmt::Display| {
-        Failure::run_time(format!("cannot read the recording {}: {error}", path.display()))
+        Failure::run_time(format!(
+            "cannot read the recording {}: {error}",
+            path.display()
+        ))
     };
     let input: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin())
@@ -23,12 +26,16 @@ pub(super) fn run_replay(path: &Path, args: &TraceArgs, filter: Filter) -> Resul
     let mut reader = Reader::new(input).map_err(|error| fail(&error))?;
     let mut pipeline = Pipeline::new(reader.facts().clone(), filter);
     let mut output = Output::new(args);
-    let replayed = quiet_if_reader_left(output.start(reader.facts(), None))
-        .and_then(|()| replay(&mut reader, &mut pipeline, &mut output).map_err(|e| e.failure(&fail)));
+    let replayed = quiet_if_reader_left(output.start(reader.facts(), None)).and_then(|()| {
+        replay(&mut reader, &mut pipeline, &mut output).map_err(|e| e.failure(&fail))
+    });
     // What was lost when it was recorded is lost here too.
     if let Some(recorded) = reader.totals() {
         pipeline.totals.lost.clone_from(&recorded.lost);
-        pipeline.totals.kernel_counts.clone_from(&recorded.kernel_counts);
+        pipeline
+            .totals
+            .kernel_counts
+            .clone_from(&recorded.kernel_counts);
     }
     let finished = output.finish(&pipeline.totals, None);
     replayed.and(finished)

@@ -1,3 +1,5 @@
+//! Tests of the JSON lines: against the schema, field by field, and their cost.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -5,7 +7,7 @@
     reason = "a failed test panics"
 )]
 
-use super::{EndLine, EventLine, StartLine, hook_name, render_event};
+use super::{EndLine, EventLine, StartLine, render_event};
 use crate::event::model::{
     Cause, Confidence, Event, Family, HookId, Initiator, Kind, Process, Role, SocketState,
 };
@@ -210,50 +212,4 @@ fn names_from_outside_stay_inside_their_string() {
         comm: "a\"\n\u{1b}[2J".into(),
     });
     assert_eq!(object(&event_line(&event))["comm"], "a\"\n\u{1b}[2J");
-}
-
-#[test]
-fn every_hook_has_a_name() {
-    for hook in wire::HOOK_TCP_SEND_RESET..=wire::HOOK_NF_REJECT_SKB_V6 {
-        assert!(hook_name(HookId(hook)).is_some(), "{hook}");
-    }
-    assert_eq!(hook_name(HookId(0)), None);
-}
-
-/// Run by hand with `--release`: fails on purpose, to show what an event costs.
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_a_line() {
-    let facts = samples::facts();
-    let mut refused = samples::full();
-    refused.connection = crate::event::model::Connection::default();
-    (refused.owner, refused.actor, refused.cgroup, refused.exe) = (None, None, None, None);
-    let costs = [samples::full(), refused, samples::bare()].map(|event| {
-        let mut out = Vec::with_capacity(1 << 16);
-        let lines = 500_000u32;
-        let start = std::time::Instant::now();
-        for _ in 0..lines {
-            out.clear();
-            render_event(std::hint::black_box(&event), &facts, &mut out).unwrap();
-        }
-        format!("{:?} for {} bytes", start.elapsed() / lines, out.len())
-    });
-    let event = samples::full();
-    let parts: [(&str, &dyn Fn() -> usize); 3] = [
-        ("community id", &|| {
-            super::community_id(&event).map_or(0, |id| id.len())
-        }),
-        ("time", &|| {
-            serde_json::to_string(&super::Time(event.time_ns)).map_or(0, |t| t.len())
-        }),
-        ("flags", &|| {
-            serde_json::to_string(&event.rst.map(|rst| rst.flags)).map_or(0, |t| t.len())
-        }),
-    ];
-    let parts = parts.map(|(name, part)| {
-        let start = std::time::Instant::now();
-        let sum: usize = (0..500_000).map(|_| part()).sum();
-        format!("{name} {:?} {sum}", start.elapsed() / 500_000)
-    });
-    panic!("{costs:?} {parts:?}");
 }

@@ -1,3 +1,5 @@
+//! Tests of the recording: round trips, damage, other versions.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

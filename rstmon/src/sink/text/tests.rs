@@ -1,3 +1,5 @@
+//! Tests of the text lines: widths, colours, hostile names.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

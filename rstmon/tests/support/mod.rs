@@ -1,0 +1,261 @@
+//! What the tests on the real kernel share: running the binary, private network namespaces, resets.
+//!
+//! A test that cannot run prints one visible line; where `RSTMON_REQUIRE_BPF=1` is set, as the
+//! project's test command does wherever bpf(2) works, it fails instead.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a failed test panics; each test file uses a part"
+)]
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// How long an event may take in the worst case on a busy machine; the tests wait for it and no
+/// longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether this process may load BPF programs. If not, says so, or fails where that is demanded.
+pub fn bpf_works() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    let btf = Path::new("/sys/kernel/btf/vmlinux").exists();
+    if root && btf {
+        return true;
+    }
+    let reason = format!("root: {root}, kernel BTF: {btf}");
+    assert!(
+        std::env::var_os("RSTMON_REQUIRE_BPF").is_none_or(|value| value != "1"),
+        "RSTMON_REQUIRE_BPF=1, but BPF cannot be used here ({reason})"
+    );
+    eprintln!("SKIPPED: needs root and a kernel with BTF ({reason})");
+    false
+}
+
+/// The binary under test.
+pub fn rstmon() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_rstmon"))
+}
+
+/// A running `rstmon trace -o jsonl`, its hooks attached.
+pub struct Trace {
+    pub child: Child,
+    pub start: Value,
+    lines: Receiver<Value>,
+    seen: Vec<Value>,
+}
+
+impl Trace {
+    /// Starts it and waits for its start line.
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = rstmon()
+            .args(["trace", "-o", "jsonl"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("rstmon starts");
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines() {
+                let line = line.expect("lines are UTF-8");
+                let value = serde_json::from_str(&line)
+                    .unwrap_or_else(|error| panic!("not JSON: {error}: {line}"));
+                if sender.send(value).is_err() {
+                    return;
+                }
+            }
+        });
+        match lines.recv_timeout(PATIENCE) {
+            Ok(start) => Self {
+                child,
+                start,
+                lines,
+                seen: Vec::new(),
+            },
+            Err(error) => {
+                let mut stderr = String::new();
+                let _ = child.kill();
+                let _ = child
+                    .stderr
+                    .take()
+                    .expect("piped")
+                    .read_to_string(&mut stderr);
+                panic!("no start line ({error}): {stderr}");
+            }
+        }
+    }
+
+    /// The first event not asked for before that `wanted` accepts.
+    pub fn event(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        if let Some(index) = self.seen.iter().position(&wanted) {
+            return self.seen.remove(index);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(value) if wanted(&value) => return value,
+                Ok(value) => self.seen.push(value),
+                Err(error) => panic!("no {what} ({error}); seen: {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Whether an event that `wanted` accepts comes within `time`.
+    pub fn comes_within(&mut self, time: Duration, wanted: impl Fn(&Value) -> bool) -> bool {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(value) if wanted(&value) => return true,
+                Ok(value) => self.seen.push(value),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Sends SIGINT and reads to the end: all lines not asked for before, and the exit status.
+    pub fn interrupt(mut self) -> (Vec<Value>, ExitStatus) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it runs");
+        self.rest()
+    }
+
+    /// Waits for its own end.
+    pub fn rest(&mut self) -> (Vec<Value>, ExitStatus) {
+        let mut lines = std::mem::take(&mut self.seen);
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(value) => lines.push(value),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("rstmon does not end"),
+            }
+        }
+        (lines, self.child.wait().expect("it ended"))
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // A test that failed half-way leaves nothing running; one that is over has ended it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The event is of this kind and cause.
+pub fn is(event: &Value, kind: &str, cause: &str) -> bool {
+    event["kind"] == kind && event["cause"] == cause
+}
+
+/// Runs `body` in a network namespace of its own with loopback up, and hands it its inode number.
+/// The namespace ends with the thread.
+pub fn in_private_netns<T: Send + 'static>(body: impl FnOnce(u64) -> T + Send + 'static) -> T {
+    std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("root may unshare");
+        bring_loopback_up();
+        body(netns_inode())
+    })
+    .join()
+    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn netns_inode() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/thread-self/ns/net")
+        .expect("proc is mounted")
+        .ino()
+}
+
+fn bring_loopback_up() {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    // SAFETY: all members of `ifreq` are plain data.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l'.cast_signed();
+    request.ifr_name[1] = b'o'.cast_signed();
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    // SAFETY: the request is complete and outlives the call.
+    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) };
+    assert_eq!(status, 0, "loopback comes up");
+}
+
+/// RSTs that the kernel says this thread's network namespace has sent (RFC 1213, tcpOutRsts).
+pub fn out_rsts() -> u64 {
+    let snmp = std::fs::read_to_string("/proc/thread-self/net/snmp").expect("proc is mounted");
+    let mut tcp = snmp.lines().filter(|line| line.starts_with("Tcp:"));
+    let names = tcp.next().expect("names").split_whitespace();
+    let values = tcp.next().expect("values").split_whitespace();
+    names
+        .zip(values)
+        .find(|(name, _)| *name == "OutRsts")
+        .expect("OutRsts")
+        .1
+        .parse()
+        .unwrap()
+}
+
+/// A port of loopback that nobody listens on.
+pub fn closed_port(family: Family) -> SocketAddr {
+    TcpListener::bind(SocketAddr::new(family.loopback(), 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    pub const fn loopback(self) -> std::net::IpAddr {
+        match self {
+            Self::V4 => std::net::IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Self::V6 => std::net::IpAddr::V6(Ipv6Addr::LOCALHOST),
+        }
+    }
+}
+
+/// Both ends of a connection over loopback: client, server.
+pub fn connected(family: Family) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(SocketAddr::new(family.loopback(), 0)).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (client, server)
+}
+
+/// Closes with SO_LINGER zero: a RST.
+pub fn abort(stream: TcpStream) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the option's value is a whole `linger`.
+    let status = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(status, 0, "SO_LINGER is set");
+    drop(stream);
+}
