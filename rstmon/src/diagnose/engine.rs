@@ -39,7 +39,7 @@ impl Engine {
         let found = RULES
             .iter()
             .find_map(|rule| Some((rule, (rule.judge)(&case)?)));
-        let (cause, finding) = match found {
+        let (verdict_cause, finding) = match found {
             Some((Rule { cause, .. }, finding)) => (*cause, finding),
             None => (Cause::Undiagnosed, unexplained(&case)),
         };
@@ -47,7 +47,7 @@ impl Engine {
             .then(|| case.foreign_task())
             .flatten();
         let verdict = Verdict {
-            cause,
+            cause: verdict_cause,
             initiator: finding.initiator,
             confidence: finding.confidence,
             evidence: finding.evidence.into_facts(),

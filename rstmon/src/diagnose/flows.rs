@@ -53,23 +53,23 @@ impl FlowKey {
     }
 }
 
-/// Monotonic stamps of the last events of a flow.
+/// Monotonic stamps of the last events of a flow, nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct FlowStamps {
-    reset_sent_ns: Option<u64>,
-    reset_received_ns: Option<u64>,
-    firewall_reject_ns: Option<u64>,
+    reset_sent: Option<u64>,
+    reset_received: Option<u64>,
+    firewall_reject: Option<u64>,
 }
 
 /// What a flow's past says to the event at hand; milliseconds before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowPast {
     /// This host's TCP sent a RST for this connection.
-    pub reset_sent_ago_ms: Option<u64>,
+    pub reset_sent: Option<u64>,
     /// A RST tore this connection down.
-    pub reset_received_ago_ms: Option<u64>,
+    pub reset_received: Option<u64>,
     /// This host's netfilter rejected a segment of this connection, seen from either end.
-    pub firewall_reject_ago_ms: Option<u64>,
+    pub firewall_reject: Option<u64>,
 }
 
 /// The table.
@@ -97,12 +97,12 @@ impl Flows {
         let reject_key = FlowKey::of_reject(event);
         let reject_ns = [reject_key, reject_key.mirrored()]
             .into_iter()
-            .filter_map(|key| stamps_of(key).firewall_reject_ns)
+            .filter_map(|key| stamps_of(key).firewall_reject)
             .max();
         FlowPast {
-            reset_sent_ago_ms: ago(stamps.reset_sent_ns, RESET_MEMORY_MS),
-            reset_received_ago_ms: ago(stamps.reset_received_ns, RESET_MEMORY_MS),
-            firewall_reject_ago_ms: ago(reject_ns, REJECT_MEMORY_MS),
+            reset_sent: ago(stamps.reset_sent, RESET_MEMORY_MS),
+            reset_received: ago(stamps.reset_received, RESET_MEMORY_MS),
+            firewall_reject: ago(reject_ns, REJECT_MEMORY_MS),
         }
     }
 
@@ -114,12 +114,16 @@ impl Flows {
         };
         if is_firewall_hook(event) {
             store(FlowKey::of_reject(event), &|flow| {
-                flow.firewall_reject_ns = now
+                flow.firewall_reject = now;
             });
         } else if event.kind == Kind::Sent && closes_connection(event) {
-            store(FlowKey::of(event), &|flow| flow.reset_sent_ns = now);
+            store(FlowKey::of(event), &|flow| {
+                flow.reset_sent = now;
+            });
         } else if event.kind == Kind::Received {
-            store(FlowKey::of(event), &|flow| flow.reset_received_ns = now);
+            store(FlowKey::of(event), &|flow| {
+                flow.reset_received = now;
+            });
         }
     }
 

@@ -17,6 +17,7 @@ use crate::event::model::{
     SocketState, Verdict,
 };
 use rstmon_common::wire::{self, RawEvent, comm_bytes, tcp_flag, tcp_state};
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thiserror::Error;
 
@@ -346,6 +347,7 @@ fn is_printable(character: char) -> bool {
 
 fn escape_into(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
-        text.push_str(&format!("\\x{byte:02x}"));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\\x{byte:02x}");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! | cause | state at the hook | both directions shut down | has a file | kernel |
 //! |---|---|---|---|---|
-//! | `linger-abort` | CLOSED | yes, and SO_LINGER is 0 | yes | `__tcp_close`, `tcp_disconnect` |
+//! | `linger-abort` | CLOSED | yes, and `SO_LINGER` is 0 | yes | `__tcp_close`, `tcp_disconnect` |
 //! | `listener-closed` | CLOSED | no | no | `inet_child_forget` |
 //! | `disconnect` | CLOSED | no | yes | `tcp_disconnect` |
 //! | `socket-destroyed` | as before | no matter | no matter | `tcp_abort` |

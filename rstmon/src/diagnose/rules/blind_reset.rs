@@ -7,7 +7,7 @@
 //! a late RST of the peer's own looks the same.
 
 use super::{Case, Finding, Rule};
-use crate::event::model::{Cause, Confidence, Initiator, Kind};
+use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
 
 pub(super) const RULE: Rule = Rule {
     cause: Cause::BlindReset,
@@ -27,20 +27,28 @@ const INEXACT: [&str; 7] = [
 ];
 
 fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    if !case.is_kind(Kind::Rejected) {
+    // A request socket survives a RST that is not exact; its events are of kind `stray`.
+    let by_request = case.is_kind(Kind::Stray) && case.is_state(SocketState::SynRecv);
+    if !case.is_kind(Kind::Rejected) && !by_request {
         return None;
     }
+    let in_syn_sent = case.is_state(SocketState::SynSent);
     let named = match case.event.drop_reason.as_deref() {
         Some("NOT_SPECIFIED") | None => false,
         Some(name) if INEXACT.contains(&name) => true,
         Some(_) => return None,
     };
-    let expected = case.socket().and_then(|socket| socket.rcv_nxt);
+    // In SYN-SENT there is no RCV.NXT yet; a RST there must acknowledge our SYN instead.
+    let expected = case
+        .socket()
+        .and_then(|socket| socket.rcv_nxt)
+        .filter(|_| !in_syn_sent);
     let is_exact = expected
         .zip(case.event.rst)
         .map(|(expected, rst)| rst.seq == expected);
     let confidence = match (named, is_exact) {
         (true, _) | (false, Some(false)) => Confidence::Certain,
+        (false, _) if in_syn_sent => Confidence::Certain,
         (false, _) => Confidence::Guess,
     };
     Some(Finding {
@@ -52,13 +60,12 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
             .state()
             .rst()
             .value("rcv_nxt", expected)
-            .value("in_window", in_window(case)),
+            .value("in_window", expected.and_then(|next| in_window(case, next))),
     })
 }
 
-fn in_window(case: &Case<'_>) -> Option<bool> {
-    let socket = case.socket()?;
-    let (next, end) = socket.rcv_nxt.zip(socket.rcv_window_end)?;
+fn in_window(case: &Case<'_>, next: u32) -> Option<bool> {
+    let end = case.socket()?.rcv_window_end?;
     let seq = case.event.rst?.seq;
     Some(seq.wrapping_sub(next) < end.wrapping_sub(next))
 }

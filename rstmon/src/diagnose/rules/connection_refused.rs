@@ -13,7 +13,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let rejected = case.past.firewall_reject_ago_ms;
+    let rejected = case.past.firewall_reject;
     let initiator = if rejected.is_some() {
         Initiator::LocalFirewall
     } else {

@@ -3,7 +3,7 @@
 //! Evidence: reason `TCP_ABORT_ON_DATA`; or a timewait socket that stands for FIN-WAIT-2, which
 //! answers new data with a reset (`tcp_timewait_state_process`, `TCP_TW_RST`); or, before Linux
 //! 6.10, data for a socket whose receiving side is shut down and that had sent its FIN. A SYN for a
-//! timewait socket is `time-wait-hit`, an empty ACK with TCP_LINGER2 below zero `linger2-abort`;
+//! timewait socket is `time-wait-hit`, an empty ACK with `TCP_LINGER2` below zero `linger2-abort`;
 //! both go before. Initiator: the application that closed while the peer was still sending.
 //! RFC 1122, 4.2.2.13; kernel: `tcp_rcv_state_process`.
 
@@ -29,7 +29,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     if !case.is_passive() {
         return None;
     }
-    let without_reason = if case.has_reason("TCP_ABORT_ON_DATA") {
+    let confidence = if case.has_reason("TCP_ABORT_ON_DATA") {
         Confidence::Certain
     } else {
         by_fields(case)?
@@ -45,7 +45,11 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
                 .filter(|&it| it),
         )
         .trigger();
-    Some(case.finding(Initiator::LocalApp, without_reason, evidence))
+    Some(Finding {
+        initiator: Initiator::LocalApp,
+        confidence,
+        evidence,
+    })
 }
 
 fn by_fields(case: &Case<'_>) -> Option<Confidence> {
@@ -54,10 +58,12 @@ fn by_fields(case: &Case<'_>) -> Option<Confidence> {
     let is_timewait = case.socket_is(|socket| socket.is_timewait);
     if case.has_reason("TCP_TIMEWAIT_SOCKET") || is_timewait {
         let stands_for_fin_wait2 = case.is_state(SocketState::FinWait2);
-        return (stands_for_fin_wait2 && brings != Some(false)).then_some(match brings {
-            Some(_) => Confidence::Certain,
-            None => Confidence::Likely,
-        });
+        return match (brings, stands_for_fin_wait2) {
+            (Some(true), true) => Some(Confidence::Certain),
+            (Some(true), false) | (None, true) => Some(Confidence::Likely),
+            (None, false) => Some(Confidence::Guess),
+            (Some(false), _) => None,
+        };
     }
     if case.reason().is_some() {
         return None;

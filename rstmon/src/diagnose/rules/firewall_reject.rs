@@ -22,7 +22,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
             evidence: case.evidence().fact("hook=netfilter").trigger(),
         });
     }
-    let ago_ms = case.past.firewall_reject_ago_ms?;
+    let ago_ms = case.past.firewall_reject?;
     let hit = case.is_kind(Kind::Received) && !case.is_state(SocketState::SynSent);
     hit.then(|| Finding {
         initiator: Initiator::LocalFirewall,

@@ -97,19 +97,29 @@ fn bad_handshake_ack<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
-/// Obeyed by a full socket in SYN-RECEIVED, or by a request socket, of which the kernel tells
-/// nothing but the dropped segment: hence also `stray`. A RST with ACK is a client that closed; a
-/// bare one is the answer of a host that knows nothing of our SYN-ACK.
+/// Obeyed by a full socket in SYN-RECEIVED or by a request socket. Of the latter old kernels tell
+/// only that something which is no full socket swallowed the RST; a timewait socket would be
+/// remembered as closed. A RST with ACK is a client that closed; a bare one is the answer of a host
+/// that knows nothing of our SYN-ACK.
 fn handshake_aborted<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let arrived = case.is_kind(Kind::Received) || case.is_kind(Kind::Stray);
+    let opening = case.is_state(SocketState::SynRecv);
+    let unspecified = case.event.drop_reason.as_deref() == Some("NOT_SPECIFIED");
+    let unnamed = case.event.drop_reason.is_none() || unspecified;
+    let swallowed = case.event.state.is_none() && unspecified && case.event.recent_close.is_none();
+    let confidence = match case.event.kind {
+        Kind::Received if opening => Confidence::Certain,
+        Kind::Stray if opening && unnamed => Confidence::Likely,
+        Kind::Stray if swallowed => Confidence::Guess,
+        _ => return None,
+    };
     let initiator = match case.event.rst {
         Some(rst) if rst.flags.has(tcp_flag::ACK) => Initiator::PeerApp,
         Some(_) => Initiator::PeerKernel,
         None => Initiator::Unknown,
     };
-    (arrived && case.is_state(SocketState::SynRecv)).then(|| Finding {
+    Some(Finding {
         initiator,
-        confidence: Confidence::Certain,
-        evidence: case.evidence().state().rst(),
+        confidence,
+        evidence: case.evidence().drop_reason().state().rst(),
     })
 }

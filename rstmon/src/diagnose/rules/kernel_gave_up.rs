@@ -2,10 +2,10 @@
 //! `keepalive-timeout`, `fin-wait2-timeout`.
 //!
 //! From Linux 6.12 a reason names three of them. Without one: an orphan that is CLOSED in the close
-//! path was refused for TCP_LINGER2 below zero (from FIN-WAIT-2) or for memory (`tcp_check_oom`); a
+//! path was refused for `TCP_LINGER2` below zero (from FIN-WAIT-2) or for memory (`tcp_check_oom`); a
 //! socket with keepalive and unanswered probes timed out (`tcp_keepalive_timer`); an orphan reset
 //! in FIN-WAIT-2 was reset by that same timer. An application's own close shows unread data or
-//! SO_LINGER 0 and is taken by the rules before.
+//! `SO_LINGER` 0 and is taken by the rules before.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, SocketState};

@@ -3,7 +3,7 @@
 //! Evidence: the kernel looked a socket up and found none (reason `NO_SOCKET`, or the hook's null
 //! socket on kernels without reasons). A SYN then is `port-closed`. Anything else came for a
 //! connection that is not there: `segment-after-close` if this host closed or reset it and so told
-//! the peer, `stale-segment` if not, or if it vanished without a word (TCP_REPAIR, retransmissions
+//! the peer, `stale-segment` if not, or if it vanished without a word (`TCP_REPAIR`, retransmissions
 //! used up, a RST from the peer's side). RFC 9293, 3.10.7.1; kernel: `tcp_v4_rcv`, `no_tcp_socket`.
 
 use super::{Case, Finding, Rule};
@@ -59,7 +59,7 @@ const fn told_peer(close: &RecentClose) -> bool {
 
 fn segment_after_close<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let told = case.event.recent_close.as_ref().is_some_and(told_peer);
-    let by_us = told || case.past.reset_sent_ago_ms.is_some();
+    let by_us = told || case.past.reset_sent.is_some();
     (found_no_socket(case) && case.event.trigger.is_some() && by_us).then(|| Finding {
         initiator: Initiator::LocalApp,
         confidence: confidence(case),
@@ -91,6 +91,6 @@ fn evidence<'a>(case: &Case<'a>) -> Evidence<'a> {
         .trigger()
         .value("closed_ago_ms", close.map(|close| close.ago_ms))
         .value("closed_from", close.map(|close| close.state))
-        .value("reset_sent_ago_ms", case.past.reset_sent_ago_ms)
-        .value("reset_received_ago_ms", case.past.reset_received_ago_ms)
+        .value("reset_sent_ago_ms", case.past.reset_sent)
+        .value("reset_received_ago_ms", case.past.reset_received)
 }

@@ -26,7 +26,7 @@ fn is_timewait(case: &Case<'_>) -> bool {
 fn time_wait_hit<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let here = case.has_reason("TCP_TIMEWAIT_SOCKET") || is_timewait(case);
     let has_syn = case.trigger(tcp_flag::SYN, 0).is_some();
-    let not_data = has_syn || !case.is_state(SocketState::FinWait2);
+    let not_data = has_syn || case.is_state(SocketState::TimeWait);
     (case.is_passive() && here && not_data).then(|| {
         let evidence = case.evidence().kernel_reason().state().trigger();
         case.finding(Initiator::Unknown, Confidence::Likely, evidence)
