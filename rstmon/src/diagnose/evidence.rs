@@ -4,6 +4,7 @@
 //! would use and the list tells what it had.
 
 use crate::event::model::{Event, Segment};
+use rstmon_common::wire::tcp_flag;
 
 /// Facts collected for one verdict.
 #[derive(Clone, Debug)]
@@ -109,9 +110,14 @@ impl<'a> Evidence<'a> {
     }
 }
 
+/// The acknowledgment number means something with ACK only (RFC 9293, 3.1).
 fn describe(name: &str, segment: &Segment) -> String {
-    format!(
-        "{name}={} seq={} ack={} len={}",
-        segment.flags, segment.seq, segment.ack, segment.len
-    )
+    let Segment {
+        flags, seq, len, ..
+    } = segment;
+    if flags.has(tcp_flag::ACK) {
+        format!("{name}={flags} seq={seq} ack={} len={len}", segment.ack)
+    } else {
+        format!("{name}={flags} seq={seq} len={len}")
+    }
 }
