@@ -45,7 +45,7 @@ fn any_record() -> impl Strategy<Value = RawEvent> {
             have: raw.have | wire::HAVE_TUPLE,
             kind: raw.kind % 4 + 1,
             hook: raw.hook % 12 + 1,
-            family: if raw.family % 2 == 0 { 2 } else { 10 },
+            family: if raw.family.is_multiple_of(2) { 2 } else { 10 },
             socket_kind: raw.socket_kind % 4,
             state: raw.state % 13,
             state_at_hook: raw.state_at_hook % 13,

@@ -6,8 +6,7 @@ use crate::event::model::{Cause, Confidence::*, Initiator::*};
 use rstmon_common::wire::{self, tcp_flag::*, tcp_state::*};
 
 #[test]
-fn obeyed() {
-    let bare = |state| Scene::received(state).rst(RST);
+fn obeyed_from_a_live_peer_or_while_opening() {
     let rows: Vec<Row> = vec![
         (
             "refused",
@@ -67,6 +66,14 @@ fn obeyed() {
             PeerApp,
             Certain,
         ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn obeyed_and_bare_or_not_seen() {
+    let bare = |state| Scene::received(state).rst(RST);
+    let rows: Vec<Row> = vec![
         (
             "bare, data outstanding",
             bare(ESTABLISHED).unacked(5),

@@ -434,12 +434,6 @@ fn data_after_close() {
 #[test]
 fn handshakes() {
     let listener = || Scene::passive(LISTEN).segment(ACK, 0);
-    let full = |scene: Scene| {
-        scene.with(|raw| {
-            raw.have |= rstmon_common::wire::HAVE_BACKLOG;
-            (raw.ack_backlog, raw.max_ack_backlog) = (3, 2);
-        })
-    };
     let rows: Vec<Row> = vec![
         (
             "LISTEN",
@@ -489,6 +483,20 @@ fn handshakes() {
             Unknown,
             Certain,
         ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn listeners_and_others() {
+    let listener = || Scene::passive(LISTEN).segment(ACK, 0);
+    let full = |scene: Scene| {
+        scene.with(|raw| {
+            raw.have |= rstmon_common::wire::HAVE_BACKLOG;
+            (raw.ack_backlog, raw.max_ack_backlog) = (3, 2);
+        })
+    };
+    let rows: Vec<Row> = vec![
         (
             "overflow",
             listener().reason("INVALID_SYN"),

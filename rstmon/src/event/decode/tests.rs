@@ -47,6 +47,10 @@ fn facts() -> CaptureFacts {
     facts
 }
 
+#[allow(
+    clippy::large_types_passed_by_value,
+    reason = "each test builds its own record"
+)]
 fn event(raw: RawEvent) -> Event {
     decode(&raw, 1, &facts()).unwrap()
 }
@@ -473,7 +477,7 @@ proptest! {
             raw.have |= wire::HAVE_TUPLE;
             raw.kind = raw.kind % 4 + 1;
             raw.hook = raw.hook % 12 + 1;
-            raw.family = if raw.family % 2 == 0 { 2 } else { 10 };
+            raw.family = if raw.family.is_multiple_of(2) { 2 } else { 10 };
             raw.socket_kind %= 4;
             raw.state %= 13;
             raw.state_at_hook %= 13;
@@ -481,7 +485,7 @@ proptest! {
             bytes = bytemuck::bytes_of(&raw).to_vec();
         }
         let decoded = parse_raw_event(&bytes).and_then(|raw| decode(&raw, 1, &facts()));
-        prop_assert_eq!(decoded.is_ok(), plausible || decoded.is_ok());
+        prop_assert!(decoded.is_ok() || !plausible);
         let text = decoded.map(|event| event.owner.map_or_else(String::new, |it| it.comm));
         prop_assert!(!text.unwrap_or_default().chars().any(char::is_control));
     }
