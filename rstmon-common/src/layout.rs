@@ -185,6 +185,12 @@ kernel_layout! {
     /// Inode number.
     inode_ino: "inode", ["i_ino"], 8, Optional;
 
+    // --- struct task_struct ---
+    /// The process's first thread, whose name is the process's.
+    task_group_leader: "task_struct", ["group_leader"], 8, Optional;
+    /// The thread's name.
+    task_comm: "task_struct", ["comm"], 16, Optional;
+
     // --- struct sk_buff ---
     /// Start of the packet's buffer.
     skb_head: "sk_buff", ["head"], 8, Required;

@@ -3,9 +3,11 @@
 //! The owner is never simply the task that runs: a reset mostly leaves from a softirq, and on
 //! loopback the peer's task runs our receive path.
 
+use crate::globals::offset;
 use crate::maps::{CLOSED, LISTENERS, SOCKETS};
 use crate::read::KernelAddr;
 use crate::sock::Ends;
+use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use rstmon_common::maps::{ClosedNote, ListenKey, Owner, SocketNote};
 use rstmon_common::wire;
@@ -28,8 +30,23 @@ pub(crate) fn current(source: u8) -> Owner {
         uid: bpf_get_current_uid_gid() as u32,
         source: u32::from(source),
         reserved: 0,
-        comm: bpf_get_current_comm().unwrap_or([0; COMM_LEN]),
+        comm: process_comm(),
     }
+}
+
+/// Name of the process that runs: its first thread's, as `ps` shows it. A worker thread's own name
+/// would hide the program.
+#[inline(always)]
+fn process_comm() -> [u8; COMM_LEN] {
+    // SAFETY: a helper without arguments.
+    let task = KernelAddr::new(unsafe { bpf_get_current_task() });
+    let leader = task.pointer(offset!(task_group_leader));
+    if !leader.is_null()
+        && let Some(comm) = leader.field(offset!(task_comm))
+    {
+        return comm;
+    }
+    bpf_get_current_comm().unwrap_or([0; COMM_LEN])
 }
 
 /// What is noted of a live socket.

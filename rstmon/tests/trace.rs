@@ -19,9 +19,9 @@ use support::{
     Family, Trace, abort, bpf_works, closed_port, connected, in_private_netns, is, rstmon,
 };
 
-/// Name of this process as the kernel cuts it.
+/// Name of this process, its first thread's, as the kernel cuts it.
 fn own_comm() -> String {
-    std::fs::read_to_string("/proc/thread-self/comm")
+    std::fs::read_to_string("/proc/self/comm")
         .unwrap()
         .trim()
         .to_owned()

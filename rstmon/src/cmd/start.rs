@@ -7,6 +7,7 @@ use crate::cmd::exit::{ExitCode, Failure};
 use crate::event::capture::CaptureFacts;
 use crate::filter::Pushdown;
 use crate::kernel::capabilities::require_privilege;
+use crate::kernel::degradation::Degradation;
 use crate::kernel::facts::{KernelFacts, read_kernel_facts};
 use crate::kernel::hook::Hook;
 use crate::kernel::mode::{Mode, ModeRequest};
@@ -181,7 +182,7 @@ fn capture_facts(
         degradations: capture
             .degradations()
             .iter()
-            .map(|one| one.report())
+            .map(Degradation::report)
             .collect(),
         reasons: kernel
             .btf_facts()

@@ -1,14 +1,24 @@
 //! Why a reset happened: an event in, a verdict with its evidence out.
+//!
+//! Called once an event, after `event::decode`, by the live capture and by the replay alike. Pure:
+//! the only time is that of the events, the only memory the engine's bounded table of flows, so a
+//! recording gives the same verdicts anywhere. Every event gets exactly one verdict; what no rule
+//! explains is `undiagnosed`, never hidden.
+//!
+//! * [`engine`]: runs the rules and keeps what a later event of the same flow needs.
+//! * [`rules`]: one file a cause or close family, and the table that orders them.
+//! * [`evidence`]: how a fact used is written.
+//! * [`key_facts`]: the facts that a text line has room for.
 
+pub mod engine;
+pub mod evidence;
+mod flows;
 pub mod key_facts;
-/// tmp
-#[derive(Debug, Default)]
-pub struct Engine;
-impl Engine {
-    /// tmp
-    pub fn new() -> Self {
-        Self
-    }
-    /// tmp
-    pub fn diagnose(&mut self, _: &mut crate::event::model::Event) {}
-}
+pub mod rules;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use engine::Engine;
+pub use key_facts::key_facts;

@@ -16,12 +16,10 @@ use crate::event::model::{
     Cause, Confidence, Event, Family, HookId, Initiator, Kind, Process, RecentClose, Role,
     SocketState, Verdict,
 };
+use crate::event::printable::printable;
 use rstmon_common::wire::{self, RawEvent, comm_bytes, tcp_flag, tcp_state};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thiserror::Error;
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// Why bytes are no record of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -106,7 +104,7 @@ fn check(raw: &RawEvent) -> Result<(), DecodeError> {
             });
         }
     }
-    if ![AF_INET, AF_INET6].contains(&raw.family) {
+    if ![wire::AF_INET, wire::AF_INET6].contains(&raw.family) {
         return Err(DecodeError::Unknown {
             field: "family",
             got: raw.family,
@@ -133,7 +131,10 @@ pub fn decode(raw: &RawEvent, seq_no: u64, facts: &CaptureFacts) -> Result<Event
         seq_no,
         time_ns: ClockMap::new(facts.realtime_offset_ns).wall_ns(raw.mono_ns),
         mono_ns: raw.mono_ns,
-        kind: resolve_kind(raw.kind)?,
+        kind: Kind::from_wire(raw.kind).ok_or(DecodeError::Unknown {
+            field: "kind",
+            got: raw.kind.into(),
+        })?,
         hook: HookId(raw.hook),
         deduced: raw.flags & wire::FLAG_DEDUCED != 0,
         active: raw.flags & wire::FLAG_ACTIVE != 0,
@@ -151,7 +152,7 @@ pub fn decode(raw: &RawEvent, seq_no: u64, facts: &CaptureFacts) -> Result<Event
         trigger,
         handshake_ttl: known(raw, wire::HAVE_HANDSHAKE, raw.handshake_ttl),
         handshake_ip_id: known(raw, wire::HAVE_HANDSHAKE, raw.handshake_ip_id)
-            .filter(|_| raw.family == AF_INET),
+            .filter(|_| raw.family == wire::AF_INET),
         handshake_ts_value: known(raw, wire::HAVE_HANDSHAKE_TIMESTAMPS, raw.handshake_ts_value),
         connection: connection::connection_numbers(raw, state, facts.hz),
         socket: connection::socket_facts(raw, state),
@@ -188,23 +189,10 @@ const fn undiagnosed() -> Verdict {
     }
 }
 
-fn resolve_kind(kind: u8) -> Result<Kind, DecodeError> {
-    match kind {
-        wire::KIND_SENT => Ok(Kind::Sent),
-        wire::KIND_RECEIVED => Ok(Kind::Received),
-        wire::KIND_REJECTED => Ok(Kind::Rejected),
-        wire::KIND_STRAY => Ok(Kind::Stray),
-        got => Err(DecodeError::Unknown {
-            field: "kind",
-            got: got.into(),
-        }),
-    }
-}
-
 /// A v4-mapped address is IPv4: that is what was on the wire.
 fn resolve_addr(family: u16, bytes: [u8; 16]) -> (Family, IpAddr) {
     let [a, b, c, d, ..] = bytes;
-    if family == AF_INET {
+    if family == wire::AF_INET {
         return (Family::Ipv4, IpAddr::V4(Ipv4Addr::new(a, b, c, d)));
     }
     let v6 = Ipv6Addr::from(bytes);
@@ -313,39 +301,6 @@ fn recent_close(raw: &RawEvent) -> Option<RecentClose> {
 fn process(raw: &RawEvent, bit: u32, pid: u32, comm: &[u8; wire::COMM_LEN]) -> Option<Process> {
     known(raw, bit, pid).map(|pid| Process {
         pid,
-        comm: render_comm(comm_bytes(comm)),
+        comm: printable(comm_bytes(comm)).into_owned(),
     })
-}
-
-/// A task's name, which its owner may set to any bytes: what is not printable UTF-8 becomes `\xNN`,
-/// so that it cannot drive a terminal.
-fn render_comm(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if is_printable(character) {
-                text.push(character);
-            } else {
-                let mut utf8 = [0; 4];
-                escape_into(&mut text, character.encode_utf8(&mut utf8).as_bytes());
-            }
-        }
-        escape_into(&mut text, chunk.invalid());
-    }
-    text
-}
-
-/// Neither a control character nor one that reorders or hides the text around it.
-fn is_printable(character: char) -> bool {
-    let reorders = matches!(
-        character,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    );
-    !character.is_control() && !reorders && character != '\\'
-}
-
-fn escape_into(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        text.push_str(&format!("\\x{byte:02x}"));
-    }
 }

@@ -345,6 +345,10 @@ pub struct Connection {
 
 /// What rules read of the socket beyond what is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the kernel's socket"
+)]
 pub struct SocketFacts {
     /// State at the hook, when it differs from the state before.
     pub state_at_hook: Option<SocketState>,

@@ -104,7 +104,7 @@ fn distance(from: u32, to: u32) -> Option<u32> {
 /// What rules read; `None` without a socket that could be read.
 pub(super) fn socket_facts(raw: &RawEvent, state: Option<SocketState>) -> Option<SocketFacts> {
     let readable = wire::HAVE_SOCK | wire::HAVE_TCP | wire::HAVE_TIMEWAIT;
-    if raw.have & readable == 0 {
+    if raw.have & readable == 0 && raw.socket_kind != wire::SOCKET_TIMEWAIT {
         return None;
     }
     let mut facts = SocketFacts {

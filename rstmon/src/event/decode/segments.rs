@@ -6,8 +6,6 @@ use super::{has, known};
 use crate::event::model::{Segment, TcpFlags};
 use rstmon_common::wire::{self, RawEvent, tcp_flag};
 
-const AF_INET: u16 = 2;
-
 /// The segment of the record, whichever it is.
 pub(super) fn seen_segment(raw: &RawEvent) -> Option<Segment> {
     known(raw, wire::HAVE_SEGMENT, ())?;
@@ -19,7 +17,7 @@ pub(super) fn seen_segment(raw: &RawEvent) -> Option<Segment> {
         window: Some(raw.segment_window),
         ttl: known(raw, wire::HAVE_SEGMENT_IP, raw.segment_ttl),
         ip_id: known(raw, wire::HAVE_SEGMENT_IP, raw.segment_ip_id)
-            .filter(|_| raw.family == AF_INET),
+            .filter(|_| raw.family == wire::AF_INET),
         timestamps: known(
             raw,
             wire::HAVE_SEGMENT_TIMESTAMPS,

@@ -9,7 +9,7 @@
 
 use super::{EndLine, EventLine, StartLine, render_event};
 use crate::event::model::{
-    Cause, Confidence, Event, Family, HookId, Initiator, Kind, Process, Role, SocketState,
+    Cause, Confidence, Event, Family, Initiator, Kind, Process, Role, SocketState,
 };
 use crate::sink::samples::{self, TIME_NS};
 use crate::sink::totals::Totals;

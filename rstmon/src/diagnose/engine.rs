@@ -1,0 +1,78 @@
+//! Runs the rules over an event and keeps what later events of its flow need.
+//!
+//! One engine a run; not shared between threads. See the module above for what always holds.
+
+use super::evidence::Evidence;
+use super::flows::Flows;
+use super::rules::{Case, Finding, RULES, Rule};
+use crate::event::model::{Cause, Confidence, Event, Initiator, Verdict};
+
+/// The diagnosis and its memory of flows.
+#[derive(Debug)]
+pub struct Engine {
+    flows: Flows,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Engine {
+    /// An engine that remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            flows: Flows::new(),
+        }
+    }
+
+    /// Sets the event's verdict, and its actor where the verdict names one.
+    ///
+    /// Events must come in the order of their time, as far as the capture can give it.
+    pub fn diagnose(&mut self, event: &mut Event) {
+        let case = Case {
+            event,
+            past: self.flows.past_of(event),
+        };
+        let found = RULES
+            .iter()
+            .find_map(|rule| Some((rule, (rule.judge)(&case)?)));
+        let (verdict_cause, finding) = match found {
+            Some((Rule { cause, .. }, finding)) => (*cause, finding),
+            None => (Cause::Undiagnosed, unexplained(&case)),
+        };
+        let actor = (finding.initiator == Initiator::LocalAdmin)
+            .then(|| case.foreign_task())
+            .flatten();
+        let verdict = Verdict {
+            cause: verdict_cause,
+            initiator: finding.initiator,
+            confidence: finding.confidence,
+            evidence: finding.evidence.into_facts(),
+        };
+        event.actor = actor;
+        event.verdict = verdict;
+        self.flows.remember(event);
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered_flows(&self) -> usize {
+        self.flows.len()
+    }
+}
+
+/// What is known of an event that no rule explains.
+fn unexplained<'a>(case: &Case<'a>) -> Finding<'a> {
+    Finding {
+        initiator: Initiator::Unknown,
+        confidence: Confidence::Guess,
+        evidence: Evidence::of(case.event)
+            .kernel_reason()
+            .drop_reason()
+            .state()
+            .trigger()
+            .rst(),
+    }
+}

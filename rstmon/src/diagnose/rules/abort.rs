@@ -1,0 +1,103 @@
+//! The aborts that the kernel calls `TCP_STATE`, or nothing at all before Linux 6.12:
+//! `linger-abort`, `listener-closed`, `disconnect`, `socket-destroyed`.
+//!
+//! | cause | state at the hook | both directions shut down | has a file | kernel |
+//! |---|---|---|---|---|
+//! | `linger-abort` | CLOSED | yes, and `SO_LINGER` is 0 | yes | `__tcp_close`, `tcp_disconnect` |
+//! | `listener-closed` | CLOSED | no | no | `inet_child_forget` |
+//! | `disconnect` | CLOSED | no | yes | `tcp_disconnect` |
+//! | `socket-destroyed` | as before | no matter | no matter | `tcp_abort` |
+//!
+//! `__tcp_close` shuts both directions down before all else and `tcp_disconnect` sets the state
+//! before it resets; `tcp_abort` resets first. `close-unread-data` goes before them, and so do the
+//! timers, which reset sockets in their state, too.
+
+use super::{Case, Finding, Rule};
+use crate::event::model::{Cause, Confidence, Initiator};
+
+pub(super) const LINGER_ABORT: Rule = Rule {
+    cause: Cause::LingerAbort,
+    judge: linger_abort,
+};
+
+pub(super) const LISTENER_CLOSED: Rule = Rule {
+    cause: Cause::ListenerClosed,
+    judge: listener_closed,
+};
+
+pub(super) const DISCONNECT: Rule = Rule {
+    cause: Cause::Disconnect,
+    judge: disconnect,
+};
+
+pub(super) const SOCKET_DESTROYED: Rule = Rule {
+    cause: Cause::SocketDestroyed,
+    judge: socket_destroyed,
+};
+
+/// `ECONNABORTED`, which `tcp_abort` puts on the socket (before it resets, up to Linux 6.9).
+const ECONNABORTED: u32 = 103;
+
+/// An active reset from `tcp_disconnect`, as far as reason and state tell.
+fn is_disconnect_path(case: &Case<'_>) -> bool {
+    case.is_active()
+        && case.is_closed_at_hook()
+        && (case.may_have_reason("TCP_STATE") || case.has_reason("TCP_DISCONNECT_WITH_DATA"))
+}
+
+fn linger_abort<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let found = is_disconnect_path(case)
+        && case.is_shut_down()
+        && case.socket_is(|socket| socket.linger_zero);
+    found.then(|| {
+        let evidence = case.evidence().kernel_reason().fact("so_linger=0s").state();
+        case.finding(Initiator::LocalApp, Confidence::Likely, evidence.unacked())
+    })
+}
+
+fn listener_closed<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let never_accepted = case.event.inode.is_none() && case.socket_is(|socket| !socket.dead);
+    let found = is_disconnect_path(case) && !case.is_shut_down() && never_accepted;
+    found.then(|| {
+        let evidence = case.evidence().kernel_reason().fact("accepted=no").state();
+        case.finding(Initiator::LocalApp, Confidence::Likely, evidence)
+    })
+}
+
+fn disconnect<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let found = is_disconnect_path(case) && !case.is_shut_down() && case.event.inode.is_some();
+    found.then(|| {
+        let evidence = case.evidence().kernel_reason().fact("closed=no").state();
+        case.finding(Initiator::LocalApp, Confidence::Likely, evidence)
+    })
+}
+
+/// Without a reason, either the error that `tcp_abort` has set, or a task that is not the owner,
+/// must say so: timers run in any task, but those of a socket that is not orphaned are
+/// `keepalive-timeout`, which needs keepalive.
+fn socket_destroyed<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    if !case.is_active() || case.socket().is_none() || case.is_closed_at_hook() {
+        return None;
+    }
+    let aborted = case.socket_is(|socket| socket.error == ECONNABORTED);
+    let foreign = case.foreign_task();
+    let without_reason = match (aborted, &foreign) {
+        (true, _) => Confidence::Likely,
+        (false, Some(_)) => Confidence::Guess,
+        (false, None) => {
+            if !case.has_reason("TCP_STATE") {
+                return None;
+            }
+            Confidence::Likely
+        }
+    };
+    case.may_have_reason("TCP_STATE").then(|| {
+        let evidence = case
+            .evidence()
+            .kernel_reason()
+            .state()
+            .value("sk_err", aborted.then_some("ECONNABORTED"))
+            .value("current", foreign.map(|task| task.comm));
+        case.finding(Initiator::LocalAdmin, without_reason, evidence)
+    })
+}

@@ -1,0 +1,125 @@
+//! Resets of a handshake: `accept-queue-overflow`, `paws`, `bad-handshake-ack` sent,
+//! `handshake-aborted` received.
+//!
+//! A listener (LISTEN, also for its request sockets, as `tcp_check_req` hands the listener on)
+//! answers three things with a reset: an ACK that fits no handshake (reason `TCP_FLAGS`, cookies
+//! included), the last ACK of a good handshake when the accept queue is full and
+//! `tcp_abort_on_overflow` is on (reason `INVALID_SYN`, which the kernel borrows), and a SYN out of
+//! place (`invalid-segment`). Before Linux 6.10 only the backlog tells the first two apart.
+//! RFC 9293, 3.10.7.
+
+use super::{Case, Finding, Rule};
+use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
+use rstmon_common::wire::tcp_flag;
+
+pub(super) const ACCEPT_QUEUE_OVERFLOW: Rule = Rule {
+    cause: Cause::AcceptQueueOverflow,
+    judge: accept_queue_overflow,
+};
+
+pub(super) const PAWS: Rule = Rule {
+    cause: Cause::Paws,
+    judge: paws,
+};
+
+pub(super) const BAD_HANDSHAKE_ACK: Rule = Rule {
+    cause: Cause::BadHandshakeAck,
+    judge: bad_handshake_ack,
+};
+
+pub(super) const HANDSHAKE_ABORTED: Rule = Rule {
+    cause: Cause::HandshakeAborted,
+    judge: handshake_aborted,
+};
+
+/// Reasons that name an unacceptable acknowledgment.
+const BAD_ACK_REASONS: [&str; 4] = [
+    "TCP_INVALID_ACK_SEQUENCE",
+    "TCP_ACK_UNSENT_DATA",
+    "TCP_TOO_OLD_ACK",
+    "TCP_OLD_ACK",
+];
+
+fn accept_queue_overflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let (waiting, limit) = case.socket().and_then(|socket| socket.backlog).unzip();
+    // sk_acceptq_is_full
+    let full = waiting > limit;
+    let ack = case.trigger(tcp_flag::ACK, tcp_flag::SYN).is_some();
+    let named = case.has_reason("INVALID_SYN") && (ack || (full && case.event.trigger.is_none()));
+    let by_fields = case.reason().is_none() && full && ack;
+    let found = case.is_passive() && case.is_state(SocketState::Listen) && (named || by_fields);
+    found.then(|| {
+        let evidence = case
+            .evidence()
+            .kernel_reason()
+            .value("backlog", waiting)
+            .value("backlog_limit", limit)
+            .trigger();
+        case.finding(Initiator::LocalApp, Confidence::Likely, evidence)
+    })
+}
+
+/// Only the reason can tell: the kernel compares with a timestamp that it has since replaced.
+fn paws<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let found = case.is_passive() && case.has_reason("TCP_RFC7323_PAWS");
+    found.then(|| {
+        let stamps = case.event.trigger.and_then(|trigger| trigger.timestamps);
+        let evidence = case
+            .evidence()
+            .kernel_reason()
+            .state()
+            .trigger()
+            .value("trigger_ts_echo", stamps.map(|(_, echo)| echo));
+        case.finding(Initiator::Unknown, Confidence::Certain, evidence)
+    })
+}
+
+fn bad_handshake_ack<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let opening = case.is_state_of(&[
+        SocketState::Listen,
+        SocketState::SynSent,
+        SocketState::SynRecv,
+    ]);
+    let bad_ack = case
+        .reason()
+        .is_some_and(|reason| BAD_ACK_REASONS.contains(&reason));
+    let at_listener = opening && case.has_reason("TCP_FLAGS");
+    let without_reason = match &case.event.trigger {
+        Some(trigger) if trigger.flags.has(tcp_flag::ACK) => Confidence::Likely,
+        Some(_) => return None,
+        None => Confidence::Guess,
+    };
+    let by_fields = opening && case.reason().is_none();
+    let found = case.is_passive() && (bad_ack || at_listener || by_fields);
+    found.then(|| {
+        let evidence = case.evidence().kernel_reason().state().trigger();
+        case.finding(Initiator::Unknown, without_reason, evidence)
+    })
+}
+
+/// Obeyed by a full socket in SYN-RECEIVED or by a request socket. Of the latter old kernels tell
+/// only that something which is no full socket swallowed the RST; a timewait socket would be
+/// remembered as closed. A RST with ACK is a client that closed; a bare one is the answer of a host
+/// that knows nothing of our SYN-ACK.
+fn handshake_aborted<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let opening = case.is_state(SocketState::SynRecv);
+    let unspecified = case.event.drop_reason.as_deref() == Some("NOT_SPECIFIED");
+    let unnamed = case.event.drop_reason.is_none() || unspecified;
+    let swallowed = case.event.state.is_none() && unspecified && case.event.recent_close.is_none();
+    let confidence = match case.event.kind {
+        Kind::Received if opening => Confidence::Certain,
+        Kind::Stray if opening && unnamed => Confidence::Likely,
+        Kind::Stray if swallowed => Confidence::Guess,
+        _ => return None,
+    };
+    let initiator = match case.event.rst {
+        Some(rst) if rst.flags.has(tcp_flag::ACK) => Initiator::PeerApp,
+        Some(_) => Initiator::PeerKernel,
+        None => Initiator::Unknown,
+    };
+    Some(Finding {
+        initiator,
+        confidence,
+        evidence: case.evidence().drop_reason().state().rst(),
+    })
+}

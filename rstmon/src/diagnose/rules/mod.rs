@@ -1,0 +1,200 @@
+//! The rules, one file a cause or close family, and [`RULES`], which orders them.
+//!
+//! A rule is a pure function from a [`Case`] to a [`Finding`] if the evidence it needs is there.
+//! Each works from the kernel's reason where there is one (Linux 6.10 and later, complete from
+//! 6.12), and from fields where there is none, with less confidence where they prove less. To add a
+//! cause: a file here, a row in [`RULES`], a test in it for the plain case, the near miss and the
+//! old kernel.
+
+use super::evidence::Evidence;
+use super::flows::FlowPast;
+use crate::event::model::{
+    Cause, Confidence, Event, Initiator, Kind, Process, Segment, SocketFacts, SocketState,
+};
+use rstmon_common::wire::tcp_flag;
+
+mod abort;
+mod blind_reset;
+mod close_unread_data;
+mod connection_refused;
+mod data_after_close;
+mod firewall_reject;
+mod handshake;
+mod invalid_segment;
+mod kernel_gave_up;
+mod no_socket;
+mod peer_aborted;
+mod peer_data_after_close;
+mod peer_gone;
+mod stray;
+mod time_wait;
+
+/// One cause and how it is recognised.
+#[derive(Debug)]
+pub struct Rule {
+    /// The cause that it finds.
+    pub cause: Cause,
+    /// The finding, if the evidence is there.
+    pub judge: for<'a> fn(&Case<'a>) -> Option<Finding<'a>>,
+}
+
+/// What a rule found.
+#[derive(Debug)]
+pub struct Finding<'a> {
+    /// Who began it.
+    pub initiator: Initiator,
+    /// How sure.
+    pub confidence: Confidence,
+    /// The facts used.
+    pub evidence: Evidence<'a>,
+}
+
+/// All rules. The first that finds something decides, so a special case stands before the general
+/// one; `diagnose::tests` holds the conflicts.
+pub const RULES: &[Rule] = &[
+    // Who sent it is told by the hook, or by the hook's event just before.
+    firewall_reject::RULE,
+    invalid_segment::MPTCP,
+    // Of this host's own accord.
+    close_unread_data::RULE,
+    abort::LINGER_ABORT,
+    kernel_gave_up::LINGER2_ABORT,
+    kernel_gave_up::OUT_OF_MEMORY,
+    kernel_gave_up::KEEPALIVE_TIMEOUT,
+    kernel_gave_up::FIN_WAIT2_TIMEOUT,
+    abort::LISTENER_CLOSED,
+    abort::DISCONNECT,
+    abort::SOCKET_DESTROYED,
+    // In answer to a segment.
+    handshake::ACCEPT_QUEUE_OVERFLOW,
+    handshake::PAWS,
+    handshake::BAD_HANDSHAKE_ACK,
+    time_wait::TIME_WAIT_HIT,
+    data_after_close::RULE,
+    no_socket::PORT_CLOSED,
+    no_socket::SEGMENT_AFTER_CLOSE,
+    no_socket::STALE_SEGMENT,
+    invalid_segment::RULE,
+    // Received and obeyed.
+    connection_refused::RULE,
+    handshake::HANDSHAKE_ABORTED,
+    peer_data_after_close::RULE,
+    peer_aborted::RULE,
+    peer_gone::RULE,
+    // Arrived and not obeyed.
+    time_wait::TIME_WAIT_ASSASSINATION,
+    stray::RULE,
+    blind_reset::RULE,
+];
+
+/// An event and what is remembered of its flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The event.
+    pub event: &'a Event,
+    /// Its flow's past.
+    pub past: FlowPast,
+}
+
+impl<'a> Case<'a> {
+    /// Facts about this event, none yet.
+    const fn evidence(&self) -> Evidence<'a> {
+        Evidence::of(self.event)
+    }
+
+    fn is_kind(&self, kind: Kind) -> bool {
+        self.event.kind == kind
+    }
+
+    /// Sent with no segment to answer.
+    fn is_active(&self) -> bool {
+        self.is_kind(Kind::Sent) && self.event.active
+    }
+
+    /// Sent in answer to a segment.
+    fn is_passive(&self) -> bool {
+        self.is_kind(Kind::Sent) && !self.event.active
+    }
+
+    /// The kernel's reason, if it says anything: `NOT_SPECIFIED` is what kernels before 6.12 give
+    /// every active reset.
+    fn reason(&self) -> Option<&'a str> {
+        let reason = self.event.kernel_reason.as_deref();
+        reason.filter(|name| !["NOT_SPECIFIED", "ERROR"].contains(name))
+    }
+
+    fn has_reason(&self, name: &str) -> bool {
+        self.reason() == Some(name)
+    }
+
+    /// Whether the reason is `name`, or the kernel gave none and fields must tell.
+    fn may_have_reason(&self, name: &str) -> bool {
+        self.reason().is_none_or(|reason| reason == name)
+    }
+
+    fn is_state(&self, state: SocketState) -> bool {
+        self.event.state == Some(state)
+    }
+
+    fn is_state_of(&self, states: &[SocketState]) -> bool {
+        self.event
+            .state
+            .is_some_and(|state| states.contains(&state))
+    }
+
+    const fn socket(&self) -> Option<&'a SocketFacts> {
+        self.event.socket.as_ref()
+    }
+
+    /// Whether a property of the socket is known and holds.
+    fn socket_is(&self, property: impl FnOnce(&SocketFacts) -> bool) -> bool {
+        self.socket().is_some_and(property)
+    }
+
+    /// Whether the socket was CLOSED already when it reset: `close()` and `connect(AF_UNSPEC)` set
+    /// the state first, all others reset first.
+    fn is_closed_at_hook(&self) -> bool {
+        self.socket_is(|socket| socket.state_at_hook == Some(SocketState::Closed))
+            || self.is_state(SocketState::Closed)
+    }
+
+    /// Whether both directions are shut down: the first thing that `__tcp_close` does.
+    fn is_shut_down(&self) -> bool {
+        self.socket_is(|socket| socket.shutdown_receive && socket.shutdown_send)
+    }
+
+    /// The segment that a sent RST answers, if it has all of `with` and none of `without`.
+    fn trigger(&self, with: u8, without: u8) -> Option<&'a Segment> {
+        let trigger = self.event.trigger.as_ref();
+        trigger.filter(|segment| segment.flags.has(with) && segment.flags.0 & without == 0)
+    }
+
+    fn trigger_is_syn(&self) -> bool {
+        self.trigger(tcp_flag::SYN, tcp_flag::ACK).is_some()
+    }
+
+    /// The task that ran, if it is not the socket's owner.
+    pub(super) fn foreign_task(&self) -> Option<Process> {
+        let current = self.event.current.as_ref().filter(|task| task.pid != 0)?;
+        let owner = self.event.owner.as_ref()?;
+        (owner.pid != current.pid).then(|| current.clone())
+    }
+
+    /// A finding of `Certain` with a kernel reason behind it, else of what fields can say.
+    fn finding(
+        &self,
+        initiator: Initiator,
+        without_reason: Confidence,
+        evidence: Evidence<'a>,
+    ) -> Finding<'a> {
+        let confidence = match self.reason() {
+            Some(_) => Confidence::Certain,
+            None => without_reason,
+        };
+        Finding {
+            initiator,
+            confidence,
+            evidence,
+        }
+    }
+}

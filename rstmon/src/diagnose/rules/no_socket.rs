@@ -1,0 +1,96 @@
+//! Segments that found no socket: `port-closed`, `segment-after-close`, `stale-segment`.
+//!
+//! Evidence: the kernel looked a socket up and found none (reason `NO_SOCKET`, or the hook's null
+//! socket on kernels without reasons). A SYN then is `port-closed`. Anything else came for a
+//! connection that is not there: `segment-after-close` if this host closed or reset it and so told
+//! the peer, `stale-segment` if not, or if it vanished without a word (`TCP_REPAIR`, retransmissions
+//! used up, a RST from the peer's side). RFC 9293, 3.10.7.1; kernel: `tcp_v4_rcv`, `no_tcp_socket`.
+
+use super::{Case, Finding, Rule};
+use crate::diagnose::evidence::Evidence;
+use crate::event::model::{Cause, Confidence, Initiator, RecentClose, SocketState};
+
+pub(super) const PORT_CLOSED: Rule = Rule {
+    cause: Cause::PortClosed,
+    judge: port_closed,
+};
+
+pub(super) const SEGMENT_AFTER_CLOSE: Rule = Rule {
+    cause: Cause::SegmentAfterClose,
+    judge: segment_after_close,
+};
+
+pub(super) const STALE_SEGMENT: Rule = Rule {
+    cause: Cause::StaleSegment,
+    judge: stale_segment,
+};
+
+fn found_no_socket(case: &Case<'_>) -> bool {
+    case.is_passive()
+        && (case.has_reason("NO_SOCKET")
+            || (case.reason().is_none() && case.is_state(SocketState::None)))
+}
+
+/// That a reset was sent is not in doubt where it was seen; a deduced one may have been suppressed.
+const fn confidence(case: &Case<'_>) -> Confidence {
+    if case.event.deduced {
+        Confidence::Likely
+    } else {
+        Confidence::Certain
+    }
+}
+
+fn port_closed<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    (found_no_socket(case) && case.trigger_is_syn()).then(|| Finding {
+        initiator: Initiator::LocalKernel,
+        confidence: confidence(case),
+        evidence: evidence(case),
+    })
+}
+
+/// Whether the peer was told of the end: by the FIN that these states have sent, or because there
+/// was no connection yet to tell of.
+const fn told_peer(close: &RecentClose) -> bool {
+    !matches!(
+        close.state,
+        SocketState::Established | SocketState::CloseWait | SocketState::SynRecv
+    )
+}
+
+fn segment_after_close<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let told = case.event.recent_close.as_ref().is_some_and(told_peer);
+    let by_us = told || case.past.reset_sent.is_some();
+    (found_no_socket(case) && case.event.trigger.is_some() && by_us).then(|| Finding {
+        initiator: Initiator::LocalApp,
+        confidence: confidence(case),
+        evidence: evidence(case),
+    })
+}
+
+/// With a connection that left no word, another reading is that its last event was lost; without
+/// the segment, that it was a SYN.
+fn stale_segment<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let confidence = match (&case.event.trigger, &case.event.recent_close) {
+        (None, _) => Confidence::Guess,
+        (Some(_), Some(_)) => Confidence::Likely,
+        (Some(_), None) => confidence(case),
+    };
+    found_no_socket(case).then(|| Finding {
+        initiator: Initiator::Unknown,
+        confidence,
+        evidence: evidence(case),
+    })
+}
+
+fn evidence<'a>(case: &Case<'a>) -> Evidence<'a> {
+    let close = case.event.recent_close;
+    case.evidence()
+        .kernel_reason()
+        .drop_reason()
+        .state()
+        .trigger()
+        .value("closed_ago_ms", close.map(|close| close.ago_ms))
+        .value("closed_from", close.map(|close| close.state))
+        .value("reset_sent_ago_ms", case.past.reset_sent)
+        .value("reset_received_ago_ms", case.past.reset_received)
+}

@@ -1,0 +1,54 @@
+//! `peer-aborted`: a live socket of the peer reset the connection.
+//!
+//! Evidence: a RST with ACK. Linux sends it from `tcp_send_active_reset`, with the real window and,
+//! where negotiated, timestamps; a host without the socket cannot know our sequence number and
+//! sends a bare one. Certain where timestamps are there and the TTL is the handshake's, likely
+//! with a window, else a guess, as middleboxes send RST with ACK, too. Where the RST was not seen,
+//! that nothing of ours was outstanding: there was nothing to answer. Initiator: the peer's
+//! application. RFC 9293, 3.10.4 and 3.10.5.
+
+use super::{Case, Finding, Rule};
+use crate::event::model::{Cause, Confidence, Event, Initiator, Kind, Segment, SocketState};
+use rstmon_common::wire::tcp_flag;
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::PeerAborted,
+    judge,
+};
+
+fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    if !case.is_kind(Kind::Received) {
+        return None;
+    }
+    let confidence = match &case.event.rst {
+        Some(rst) if rst.flags.has(tcp_flag::ACK) => by_shape(rst, case.event.handshake_ttl),
+        Some(_) => return None,
+        None => unseen(case.event)?,
+    };
+    Some(Finding {
+        initiator: Initiator::PeerApp,
+        confidence,
+        evidence: case.evidence().state().rst().unacked(),
+    })
+}
+
+fn by_shape(rst: &Segment, handshake_ttl: Option<u8>) -> Confidence {
+    let same_ttl = rst.ttl.is_some() && rst.ttl == handshake_ttl;
+    let has_window = rst.window.is_some_and(|window| window > 0);
+    match (rst.timestamps.is_some(), has_window) {
+        (true, true) if same_ttl => Confidence::Certain,
+        (true, _) | (_, true) => Confidence::Likely,
+        (false, false) => Confidence::Guess,
+    }
+}
+
+/// A FIN of ours that waits for its acknowledgment can be answered like data can.
+fn unseen(event: &Event) -> Option<Confidence> {
+    let connection = &event.connection;
+    let nothing_out = connection.unacked_bytes == Some(0);
+    match event.state? {
+        SocketState::Established | SocketState::FinWait2 if nothing_out => Some(Confidence::Likely),
+        SocketState::CloseWait | SocketState::FinWait1 if nothing_out => Some(Confidence::Guess),
+        _ => None,
+    }
+}

@@ -1,0 +1,36 @@
+//! `stray-reset`: a RST for no connection of ours.
+//!
+//! Evidence: drop reason `NO_SOCKET`, or no socket in the record, or a listener, which ignores
+//! resets (RFC 9293, 3.10.7.2). A request socket's is `handshake-aborted`, a timewait socket's
+//! `time-wait-assassination`; both go before. Kernels that name no drop reason (before 5.17) leave
+//! these three apart only by guess; one that names another reason has found a socket, and the
+//! event stays undiagnosed.
+
+use super::{Case, Finding, Rule};
+use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::StrayReset,
+    judge,
+};
+
+fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let arrived = case.is_kind(Kind::Stray)
+        || (case.is_kind(Kind::Rejected) && case.is_state(SocketState::Listen));
+    if !arrived {
+        return None;
+    }
+    let drop_reason = case.event.drop_reason.as_deref();
+    let confidence = match (case.event.state, drop_reason) {
+        (Some(SocketState::None | SocketState::Listen), _) | (None, Some("NO_SOCKET")) => {
+            Confidence::Certain
+        }
+        (None, None) => Confidence::Guess,
+        _ => return None,
+    };
+    Some(Finding {
+        initiator: Initiator::Unknown,
+        confidence,
+        evidence: case.evidence().drop_reason().state().rst(),
+    })
+}

@@ -1,0 +1,60 @@
+//! `time-wait-hit` sent and `time-wait-assassination` arrived: segments for a timewait socket.
+//!
+//! A timewait socket answers with a reset where `tcp_timewait_state_process` says `TCP_TW_RST`: a
+//! SYN in the window of a connection in FIN-WAIT-2. New data there is `data-after-close`. A RST
+//! kills it unless `net.ipv4.tcp_rfc1337` forbids (RFC 1337); the kernel drops that segment in
+//! either case, so the event is `stray` and does not tell whether it survived.
+
+use super::{Case, Finding, Rule};
+use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
+use rstmon_common::wire::tcp_flag;
+
+pub(super) const TIME_WAIT_HIT: Rule = Rule {
+    cause: Cause::TimeWaitHit,
+    judge: time_wait_hit,
+};
+
+pub(super) const TIME_WAIT_ASSASSINATION: Rule = Rule {
+    cause: Cause::TimeWaitAssassination,
+    judge: time_wait_assassination,
+};
+
+fn is_timewait(case: &Case<'_>) -> bool {
+    case.is_state(SocketState::TimeWait) || case.socket_is(|socket| socket.is_timewait)
+}
+
+fn time_wait_hit<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let here = case.has_reason("TCP_TIMEWAIT_SOCKET") || is_timewait(case);
+    let has_syn = case.trigger(tcp_flag::SYN, 0).is_some();
+    let not_data = has_syn || case.is_state(SocketState::TimeWait);
+    (case.is_passive() && here && not_data).then(|| {
+        let evidence = case.evidence().kernel_reason().state().trigger();
+        case.finding(Initiator::Unknown, Confidence::Likely, evidence)
+    })
+}
+
+/// Kernels before 6.11 do not tell whose the dropped segment was; a connection of this tuple that
+/// ended here a short while ago then makes it the likeliest reading.
+fn time_wait_assassination<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    if !case.is_kind(Kind::Stray) {
+        return None;
+    }
+    let no_socket = case.event.drop_reason.as_deref() == Some("NO_SOCKET");
+    let remembered = case.event.state.is_none() && case.event.recent_close.is_some() && !no_socket;
+    let confidence = match (is_timewait(case), remembered) {
+        (true, _) => Confidence::Certain,
+        (false, true) => Confidence::Guess,
+        (false, false) => return None,
+    };
+    let closed = case.event.recent_close.map(|close| close.ago_ms);
+    Some(Finding {
+        initiator: Initiator::Unknown,
+        confidence,
+        evidence: case
+            .evidence()
+            .state()
+            .value("closed_ago_ms", closed)
+            .drop_reason()
+            .rst(),
+    })
+}

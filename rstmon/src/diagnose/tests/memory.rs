@@ -1,0 +1,119 @@
+//! What the engine's memory of flows changes, how evidence is written, and that memory is bounded.
+
+use crate::diagnose::testing::Scene;
+use crate::diagnose::{Engine, key_facts};
+use crate::event::model::{Cause, Initiator};
+use rstmon_common::wire::{tcp_flag::*, tcp_state::*};
+
+fn data_without_socket() -> Scene {
+    Scene::socketless().segment(PSH | ACK, 5)
+}
+
+#[test]
+fn a_segment_after_our_own_reset_is_after_close_for_five_minutes() {
+    for (wait_ms, cause) in [
+        (10, Cause::SegmentAfterClose),
+        (299_000, Cause::SegmentAfterClose),
+        (301_000, Cause::StaleSegment),
+    ] {
+        let mut engine = Engine::new();
+        Scene::closing(ESTABLISHED)
+            .linger_zero()
+            .diagnosed_by(&mut engine);
+        let event = data_without_socket()
+            .closed_from(ESTABLISHED)
+            .after_ms(wait_ms)
+            .diagnosed_by(&mut engine);
+        assert_eq!(event.verdict.cause, cause, "after {wait_ms} ms");
+    }
+}
+
+#[test]
+fn a_reset_received_or_sent_for_no_connection_is_no_close_of_ours() {
+    for before in [
+        Scene::received(ESTABLISHED).live_rst(),
+        data_without_socket(),
+        Scene::passive(LISTEN).segment(ACK, 0),
+    ] {
+        let mut engine = Engine::new();
+        before.diagnosed_by(&mut engine);
+        let event = data_without_socket().after_ms(10).diagnosed_by(&mut engine);
+        assert_eq!(event.verdict.cause, Cause::StaleSegment);
+    }
+}
+
+#[test]
+fn our_firewall_is_named_at_the_end_that_it_cut_off() {
+    for reject in [Scene::netfilter(), Scene::netfilter().mirrored()] {
+        let mut engine = Engine::new();
+        reject.diagnosed_by(&mut engine);
+        let refused = Scene::received(SYN_SENT)
+            .rst(RST | ACK)
+            .diagnosed_by(&mut engine);
+        assert_eq!(refused.verdict.cause, Cause::ConnectionRefused);
+        assert_eq!(refused.verdict.initiator, Initiator::LocalFirewall);
+        let cut = Scene::received(ESTABLISHED)
+            .rst(RST)
+            .after_ms(500)
+            .diagnosed_by(&mut engine);
+        assert_eq!(cut.verdict.cause, Cause::FirewallReject);
+        let later = Scene::received(ESTABLISHED)
+            .rst(RST)
+            .after_ms(1_500)
+            .diagnosed_by(&mut engine);
+        assert_eq!(later.verdict.cause, Cause::PeerGone);
+    }
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut engine = Engine::new();
+    for flow in 0..10_000u16 {
+        Scene::closing(ESTABLISHED)
+            .linger_zero()
+            .with(|raw| raw.remote_port = flow)
+            .diagnosed_by(&mut engine);
+    }
+    assert_eq!(engine.remembered_flows(), 8192);
+}
+
+#[test]
+fn evidence_names_what_was_used() {
+    let mut engine = Engine::new();
+    let unread = Scene::closing(ESTABLISHED)
+        .unread(5)
+        .reason("TCP_ABORT_ON_CLOSE")
+        .diagnosed_by(&mut engine);
+    assert_eq!(
+        unread.verdict.evidence,
+        [
+            "kernel_reason=TCP_ABORT_ON_CLOSE",
+            "unread_bytes=5",
+            "state=established"
+        ]
+    );
+    assert_eq!(key_facts(&unread), ["5 B unread"]);
+    let linger = Scene::closing(ESTABLISHED)
+        .linger_zero()
+        .diagnosed_by(&mut engine);
+    assert!(linger.verdict.evidence.contains(&"so_linger=0s".to_owned()));
+    let port = Scene::socketless()
+        .segment(SYN, 0)
+        .diagnosed_by(&mut engine);
+    assert!(
+        port.verdict
+            .evidence
+            .contains(&"trigger=S seq=100 len=0".to_owned())
+    );
+    let aborted = Scene::received(ESTABLISHED)
+        .live_rst()
+        .with(|raw| raw.segment_ttl = 250)
+        .diagnosed_by(&mut engine);
+    assert!(
+        aborted
+            .verdict
+            .evidence
+            .contains(&"rst_ttl=250 handshake_ttl=64".to_owned())
+    );
+    assert_eq!(key_facts(&aborted), ["rst R.", "ttl 64→250"]);
+}

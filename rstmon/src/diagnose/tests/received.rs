@@ -1,0 +1,268 @@
+//! Resets that arrive.
+
+use super::{Row, check};
+use crate::diagnose::testing::Scene;
+use crate::event::model::{Cause, Confidence::*, Initiator::*};
+use rstmon_common::wire::{self, tcp_flag::*, tcp_state::*};
+
+#[test]
+fn obeyed_from_a_live_peer_or_while_opening() {
+    let rows: Vec<Row> = vec![
+        (
+            "refused",
+            Scene::received(SYN_SENT).rst(RST | ACK),
+            Cause::ConnectionRefused,
+            PeerKernel,
+            Certain,
+        ),
+        (
+            "refused, not seen",
+            Scene::received(SYN_SENT),
+            Cause::ConnectionRefused,
+            PeerKernel,
+            Certain,
+        ),
+        (
+            "handshake",
+            Scene::received(SYN_RECV).rst(RST),
+            Cause::HandshakeAborted,
+            PeerKernel,
+            Certain,
+        ),
+        (
+            "live socket",
+            Scene::received(ESTABLISHED).live_rst(),
+            Cause::PeerAborted,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "live socket, another TTL",
+            Scene::received(ESTABLISHED)
+                .live_rst()
+                .with(|raw| raw.segment_ttl = 250),
+            Cause::PeerAborted,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "RST with ACK and nothing else of a live socket",
+            Scene::received(ESTABLISHED).rst(RST | ACK),
+            Cause::PeerAborted,
+            PeerApp,
+            Guess,
+        ),
+        (
+            "not seen, nothing outstanding",
+            Scene::received(ESTABLISHED),
+            Cause::PeerAborted,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "live socket in CLOSE-WAIT",
+            Scene::received(CLOSE_WAIT).unacked(5).live_rst(),
+            Cause::PeerAborted,
+            PeerApp,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn obeyed_and_bare_or_not_seen() {
+    let bare = |state| Scene::received(state).rst(RST);
+    let rows: Vec<Row> = vec![
+        (
+            "bare, data outstanding",
+            bare(ESTABLISHED).unacked(5),
+            Cause::PeerGone,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "bare, nothing outstanding",
+            bare(ESTABLISHED),
+            Cause::PeerGone,
+            PeerKernel,
+            Guess,
+        ),
+        (
+            "bare, FIN outstanding",
+            bare(FIN_WAIT1),
+            Cause::PeerGone,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "not seen, data outstanding",
+            Scene::received(ESTABLISHED).unacked(5),
+            Cause::PeerGone,
+            PeerKernel,
+            Guess,
+        ),
+        (
+            "data after the peer's FIN",
+            bare(CLOSE_WAIT).unacked(5),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "the same, not seen",
+            Scene::received(CLOSE_WAIT).unacked(5),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "the same, numbers not known",
+            Scene::received(CLOSE_WAIT).with(|raw| raw.have &= !wire::HAVE_TCP),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Guess,
+        ),
+        (
+            "only our FIN after the peer's",
+            bare(LAST_ACK).unacked(1),
+            Cause::PeerGone,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "state not known",
+            Scene::received(ESTABLISHED).with(|raw| raw.have &= !wire::HAVE_STATE),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn refused() {
+    let off = |by: u32| {
+        Scene::rejected(ESTABLISHED).with(|raw| raw.segment_seq = raw.rcv_nxt.wrapping_add(by))
+    };
+    let rows: Vec<Row> = vec![
+        (
+            "in window",
+            off(10).dropped("TCP_RESET"),
+            Cause::BlindReset,
+            Unknown,
+            Certain,
+        ),
+        (
+            "outside",
+            off(2_000).dropped("TCP_INVALID_SEQUENCE"),
+            Cause::BlindReset,
+            Unknown,
+            Certain,
+        ),
+        ("old kernel", off(10), Cause::BlindReset, Unknown, Certain),
+        (
+            "old kernel, exact",
+            off(0),
+            Cause::BlindReset,
+            Unknown,
+            Guess,
+        ),
+        (
+            "SYN-SENT",
+            Scene::rejected(SYN_SENT).dropped("TCP_RESET"),
+            Cause::BlindReset,
+            Unknown,
+            Certain,
+        ),
+        (
+            "dropped for another reason",
+            off(10).dropped("TCP_CSUM"),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
+        ),
+        (
+            "a request socket that survived",
+            Scene::stray().request_socket().dropped("TCP_OVERWINDOW"),
+            Cause::BlindReset,
+            Unknown,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn for_no_connection() {
+    let no_socket = || Scene::stray().with(|raw| raw.have |= wire::HAVE_STATE);
+    let rows: Vec<Row> = vec![
+        (
+            "no socket",
+            no_socket().dropped("NO_SOCKET"),
+            Cause::StrayReset,
+            Unknown,
+            Certain,
+        ),
+        (
+            "no socket by the reason alone",
+            Scene::stray().dropped("NO_SOCKET"),
+            Cause::StrayReset,
+            Unknown,
+            Certain,
+        ),
+        (
+            "no reason, old kernel",
+            Scene::stray(),
+            Cause::StrayReset,
+            Unknown,
+            Guess,
+        ),
+        (
+            "listener",
+            no_socket().with(|raw| raw.state = LISTEN),
+            Cause::StrayReset,
+            Unknown,
+            Certain,
+        ),
+        (
+            "request socket",
+            Scene::stray().request_socket(),
+            Cause::HandshakeAborted,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "swallowed, whoever's it was",
+            Scene::stray().dropped("NOT_SPECIFIED"),
+            Cause::HandshakeAborted,
+            PeerKernel,
+            Guess,
+        ),
+        (
+            "TIME-WAIT",
+            Scene::stray().timewait_socket(TIME_WAIT),
+            Cause::TimeWaitAssassination,
+            Unknown,
+            Certain,
+        ),
+        (
+            "TIME-WAIT by memory",
+            Scene::stray()
+                .dropped("NOT_SPECIFIED")
+                .closed_from(FIN_WAIT2),
+            Cause::TimeWaitAssassination,
+            Unknown,
+            Guess,
+        ),
+        (
+            "closed, and gone since",
+            Scene::stray().dropped("NO_SOCKET").closed_from(LAST_ACK),
+            Cause::StrayReset,
+            Unknown,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
