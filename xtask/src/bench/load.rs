@@ -1,0 +1,341 @@
+//! The loads that the bench puts on the host, each a rate a second: connections refused by a
+//! closed port, and HTTP requests answered by nginx. Called once per observer and round by `run_bench`.
+
+use super::Interrupt;
+use super::statistics::median;
+use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Threads that connect, and open connections of wrk.
+const STORM_THREADS: usize = 2;
+const WRK_CONNECTIONS: usize = 32;
+/// A thread looks at the clock after so many connections, so that the clock costs nothing.
+const CONNECTIONS_BETWEEN_CLOCK_READS: usize = 64;
+/// nginx answers within milliseconds of its start; a machine that is busy gets this long.
+const NGINX_START_LIMIT: Duration = Duration::from_secs(10);
+
+/// One kind of load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Workload {
+    /// Connections to a closed port of loopback, as fast as two threads can
+    Storm,
+    /// HTTP requests on connections that stay open
+    Keepalive,
+    /// HTTP requests, each on a connection of its own
+    Connections,
+}
+
+impl Workload {
+    /// Every kind, in the order of the report.
+    pub(super) const ALL: [Self; 3] = [Self::Storm, Self::Keepalive, Self::Connections];
+
+    /// What is counted.
+    pub(super) fn unit(self) -> &'static str {
+        match self {
+            Self::Storm => "refused/s",
+            Self::Keepalive | Self::Connections => "requests/s",
+        }
+    }
+
+    /// What the table calls it.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Storm => "refused connections",
+            Self::Keepalive => "HTTP keep-alive",
+            Self::Connections => "HTTP connection per request",
+        }
+    }
+}
+
+/// What a storm did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Storm {
+    /// Connections that were refused: each is one reset sent and one received.
+    pub(super) refused: u64,
+    /// From the start of the first thread to the end of the last.
+    pub(super) elapsed: Duration,
+}
+
+impl Storm {
+    /// Refused connections a second.
+    pub(super) fn rate(self) -> f64 {
+        as_number(self.refused) / self.elapsed.as_secs_f64()
+    }
+}
+
+/// A count as a number to calculate with.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts here stay far below 2^53"
+)]
+pub(super) fn as_number(count: u64) -> f64 {
+    count as f64
+}
+
+/// A free port of loopback below the range from which the kernel takes source ports: within it a
+/// connection to a closed port can get that port as its own source and connect to itself.
+pub(super) fn find_closed_port() -> anyhow::Result<u16> {
+    let path = "/proc/sys/net/ipv4/ip_local_port_range";
+    let range = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let lowest: u16 = range
+        .split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .with_context(|| format!("{path} does not begin with a port: {range:?}"))?;
+    (1024..lowest)
+        .rev()
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .with_context(|| format!("no port from 1024 to {lowest} of 127.0.0.1 is free"))
+}
+
+/// Connects to a closed port until the time is over.
+pub(super) fn run_storm(duration: Duration, interrupt: &Interrupt) -> anyhow::Result<Storm> {
+    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, find_closed_port()?));
+    let begin = Instant::now();
+    let counts: Vec<anyhow::Result<u64>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..STORM_THREADS)
+            .map(|_| scope.spawn(|| refuse_until(target, begin + duration, interrupt)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| bail!("a thread of the storm panicked"))
+            })
+            .collect()
+    });
+    let elapsed = begin.elapsed();
+    interrupt.check()?;
+    let refused = counts.into_iter().sum::<anyhow::Result<u64>>()?;
+    ensure!(refused > 0, "no connection to {target} was refused");
+    Ok(Storm { refused, elapsed })
+}
+
+/// One thread of the storm: connections that were refused.
+fn refuse_until(target: SocketAddr, end: Instant, interrupt: &Interrupt) -> anyhow::Result<u64> {
+    let mut refused = 0;
+    while Instant::now() < end && !interrupt.is_set() {
+        for _ in 0..CONNECTIONS_BETWEEN_CLOCK_READS {
+            match TcpStream::connect(target) {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,
+                Err(error) => return Err(error).with_context(|| format!("connect to {target}")),
+                Ok(_) => bail!("{target} was closed and now accepts connections: run again"),
+            }
+        }
+    }
+    Ok(refused)
+}
+
+/// An nginx of our own, with one worker, that answers from memory. Ends when dropped.
+#[derive(Debug)]
+pub(super) struct Nginx {
+    child: Child,
+    port: u16,
+}
+
+impl Nginx {
+    /// Starts nginx with everything it writes below `scratch`, and waits until it accepts.
+    pub(super) fn start(scratch: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
+        let prefix = scratch.join("nginx");
+        fs::create_dir_all(&prefix).context("cannot create the directory of nginx")?;
+        let port = find_closed_port()?;
+        let config = prefix.join("nginx.conf");
+        fs::write(&config, nginx_config(port))
+            .context("cannot write the configuration of nginx")?;
+        let log_path = prefix.join("stderr");
+        let log = fs::File::create(&log_path).context("cannot create the log of nginx")?;
+        let child = Command::new("nginx")
+            .arg("-p")
+            .arg(&prefix)
+            .arg("-c")
+            .arg(&config)
+            .args(["-e", "stderr"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("cannot start nginx: is it installed?")?;
+        let mut nginx = Self { child, port };
+        nginx.wait_until_it_accepts(&log_path, interrupt)?;
+        Ok(nginx)
+    }
+
+    fn wait_until_it_accepts(&mut self, log: &Path, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            interrupt.check()?;
+            if let Some(status) = self.child.try_wait()? {
+                let log = fs::read_to_string(log).unwrap_or_default();
+                bail!(
+                    "nginx ended with {status} instead of serving: {}",
+                    log.trim()
+                );
+            }
+            ensure!(
+                begin.elapsed() < NGINX_START_LIMIT,
+                "nginx does not accept connections"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Requests a second that wrk gets answered. `seconds` is whole since wrk takes no fractions.
+    pub(super) fn run_wrk(&self, workload: Workload, seconds: u32) -> anyhow::Result<f64> {
+        let mut command = Command::new("wrk");
+        command.args([
+            "-t1",
+            &format!("-c{WRK_CONNECTIONS}"),
+            &format!("-d{seconds}s"),
+        ]);
+        if workload == Workload::Connections {
+            command.args(["-H", "Connection: close"]);
+        }
+        let output = command
+            .arg(format!("http://127.0.0.1:{}/", self.port))
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start wrk: is it installed?")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            output.status.success(),
+            "wrk ended with {}: {}{text}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        parse_wrk(&text)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // SIGTERM, so that the master ends its worker; a failure means that it is gone already.
+        let _ = super::observers::signal(&self.child, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+/// One worker in the foreground; connections stay open however many requests they carry.
+fn nginx_config(port: u16) -> String {
+    format!(
+        "daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen 127.0.0.1:{port} backlog=1024;
+        location / {{ return 200 \"a small body\\n\"; }}
+    }}
+}}
+"
+    )
+}
+
+/// The rate in the summary that wrk prints. Refuses a run with errors: its rate would compare
+/// errors, which are cheap, with answers.
+fn parse_wrk(text: &str) -> anyhow::Result<f64> {
+    for line in text.lines().map(str::trim) {
+        let failed = line.starts_with("Non-2xx or 3xx responses:")
+            || (line.starts_with("Socket errors:") && !line.ends_with("timeout 0"))
+            || line.starts_with("Socket errors: connect") && !line.contains("connect 0,");
+        ensure!(!failed, "wrk met errors, so its rate says nothing: {line}");
+    }
+    let rate = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Requests/sec:"))
+        .and_then(|rate| rate.trim().parse::<f64>().ok())
+        .with_context(|| format!("wrk printed no rate: {text:?}"))?;
+    ensure!(
+        median(&[rate]).is_some() && rate > 0.0,
+        "wrk got no request answered"
+    );
+    Ok(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a failed test panics"
+    )]
+
+    use super::{Interrupt, Storm, find_closed_port, nginx_config, parse_wrk, run_storm};
+    use std::time::Duration;
+
+    const WRK: &str = "Running 3s test @ http://127.0.0.1:8080/
+  1 threads and 32 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   400.11us    1.00ms  20.00ms   95.00%
+    Req/Sec    90.10k     5.00k  100.00k    70.00%
+  270300 requests in 3.00s, 43.00MB read
+Requests/sec:  90088.25
+Transfer/sec:     14.33MB
+";
+
+    #[test]
+    fn the_rate_of_wrk_is_read() {
+        assert!((parse_wrk(WRK).unwrap() - 90088.25).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_run_of_wrk_with_errors_is_refused() {
+        for line in [
+            "  Non-2xx or 3xx responses: 12",
+            "  Socket errors: connect 3, read 0, write 0, timeout 0",
+            "  Socket errors: connect 0, read 0, write 0, timeout 5",
+        ] {
+            let text = WRK.replace("Requests/sec:", &format!("{line}\nRequests/sec:"));
+            assert!(parse_wrk(&text).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_run_of_wrk_without_a_rate_is_refused() {
+        assert!(parse_wrk("").is_err());
+        assert!(parse_wrk("Requests/sec:  0.00").is_err());
+        assert!(parse_wrk("Requests/sec:  nan").is_err());
+        assert!(parse_wrk("Requests/sec: many").is_err());
+    }
+
+    #[test]
+    fn a_storm_is_refused_and_stops_in_time() {
+        let storm = run_storm(Duration::from_millis(50), &Interrupt::default()).unwrap();
+        assert!(storm.refused >= 2);
+        assert!(storm.elapsed >= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn the_rate_of_a_storm_is_per_second() {
+        let storm = Storm {
+            refused: 300,
+            elapsed: Duration::from_millis(1500),
+        };
+        assert!((storm.rate() - 200.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_closed_port_is_no_source_port() {
+        assert!(find_closed_port().unwrap() >= 1024);
+        assert!(nginx_config(8080).contains("listen 127.0.0.1:8080 "));
+    }
+}
