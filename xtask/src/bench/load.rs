@@ -6,6 +6,7 @@ use super::statistics::median;
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -81,8 +82,8 @@ pub(super) fn as_number(count: u64) -> f64 {
     count as f64
 }
 
-/// A free port of loopback below the range from which the kernel takes source ports: within it a
-/// connection to a closed port can get that port as its own source and connect to itself.
+/// A port of loopback that nobody uses, below the range from which the kernel takes source ports:
+/// within it a connection to a closed port can get that port as its own source and connect to itself.
 pub(super) fn find_closed_port() -> anyhow::Result<u16> {
     let path = "/proc/sys/net/ipv4/ip_local_port_range";
     let range = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
@@ -91,10 +92,27 @@ pub(super) fn find_closed_port() -> anyhow::Result<u16> {
         .next()
         .and_then(|word| word.parse().ok())
         .with_context(|| format!("{path} does not begin with a port: {range:?}"))?;
+    let sockets = fs::read_to_string("/proc/net/tcp").context("cannot read /proc/net/tcp")?;
+    // Binding succeeds beside sockets in TIME-WAIT, which answer a SYN in other ways than a closed
+    // port does; those of an earlier nginx are there by the thousand.
+    let used = parse_used_ports(&sockets);
     (1024..lowest)
         .rev()
+        .filter(|port| !used.contains(port))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .with_context(|| format!("no port from 1024 to {lowest} of 127.0.0.1 is free"))
+}
+
+/// Ports, local and remote, of the sockets in /proc/net/tcp: `ADDRESS:PORT` in hexadecimal in the
+/// second and third column.
+fn parse_used_ports(sockets: &str) -> BTreeSet<u16> {
+    sockets
+        .lines()
+        .skip(1)
+        .flat_map(|line| line.split_whitespace().skip(1).take(2))
+        .filter_map(|endpoint| endpoint.split_once(':'))
+        .filter_map(|(_, port)| u16::from_str_radix(port, 16).ok())
+        .collect()
 }
 
 /// Connects to a closed port until the time is over.
@@ -279,7 +297,9 @@ mod tests {
         reason = "a failed test panics"
     )]
 
-    use super::{Interrupt, Storm, find_closed_port, nginx_config, parse_wrk, run_storm};
+    use super::{
+        Interrupt, Storm, find_closed_port, nginx_config, parse_used_ports, parse_wrk, run_storm,
+    };
     use std::time::Duration;
 
     const WRK: &str = "Running 3s test @ http://127.0.0.1:8080/
@@ -331,6 +351,18 @@ Transfer/sec:     14.33MB
             elapsed: Duration::from_millis(1500),
         };
         assert!((storm.rate() - 200.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn ports_of_sockets_in_time_wait_are_used() {
+        let sockets = "  sl  local_address rem_address   st tx_queue rx_queue tr\n   \
+                       0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000\n   \
+                       1: 0100007F:7FFF 0100007F:A000 06 00000000:00000000 03:00001000\n";
+        let used = parse_used_ports(sockets);
+        assert_eq!(
+            used.into_iter().collect::<Vec<_>>(),
+            [0, 0x1F90, 0x7FFF, 0xA000]
+        );
     }
 
     #[test]
