@@ -50,9 +50,9 @@ pub(super) struct CaptureRound {
     pub(super) lost: BTreeMap<String, u64>,
     /// Resets counted in the kernel by kind.
     pub(super) kernel_counts: BTreeMap<String, u64>,
-    /// CPU time of the process in its own code, seconds.
+    /// CPU time of the process in its own code since it watched, seconds.
     pub(super) user_seconds: f64,
-    /// CPU time of the process in the kernel, seconds.
+    /// CPU time of the process in the kernel since then, seconds.
     pub(super) system_seconds: f64,
     /// Most memory resident at any time, MiB.
     pub(super) peak_mib: f64,
@@ -115,8 +115,8 @@ pub(super) fn measure_capture(shop: &Workshop) -> anyhow::Result<CaptureRound> {
         written: end.written,
         lost: end.lost,
         kernel_counts: end.kernel_counts,
-        user_seconds: ended.user.as_secs_f64(),
-        system_seconds: ended.system.as_secs_f64(),
+        user_seconds: ended.cpu.user.as_secs_f64(),
+        system_seconds: ended.cpu.system.as_secs_f64(),
         peak_mib: as_number(ended.peak_kib) / 1024.0,
     })
 }

@@ -232,7 +232,7 @@ fn measure_once(
     report.note_rate(observer, rate?);
     if let Some(ended) = ended {
         let drops = parse_tcpdump_drops(&ended.messages);
-        report.note_cost(observer, ended.user + ended.system, drops);
+        report.note_cost(observer, ended.cpu.user + ended.cpu.system, drops);
     }
     Ok(())
 }

@@ -3,9 +3,9 @@
 
 use super::{Interrupt, Workshop};
 use anyhow::{Context, anyhow, bail, ensure};
-use nix::sys::resource::{Usage, UsageWho, getrusage};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -121,16 +121,34 @@ pub(super) struct Running {
     name: &'static str,
     child: Child,
     stderr: PathBuf,
+    /// What it had used when it began to watch, so that its start is not counted to the load.
+    used_at_start: CpuTime,
     ended: bool,
 }
 
-/// What an observer used and said, from its start to its end.
+/// CPU time of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CpuTime {
+    /// In its own code.
+    pub(super) user: Duration,
+    /// In the kernel on its account; programs that run in softirq are on nobody's.
+    pub(super) system: Duration,
+}
+
+impl CpuTime {
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+}
+
+/// What an observer used and said.
 #[derive(Clone, Debug)]
 pub(super) struct Ended {
-    /// CPU time in its own code.
-    pub(super) user: Duration,
-    /// CPU time in the kernel on its account; programs that run in softirq are on nobody's.
-    pub(super) system: Duration,
+    /// From when it watched to its end.
+    pub(super) cpu: CpuTime,
     /// Most memory resident at any time, KiB.
     pub(super) peak_kib: u64,
     /// What it wrote to standard error.
@@ -160,6 +178,7 @@ impl Running {
             name,
             child,
             stderr,
+            used_at_start: CpuTime::default(),
             ended: false,
         })
     }
@@ -185,7 +204,7 @@ impl Running {
             );
         }
         let peak_kib = self.read_peak_memory()?;
-        let before = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        let before = read_used_by_children()?;
         signal(&self.child, Signal::SIGINT)?;
         let begin = Instant::now();
         let status = loop {
@@ -201,7 +220,7 @@ impl Running {
         };
         self.ended = true;
         // No other child is waited for in between, so the difference is this child's.
-        let after = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        let used = read_used_by_children()?.since(before);
         ensure!(
             status.success(),
             "{} ended with {status} after SIGINT: {}",
@@ -209,8 +228,7 @@ impl Running {
             self.last_message()
         );
         Ok(Ended {
-            user: user_time(&after).saturating_sub(user_time(&before)),
-            system: system_time(&after).saturating_sub(system_time(&before)),
+            cpu: used.since(self.used_at_start),
             peak_kib,
             messages: self.messages(),
         })
@@ -245,6 +263,7 @@ impl Running {
                 );
             }
             if watches(self)? {
+                self.used_at_start = self.read_used()?;
                 return Ok(());
             }
             ensure!(
@@ -269,6 +288,13 @@ impl Running {
             all.push('\n');
         }
         Ok(all)
+    }
+
+    fn read_used(&self) -> anyhow::Result<CpuTime> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let ticks = sysconf(SysconfVar::CLK_TCK)?.context("the clock has no tick")?;
+        parse_used(&stat, u32::try_from(ticks)?).with_context(|| format!("{path} has no times"))
     }
 
     fn read_peak_memory(&self) -> anyhow::Result<u64> {
@@ -314,12 +340,27 @@ fn read_messages(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn user_time(usage: &Usage) -> Duration {
-    as_duration(usage.user_time())
+/// CPU time of all children that were waited for.
+fn read_used_by_children() -> anyhow::Result<CpuTime> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("cannot ask for CPU times")?;
+    Ok(CpuTime {
+        user: as_duration(usage.user_time()),
+        system: as_duration(usage.system_time()),
+    })
 }
 
-fn system_time(usage: &Usage) -> Duration {
-    as_duration(usage.system_time())
+/// `utime` and `stime` of /proc/PID/stat, the 14th and 15th field, in ticks of which a second has
+/// so many. The second field is a name that may hold anything, also spaces and parentheses.
+fn parse_used(stat: &str, ticks_per_second: u32) -> Option<CpuTime> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut times = after_name.split_whitespace().skip(11).map(|ticks| {
+        let ticks: u32 = ticks.parse().ok()?;
+        Some(Duration::from_secs(u64::from(ticks)) / ticks_per_second)
+    });
+    Some(CpuTime {
+        user: times.next()??,
+        system: times.next()??,
+    })
 }
 
 fn as_duration(time: nix::sys::time::TimeVal) -> Duration {
@@ -355,7 +396,8 @@ pub(super) fn parse_tcpdump_drops(messages: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_peak_memory, parse_program_ids, parse_tcpdump_drops};
+    use super::{CpuTime, parse_peak_memory, parse_program_ids, parse_tcpdump_drops, parse_used};
+    use std::time::Duration;
 
     #[test]
     fn the_ids_of_programs_and_links_are_read_once() {
@@ -374,6 +416,18 @@ mod tests {
             Some(20480)
         );
         assert_eq!(parse_peak_memory("VmRSS:\t  10 kB\n"), None);
+    }
+
+    #[test]
+    fn cpu_times_are_found_behind_any_name() {
+        let stat = "7 (a) S 9) R 1 2 3 4 5 6 7 8 9 10 150 25 0 0 20 0 1 0 999";
+        let used = CpuTime {
+            user: Duration::from_millis(1500),
+            system: Duration::from_millis(250),
+        };
+        assert_eq!(parse_used(stat, 100), Some(used));
+        assert_eq!(parse_used("7 (a) R 1 2 3", 100), None);
+        assert_eq!(parse_used("", 100), None);
     }
 
     #[test]

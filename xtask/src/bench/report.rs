@@ -53,7 +53,7 @@ struct ObserverReport {
     ratio: Option<f64>,
     lowest_ratio: Option<f64>,
     highest_ratio: Option<f64>,
-    /// CPU time of the process from its start to its end, seconds, each round.
+    /// CPU time of the process from when it watched to its end, seconds, each round.
     cpu_seconds: Vec<f64>,
     /// Packets that it says it missed, all rounds; none where it does not say.
     drops: Option<u64>,
@@ -383,7 +383,7 @@ fn render_kernel_time(text: &mut String, time: &KernelTime) {
 fn render_bounds(text: &mut String, bounds: &[Bound]) {
     line!(
         text,
-        "\n{:<44} {:>10} {:>18}",
+        "\n{:<52} {:>10} {:>18}",
         "bound",
         "measured",
         "promised"
@@ -402,7 +402,7 @@ fn render_bounds(text: &mut String, bounds: &[Bound]) {
         let limit = format!("{side} {:.2}", bound.limit);
         line!(
             text,
-            "  {:<42} {:>10} {limit:>18} {:<6}  {}",
+            "  {:<50} {:>10} {limit:>18} {:<6}  {}",
             bound.what,
             number(bound.measured, digits),
             bound.unit,
