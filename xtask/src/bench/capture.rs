@@ -2,7 +2,7 @@
 //! from exec to the hooks. Called by `run_bench`, apart from the throughput runs: here the events
 //! go to a file in memory, since the last line says what was lost.
 
-use super::load::{as_number, run_storm};
+use super::load::{Load, as_number};
 use super::observers::{Running, rstmon_command, start_rstmon};
 use super::statistics::median;
 use super::{Workshop, settle};
@@ -81,7 +81,7 @@ pub(super) struct Capture {
 }
 
 /// A storm whose events go to a file in memory.
-pub(super) fn measure_capture(shop: &Workshop) -> anyhow::Result<CaptureRound> {
+pub(super) fn measure_capture(storm: &Load, shop: &Workshop) -> anyhow::Result<CaptureRound> {
     let directory = Path::new(MEMORY_FILES);
     let file = if directory.is_dir() {
         tempfile::NamedTempFile::new_in(directory)
@@ -95,7 +95,7 @@ pub(super) fn measure_capture(shop: &Workshop) -> anyhow::Result<CaptureRound> {
     );
     let running = start_rstmon(shop, stdout)?;
     let out_rsts_before = read_out_rsts()?;
-    let storm = run_storm(shop.duration(), &shop.interrupt)?;
+    let work = storm.run(shop)?;
     settle(shop)?;
     let out_rsts = read_out_rsts()?.saturating_sub(out_rsts_before);
     let ended = running.end()?;
@@ -108,8 +108,8 @@ pub(super) fn measure_capture(shop: &Workshop) -> anyhow::Result<CaptureRound> {
         end.filtered
     );
     Ok(CaptureRound {
-        refused_per_second: storm.rate(),
-        refused: storm.refused,
+        refused_per_second: work.rate,
+        refused: work.count,
         out_rsts,
         seen: end.seen,
         written: end.written,

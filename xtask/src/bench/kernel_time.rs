@@ -2,7 +2,7 @@
 //! (`kernel.bpf_stats_enabled`). Called once per round by `run_bench`, apart from the throughput
 //! runs: the statistics read the clock twice per run, which they measure as well (about 55 ns).
 
-use super::load::{as_number, run_storm};
+use super::load::{Load, Workload, as_number};
 use super::observers::{Running, start_empty_program, start_rstmon};
 use super::statistics::median;
 use super::{Workshop, settle};
@@ -70,21 +70,25 @@ pub(super) struct ProgramRuns {
     runs: u64,
 }
 
-/// One storm with statistics.
+/// One measurement with statistics.
 #[derive(Clone, Debug)]
 pub(super) struct KernelRound {
     programs: Vec<ProgramRuns>,
-    resets: u64,
+    /// Resets or requests.
+    units: u64,
     empty_ns: Option<f64>,
 }
 
-/// Kernel time over all rounds.
+/// Kernel time over all rounds of a load.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct KernelTime {
+    /// The load.
+    pub(super) workload: Workload,
     /// By program, those that ran; ordered by name.
     pub(super) programs: Vec<ProgramTime>,
-    /// Median time of all programs together by the number of resets, sent and received.
-    pub(super) ns_per_reset: Option<f64>,
+    /// Median time of all programs together by the number of resets, sent and received, of a
+    /// storm, or by the number of requests.
+    pub(super) ns_per_unit: Option<f64>,
     /// Median time of a run of a program that does nothing: what each run above includes.
     pub(super) empty_program_ns: Option<f64>,
 }
@@ -102,44 +106,47 @@ pub(super) struct ProgramTime {
     pub(super) is_reset_hook: bool,
 }
 
-/// A storm watched by rstmon, and one watched by a program that does nothing, with statistics.
-pub(super) fn measure_kernel_time(shop: &Workshop) -> anyhow::Result<KernelRound> {
+/// A load watched by rstmon, with statistics; a storm watched by a program that does nothing, too.
+pub(super) fn measure_kernel_time(load: &Load, shop: &Workshop) -> anyhow::Result<KernelRound> {
     let _statistics = Setting::set(Path::new(STATISTICS_SWITCH), "1")?;
     let rstmon = start_rstmon(shop, Stdio::null())?;
-    let (programs, resets) = runs_in_a_storm(&rstmon, shop)?;
+    let (programs, count) = run_and_count(&rstmon, load, shop)?;
     rstmon.end()?;
     settle(shop)?;
-    // bpftrace may be missing here; the note on the statistics' own time stays without it.
-    let empty_ns = measure_empty_program(shop).ok();
+    let (units, empty_ns) = match load.workload {
+        // A refused connection is one reset that the kernel sends and one that it receives.
+        // bpftrace may be missing; the note on the statistics' own time stays without it.
+        Workload::Storm => (count * 2, measure_empty_program(load, shop).ok()),
+        Workload::Keepalive | Workload::Connections => (count, None),
+    };
     shop.interrupt.check()?;
     Ok(KernelRound {
         programs,
-        resets,
+        units,
         empty_ns,
     })
 }
 
-fn measure_empty_program(shop: &Workshop) -> anyhow::Result<f64> {
+fn measure_empty_program(storm: &Load, shop: &Workshop) -> anyhow::Result<f64> {
     let running = start_empty_program(shop)?;
-    let (programs, _) = runs_in_a_storm(&running, shop)?;
+    let (programs, _) = run_and_count(&running, storm, shop)?;
     running.end()?;
     let program = programs.first().context("the empty program did not run")?;
     Ok(as_number(program.nanoseconds) / as_number(program.runs))
 }
 
-/// What the observer's programs did in a storm, and the number of resets in it: a refused
-/// connection is one that the kernel sends and one that it receives.
-fn runs_in_a_storm(observer: &Running, shop: &Workshop) -> anyhow::Result<(Vec<ProgramRuns>, u64)> {
+/// What the observer's programs did under the load, and what the load did.
+fn run_and_count(
+    observer: &Running,
+    load: &Load,
+    shop: &Workshop,
+) -> anyhow::Result<(Vec<ProgramRuns>, u64)> {
     let ids = observer.program_ids()?;
+    ensure!(!ids.is_empty(), "the observer holds no BPF program");
     let before = list_programs()?;
-    let storm = run_storm(shop.duration(), &shop.interrupt)?;
+    let work = load.run(shop)?;
     let after = list_programs()?;
-    let programs = difference(&before, &after, &ids);
-    ensure!(
-        !programs.is_empty(),
-        "none of the programs {ids:?} ran in the storm"
-    );
-    Ok((programs, storm.refused * 2))
+    Ok((difference(&before, &after, &ids), work.count))
 }
 
 fn list_programs() -> anyhow::Result<Vec<ListedProgram>> {
@@ -190,7 +197,7 @@ fn is_reset_hook(name: &str) -> bool {
 }
 
 /// The rounds together. None of no rounds.
-pub(super) fn summarize(rounds: &[KernelRound]) -> Option<KernelTime> {
+pub(super) fn summarize(workload: Workload, rounds: &[KernelRound]) -> Option<KernelTime> {
     if rounds.is_empty() {
         return None;
     }
@@ -211,22 +218,23 @@ pub(super) fn summarize(rounds: &[KernelRound]) -> Option<KernelTime> {
             })
         })
         .collect();
-    let per_reset: Vec<f64> = rounds.iter().map(ns_per_reset).collect();
+    let per_unit: Vec<f64> = rounds.iter().map(ns_per_unit).collect();
     let empty: Vec<f64> = rounds.iter().filter_map(|round| round.empty_ns).collect();
     Some(KernelTime {
+        workload,
         programs,
-        ns_per_reset: median(&per_reset),
+        ns_per_unit: median(&per_unit),
         empty_program_ns: median(&empty),
     })
 }
 
-fn ns_per_reset(round: &KernelRound) -> f64 {
+fn ns_per_unit(round: &KernelRound) -> f64 {
     let sum: u64 = round
         .programs
         .iter()
         .map(|program| program.nanoseconds)
         .sum();
-    as_number(sum) / as_number(round.resets)
+    as_number(sum) / as_number(round.units)
 }
 
 #[cfg(test)]
@@ -238,7 +246,8 @@ mod tests {
     )]
 
     use super::{
-        KernelRound, ProgramRuns, Setting, difference, is_reset_hook, parse_programs, summarize,
+        KernelRound, ProgramRuns, Setting, Workload, difference, is_reset_hook, parse_programs,
+        summarize,
     };
     use std::collections::BTreeSet;
     use std::fs;
@@ -288,21 +297,25 @@ mod tests {
 
     #[test]
     fn a_summary_takes_the_median_of_the_rounds() {
-        let round = |nanoseconds, resets| KernelRound {
+        let round = |nanoseconds, units| KernelRound {
             programs: vec![ProgramRuns {
                 name: "reset".to_owned(),
                 nanoseconds,
                 runs: 10,
             }],
-            resets,
+            units,
             empty_ns: None,
         };
-        let time = summarize(&[round(1000, 10), round(5000, 10), round(2000, 10)]).unwrap();
-        assert_eq!(time.ns_per_reset, Some(200.0));
+        let time = summarize(
+            Workload::Storm,
+            &[round(1000, 10), round(5000, 10), round(2000, 10)],
+        )
+        .unwrap();
+        assert_eq!(time.ns_per_unit, Some(200.0));
         assert!((time.programs[0].ns_per_run - 200.0).abs() < 1e-9);
         assert_eq!(time.programs[0].runs, 30);
         assert_eq!(time.empty_program_ns, None);
-        assert!(summarize(&[]).is_none());
+        assert!(summarize(Workload::Storm, &[]).is_none());
     }
 
     #[test]

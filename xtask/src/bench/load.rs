@@ -1,8 +1,8 @@
 //! The loads that the bench puts on the host, each a rate a second: connections refused by a
-//! closed port, and HTTP requests answered by nginx. Called once per observer and round by `run_bench`.
+//! closed port, and HTTP requests answered by nginx. Called once per observer and round by
+//! `run_bench`.
 
-use super::Interrupt;
-use super::statistics::median;
+use super::{Interrupt, Workshop};
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -57,19 +57,41 @@ impl Workload {
     }
 }
 
-/// What a storm did.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Storm {
-    /// Connections that were refused: each is one reset sent and one received.
-    pub(super) refused: u64,
-    /// From the start of the first thread to the end of the last.
-    pub(super) elapsed: Duration,
+/// What was done in one measurement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Work {
+    /// Connections that were refused, or requests that were answered.
+    pub(super) count: u64,
+    /// The same a second.
+    pub(super) rate: f64,
 }
 
-impl Storm {
-    /// Refused connections a second.
-    pub(super) fn rate(self) -> f64 {
-        as_number(self.refused) / self.elapsed.as_secs_f64()
+/// A load, ready to run.
+#[derive(Debug)]
+pub(super) struct Load {
+    /// Its kind.
+    pub(super) workload: Workload,
+    nginx: Option<Nginx>,
+}
+
+impl Load {
+    /// Starts what the load needs. It ends when dropped.
+    pub(super) fn prepare(workload: Workload, shop: &Workshop) -> anyhow::Result<Self> {
+        let nginx = match workload {
+            Workload::Storm => None,
+            Workload::Keepalive | Workload::Connections => {
+                Some(Nginx::start(shop.scratch.path(), &shop.interrupt)?)
+            }
+        };
+        Ok(Self { workload, nginx })
+    }
+
+    /// Runs for the time of one measurement.
+    pub(super) fn run(&self, shop: &Workshop) -> anyhow::Result<Work> {
+        match &self.nginx {
+            Some(nginx) => nginx.run_wrk(self.workload, shop.seconds),
+            None => run_storm(shop.duration(), &shop.interrupt),
+        }
     }
 }
 
@@ -84,7 +106,7 @@ pub(super) fn as_number(count: u64) -> f64 {
 
 /// A port of loopback that nobody uses, below the range from which the kernel takes source ports:
 /// within it a connection to a closed port can get that port as its own source and connect to itself.
-pub(super) fn find_closed_port() -> anyhow::Result<u16> {
+fn find_closed_port() -> anyhow::Result<u16> {
     let path = "/proc/sys/net/ipv4/ip_local_port_range";
     let range = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     let lowest: u16 = range
@@ -116,7 +138,7 @@ fn parse_used_ports(sockets: &str) -> BTreeSet<u16> {
 }
 
 /// Connects to a closed port until the time is over.
-pub(super) fn run_storm(duration: Duration, interrupt: &Interrupt) -> anyhow::Result<Storm> {
+fn run_storm(duration: Duration, interrupt: &Interrupt) -> anyhow::Result<Work> {
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, find_closed_port()?));
     let begin = Instant::now();
     let counts: Vec<anyhow::Result<u64>> = thread::scope(|scope| {
@@ -136,7 +158,11 @@ pub(super) fn run_storm(duration: Duration, interrupt: &Interrupt) -> anyhow::Re
     interrupt.check()?;
     let refused = counts.into_iter().sum::<anyhow::Result<u64>>()?;
     ensure!(refused > 0, "no connection to {target} was refused");
-    Ok(Storm { refused, elapsed })
+    let rate = as_number(refused) / elapsed.as_secs_f64();
+    Ok(Work {
+        count: refused,
+        rate,
+    })
 }
 
 /// One thread of the storm: connections that were refused.
@@ -156,14 +182,14 @@ fn refuse_until(target: SocketAddr, end: Instant, interrupt: &Interrupt) -> anyh
 
 /// An nginx of our own, with one worker, that answers from memory. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct Nginx {
+struct Nginx {
     child: Child,
     port: u16,
 }
 
 impl Nginx {
     /// Starts nginx with everything it writes below `scratch`, and waits until it accepts.
-    pub(super) fn start(scratch: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
+    fn start(scratch: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let prefix = scratch.join("nginx");
         fs::create_dir_all(&prefix).context("cannot create the directory of nginx")?;
         let port = find_closed_port()?;
@@ -208,8 +234,8 @@ impl Nginx {
         Ok(())
     }
 
-    /// Requests a second that wrk gets answered. `seconds` is whole since wrk takes no fractions.
-    pub(super) fn run_wrk(&self, workload: Workload, seconds: u32) -> anyhow::Result<f64> {
+    /// What wrk gets answered. `seconds` is whole since wrk takes no fractions.
+    fn run_wrk(&self, workload: Workload, seconds: u32) -> anyhow::Result<Work> {
         let mut command = Command::new("wrk");
         command.args([
             "-t1",
@@ -268,25 +294,30 @@ http {{
     )
 }
 
-/// The rate in the summary that wrk prints. Refuses a run with errors: its rate would compare
-/// errors, which are cheap, with answers.
-fn parse_wrk(text: &str) -> anyhow::Result<f64> {
-    for line in text.lines().map(str::trim) {
-        let failed = line.starts_with("Non-2xx or 3xx responses:")
-            || (line.starts_with("Socket errors:") && !line.ends_with("timeout 0"))
-            || line.starts_with("Socket errors: connect") && !line.contains("connect 0,");
-        ensure!(!failed, "wrk met errors, so its rate says nothing: {line}");
+/// The summary that wrk prints. Refuses a run with errors: its rate would compare errors, which
+/// are cheap, with answers.
+fn parse_wrk(text: &str) -> anyhow::Result<Work> {
+    let errors = text.lines().map(str::trim).find(|line| {
+        line.starts_with("Non-2xx or 3xx responses:") || line.starts_with("Socket errors:")
+    });
+    if let Some(line) = errors {
+        bail!("wrk met errors, so its rate says nothing: {line}");
     }
     let rate = text
         .lines()
         .find_map(|line| line.trim().strip_prefix("Requests/sec:"))
         .and_then(|rate| rate.trim().parse::<f64>().ok())
         .with_context(|| format!("wrk printed no rate: {text:?}"))?;
+    let count = text
+        .lines()
+        .find_map(|line| line.split_once(" requests in "))
+        .and_then(|(count, _)| count.trim().parse::<u64>().ok())
+        .with_context(|| format!("wrk printed no number of requests: {text:?}"))?;
     ensure!(
-        median(&[rate]).is_some() && rate > 0.0,
+        rate.is_finite() && rate > 0.0 && count > 0,
         "wrk got no request answered"
     );
-    Ok(rate)
+    Ok(Work { count, rate })
 }
 
 #[cfg(test)]
@@ -298,9 +329,10 @@ mod tests {
     )]
 
     use super::{
-        Interrupt, Storm, find_closed_port, nginx_config, parse_used_ports, parse_wrk, run_storm,
+        Interrupt, Work, as_number, find_closed_port, nginx_config, parse_used_ports, parse_wrk,
+        run_storm,
     };
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     const WRK: &str = "Running 3s test @ http://127.0.0.1:8080/
   1 threads and 32 connections
@@ -313,8 +345,14 @@ Transfer/sec:     14.33MB
 ";
 
     #[test]
-    fn the_rate_of_wrk_is_read() {
-        assert!((parse_wrk(WRK).unwrap() - 90088.25).abs() < 1e-9);
+    fn the_summary_of_wrk_is_read() {
+        assert_eq!(
+            parse_wrk(WRK).unwrap(),
+            Work {
+                count: 270_300,
+                rate: 90088.25
+            }
+        );
     }
 
     #[test]
@@ -332,25 +370,24 @@ Transfer/sec:     14.33MB
     #[test]
     fn a_run_of_wrk_without_a_rate_is_refused() {
         assert!(parse_wrk("").is_err());
-        assert!(parse_wrk("Requests/sec:  0.00").is_err());
-        assert!(parse_wrk("Requests/sec:  nan").is_err());
-        assert!(parse_wrk("Requests/sec: many").is_err());
+        for rate in ["0.00", "nan", "many"] {
+            assert!(parse_wrk(&WRK.replace("90088.25", rate)).is_err(), "{rate}");
+        }
+        assert!(parse_wrk(&WRK.replace("270300 requests", "no requests")).is_err());
     }
 
     #[test]
-    fn a_storm_is_refused_and_stops_in_time() {
+    fn a_storm_is_refused_and_its_rate_is_per_second() {
+        let begin = Instant::now();
         let storm = run_storm(Duration::from_millis(50), &Interrupt::default()).unwrap();
-        assert!(storm.refused >= 2);
-        assert!(storm.elapsed >= Duration::from_millis(50));
-    }
-
-    #[test]
-    fn the_rate_of_a_storm_is_per_second() {
-        let storm = Storm {
-            refused: 300,
-            elapsed: Duration::from_millis(1500),
-        };
-        assert!((storm.rate() - 200.0).abs() < 1e-9);
+        let elapsed = begin.elapsed();
+        assert!(elapsed >= Duration::from_millis(50));
+        assert!(storm.count >= 2);
+        let seconds = as_number(storm.count) / storm.rate;
+        assert!(
+            (0.05..=elapsed.as_secs_f64()).contains(&seconds),
+            "{seconds}"
+        );
     }
 
     #[test]

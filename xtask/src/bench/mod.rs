@@ -15,7 +15,7 @@ mod statistics;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use load::{Nginx, Workload, run_storm};
+use load::{Load, Workload};
 use observers::{Observer, parse_tcpdump_drops};
 use report::{Report, WorkloadReport};
 use std::io::Write;
@@ -111,33 +111,13 @@ pub(crate) fn run_bench(args: &BenchArgs) -> anyhow::Result<bool> {
         None => Workload::ALL.to_vec(),
     };
     let mut report = Report::new(args)?;
-    for workload in &workloads {
-        report
-            .workloads
-            .push(measure_throughput(*workload, args.runs, &shop)?);
-    }
-    if workloads.contains(&Workload::Storm) {
-        let mut capture_rounds = Vec::new();
-        let mut kernel_rounds = Vec::new();
-        for round in 1..=args.runs {
-            progress(&format!(
-                "rstmon's own cost, round {round} of {}",
-                args.runs
-            ));
-            capture_rounds.push(capture::measure_capture(&shop)?);
-            settle(&shop)?;
-            kernel_rounds.push(kernel_time::measure_kernel_time(&shop)?);
-            settle(&shop)?;
-        }
-        report.capture = capture::summarize(capture_rounds);
-        report.kernel_time = kernel_time::summarize(&kernel_rounds);
-        for start in 1..=STARTS {
-            progress(&format!("start {start} of {STARTS}"));
-            report
-                .start_ms
-                .push(capture::measure_start(&shop)?.as_secs_f64() * 1e3);
-            settle(&shop)?;
-        }
+    for workload in workloads {
+        measure_load(
+            &Load::prepare(workload, &shop)?,
+            args.runs,
+            &shop,
+            &mut report,
+        )?;
     }
     report.check_bounds();
     let text = match args.output {
@@ -173,26 +153,57 @@ fn prepare(args: &BenchArgs) -> anyhow::Result<Workshop> {
     })
 }
 
-/// Every observer once a round. The first of a round changes from round to round, so that none has
-/// the machine at its coolest each time.
-fn measure_throughput(
-    workload: Workload,
+/// All that is measured under one load.
+fn measure_load(
+    load: &Load,
     runs: u32,
     shop: &Workshop,
-) -> anyhow::Result<WorkloadReport> {
-    let nginx = match workload {
-        Workload::Storm => None,
-        Workload::Keepalive | Workload::Connections => {
-            Some(Nginx::start(shop.scratch.path(), &shop.interrupt)?)
-        }
-    };
-    let mut report = WorkloadReport::new(workload);
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    report.workloads.push(measure_throughput(load, runs, shop)?);
+    let mut kernel_rounds = Vec::new();
+    let mut capture_rounds = Vec::new();
     for round in 1..=runs {
-        progress(&format!("{}, round {round} of {runs}", workload.title()));
+        let title = load.workload.title();
+        progress(&format!(
+            "{title}, rstmon's own cost, round {round} of {runs}"
+        ));
+        kernel_rounds.push(kernel_time::measure_kernel_time(load, shop)?);
+        settle(shop)?;
+        if load.workload == Workload::Storm {
+            capture_rounds.push(capture::measure_capture(load, shop)?);
+            settle(shop)?;
+        }
+    }
+    report
+        .kernel_time
+        .extend(kernel_time::summarize(load.workload, &kernel_rounds));
+    if load.workload == Workload::Storm {
+        report.capture = capture::summarize(capture_rounds);
+        for start in 1..=STARTS {
+            progress(&format!("start {start} of {STARTS}"));
+            report
+                .start_ms
+                .push(capture::measure_start(shop)?.as_secs_f64() * 1e3);
+            settle(shop)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every observer once a round. The first of a round changes from round to round, so that none has
+/// the machine at its coolest each time.
+fn measure_throughput(load: &Load, runs: u32, shop: &Workshop) -> anyhow::Result<WorkloadReport> {
+    let mut report = WorkloadReport::new(load.workload);
+    for round in 1..=runs {
+        progress(&format!(
+            "{}, round {round} of {runs}",
+            load.workload.title()
+        ));
         let mut order = Observer::ALL;
         order.rotate_left(round as usize % Observer::ALL.len());
         for observer in order {
-            measure_once(observer, nginx.as_ref(), &mut report, shop)?;
+            measure_once(observer, load, &mut report, shop)?;
             settle(shop)?;
         }
         report.end_round();
@@ -205,7 +216,7 @@ fn measure_throughput(
 /// is about rstmon, which must run.
 fn measure_once(
     observer: Observer,
-    nginx: Option<&Nginx>,
+    load: &Load,
     report: &mut WorkloadReport,
     shop: &Workshop,
 ) -> anyhow::Result<()> {
@@ -223,13 +234,10 @@ fn measure_once(
             return Ok(());
         }
     };
-    let rate = match nginx {
-        Some(nginx) => nginx.run_wrk(report.workload, shop.seconds),
-        None => run_storm(shop.duration(), &shop.interrupt).map(load::Storm::rate),
-    };
+    let work = load.run(shop);
     shop.interrupt.check()?;
     let ended = running.map(observers::Running::end).transpose()?;
-    report.note_rate(observer, rate?);
+    report.note_rate(observer, work?.rate);
     if let Some(ended) = ended {
         let drops = parse_tcpdump_drops(&ended.messages);
         report.note_cost(observer, ended.cpu.user + ended.cpu.system, drops);

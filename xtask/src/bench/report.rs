@@ -28,7 +28,8 @@ pub(super) struct Report {
     seconds: u32,
     pub(super) workloads: Vec<WorkloadReport>,
     pub(super) capture: Option<Capture>,
-    pub(super) kernel_time: Option<KernelTime>,
+    /// By load.
+    pub(super) kernel_time: Vec<KernelTime>,
     /// From exec to the start record, each start, milliseconds.
     pub(super) start_ms: Vec<f64>,
     bounds: Vec<Bound>,
@@ -178,7 +179,7 @@ impl Report {
             seconds: args.seconds,
             workloads: Vec::new(),
             capture: None,
-            kernel_time: None,
+            kernel_time: Vec::new(),
             start_ms: Vec::new(),
             bounds: Vec::new(),
         })
@@ -213,7 +214,8 @@ impl Report {
                 "MiB",
             ));
         }
-        if let Some(time) = &self.kernel_time {
+        let storm = |time: &&KernelTime| time.workload == Workload::Storm;
+        if let Some(time) = self.kernel_time.iter().find(storm) {
             bounds.extend(
                 time.programs
                     .iter()
@@ -226,13 +228,7 @@ impl Report {
             );
             let what = "kernel time per reset, all programs";
             let limit = bounds::KERNEL_NS;
-            bounds.push(Bound::new(
-                what,
-                time.ns_per_reset,
-                Side::Below,
-                limit,
-                "ns",
-            ));
+            bounds.push(Bound::new(what, time.ns_per_unit, Side::Below, limit, "ns"));
         }
         if !self.start_ms.is_empty() {
             let start = median(&self.start_ms);
@@ -265,7 +261,7 @@ impl Report {
         if let Some(capture) = &self.capture {
             render_capture(&mut text, capture);
         }
-        if let Some(time) = &self.kernel_time {
+        for time in &self.kernel_time {
             render_kernel_time(&mut text, time);
         }
         render_bounds(&mut text, &self.bounds);
@@ -350,34 +346,30 @@ fn render_capture(text: &mut String, capture: &Capture) {
 }
 
 fn render_kernel_time(text: &mut String, time: &KernelTime) {
-    line!(
-        text,
-        "\n{:<40} {:>10} {:>12}",
-        "kernel time of rstmon's programs",
-        "ns a run",
-        "runs"
-    );
+    let title = format!("rstmon's programs, {}", time.workload.title());
+    line!(text, "\n{title:<50} {:>10} {:>12}", "ns a run", "runs");
     for program in &time.programs {
         line!(
             text,
-            "  {:<38} {:>10.0} {:>12}",
+            "  {:<48} {:>10.0} {:>12}",
             program.name,
             program.ns_per_run,
             program.runs
         );
     }
-    line!(
-        text,
-        "  {:<38} {:>10}",
-        "all, per reset sent or received",
-        number(time.ns_per_reset, 0)
-    );
-    let empty = number(time.empty_program_ns, 0);
-    line!(text, "  {:<38} {empty:>10}", "a program that does nothing");
-    line!(
-        text,
-        "  Each run includes the statistics' own clock, about 55 ns."
-    );
+    let unit = match time.workload {
+        Workload::Storm => "all together, per reset sent or received",
+        Workload::Keepalive | Workload::Connections => "all together, per request",
+    };
+    line!(text, "  {unit:<48} {:>10}", number(time.ns_per_unit, 0));
+    if time.workload == Workload::Storm {
+        let empty = number(time.empty_program_ns, 0);
+        line!(text, "  {:<48} {empty:>10}", "a program that does nothing");
+        line!(
+            text,
+            "  Each run includes the statistics' own clock, about 55 ns."
+        );
+    }
 }
 
 fn render_bounds(text: &mut String, bounds: &[Bound]) {
@@ -455,7 +447,7 @@ mod tests {
             seconds: 3,
             workloads: vec![workload],
             capture: None,
-            kernel_time: None,
+            kernel_time: Vec::new(),
             start_ms: Vec::new(),
             bounds: Vec::new(),
         };
