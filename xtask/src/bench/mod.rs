@@ -18,6 +18,7 @@ use clap::{Args, ValueEnum};
 use load::{Load, Workload};
 use observers::{Observer, parse_tcpdump_drops};
 use report::{Report, WorkloadReport};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use tempfile::TempDir;
 
 /// Names another rstmon than the one of this workspace.
 const RSTMON_VARIABLE: &str = "RSTMON_BIN";
+/// Held while a bench runs, so that there is one at a time.
+const LOCK: &str = "/run/rstmon-bench.lock";
 /// Starts of which the median is taken.
 const STARTS: usize = 10;
 /// Between an observer's end and the next start: the kernel takes hooks off after a grace period.
@@ -69,6 +72,7 @@ struct Workshop {
     scratch: TempDir,
     seconds: u32,
     interrupt: Interrupt,
+    _only_bench: File,
 }
 
 impl Workshop {
@@ -150,7 +154,22 @@ fn prepare(args: &BenchArgs) -> anyhow::Result<Workshop> {
         scratch: tempfile::tempdir().context("cannot create a directory for the bench")?,
         seconds: args.seconds,
         interrupt: Interrupt::register()?,
+        _only_bench: lock_out_others()?,
     })
+}
+
+/// Two benches at once would measure each other, and put the kernel's settings back to each other's.
+fn lock_out_others() -> anyhow::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(LOCK)
+        .with_context(|| format!("cannot open {LOCK}"))?;
+    file.try_lock().with_context(|| {
+        format!("cannot lock {LOCK}: if another bench runs, wait until it has ended")
+    })?;
+    Ok(file)
 }
 
 /// All that is measured under one load.
