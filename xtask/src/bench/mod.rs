@@ -1,0 +1,276 @@
+//! `cargo xtask bench`: what rstmon costs, beside nothing, tcpdump and bpftrace, in one run on this
+//! machine. Called by xtask's `main`.
+//!
+//! Always holds: the observers of a round follow each other directly, so a ratio compares what the
+//! machine did within seconds; every process started here is ended here, and the kernel's settings
+//! are put back, also on an error and on SIGINT or SIGTERM.
+
+mod bounds;
+mod capture;
+mod kernel_time;
+mod load;
+mod observers;
+mod report;
+mod statistics;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use load::{Load, Workload};
+use observers::{Observer, parse_tcpdump_drops};
+use report::{Report, WorkloadReport};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Names another rstmon than the one of this workspace.
+const RSTMON_VARIABLE: &str = "RSTMON_BIN";
+/// Held while a bench runs, so that there is one at a time.
+const LOCK: &str = "/run/rstmon-bench.lock";
+/// Starts of which the median is taken.
+const STARTS: usize = 10;
+/// Between an observer's end and the next start: the kernel takes hooks off after a grace period.
+const SETTLE_TIME: Duration = Duration::from_millis(200);
+
+/// Form of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// A table for people
+    Text,
+    /// One JSON object, schema rstmon.bench/1
+    Json,
+}
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Rounds; each measures every observer once
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) runs: u32,
+    /// Only this load
+    #[arg(long, value_enum)]
+    pub(crate) only: Option<Workload>,
+    /// Time of each measurement
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) output: ReportFormat,
+    /// Fail where a bound does not hold
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// What all measurements share.
+#[derive(Debug)]
+struct Workshop {
+    rstmon: PathBuf,
+    scratch: TempDir,
+    seconds: u32,
+    interrupt: Interrupt,
+    _only_bench: File,
+}
+
+impl Workshop {
+    fn duration(&self) -> Duration {
+        Duration::from_secs(u64::from(self.seconds))
+    }
+}
+
+/// Whether SIGINT or SIGTERM came. Measurements turn it into an error, so that whatever was
+/// started or changed is dropped and thereby ended or put back.
+#[derive(Clone, Debug, Default)]
+struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    fn register() -> anyhow::Result<Self> {
+        let interrupt = Self::default();
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupt.0))
+                .context("cannot handle signals")?;
+        }
+        Ok(interrupt)
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(!self.is_set(), "interrupted");
+        Ok(())
+    }
+}
+
+/// Measures and prints the report to standard output. Without `--check` true; with it, whether
+/// every bound that was measured holds.
+pub(crate) fn run_bench(args: &BenchArgs) -> anyhow::Result<bool> {
+    let shop = prepare(args)?;
+    let workloads = match args.only {
+        Some(only) => vec![only],
+        None => Workload::ALL.to_vec(),
+    };
+    let mut report = Report::new(args)?;
+    for workload in workloads {
+        measure_load(
+            &Load::prepare(workload, &shop)?,
+            args.runs,
+            &shop,
+            &mut report,
+        )?;
+    }
+    report.check_bounds();
+    let text = match args.output {
+        ReportFormat::Text => report.render_text(),
+        ReportFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot print the report")?;
+    Ok(!args.check || report.all_bounds_hold())
+}
+
+fn prepare(args: &BenchArgs) -> anyhow::Result<Workshop> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the bench loads BPF programs: run it as root"
+    );
+    let rstmon = match std::env::var_os(RSTMON_VARIABLE) {
+        Some(path) => PathBuf::from(path),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/rstmon"),
+    };
+    if !rstmon.is_file() {
+        bail!(
+            "{} is missing: run `cargo xtask build` first",
+            rstmon.display()
+        );
+    }
+    Ok(Workshop {
+        rstmon,
+        scratch: tempfile::tempdir().context("cannot create a directory for the bench")?,
+        seconds: args.seconds,
+        interrupt: Interrupt::register()?,
+        _only_bench: lock_out_others()?,
+    })
+}
+
+/// Two benches at once would measure each other, and put the kernel's settings back to each other's.
+fn lock_out_others() -> anyhow::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(LOCK)
+        .with_context(|| format!("cannot open {LOCK}"))?;
+    file.try_lock().with_context(|| {
+        format!("cannot lock {LOCK}: if another bench runs, wait until it has ended")
+    })?;
+    Ok(file)
+}
+
+/// All that is measured under one load.
+fn measure_load(
+    load: &Load,
+    runs: u32,
+    shop: &Workshop,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    report.workloads.push(measure_throughput(load, runs, shop)?);
+    let mut kernel_rounds = Vec::new();
+    let mut capture_rounds = Vec::new();
+    for round in 1..=runs {
+        let title = load.workload.title();
+        progress(&format!(
+            "{title}, rstmon's own cost, round {round} of {runs}"
+        ));
+        kernel_rounds.push(kernel_time::measure_kernel_time(load, shop)?);
+        settle(shop)?;
+        if load.workload == Workload::Storm {
+            capture_rounds.push(capture::measure_capture(load, shop)?);
+            settle(shop)?;
+        }
+    }
+    report
+        .kernel_time
+        .extend(kernel_time::summarize(load.workload, &kernel_rounds));
+    if load.workload == Workload::Storm {
+        report.capture = capture::summarize(capture_rounds);
+        for start in 1..=STARTS {
+            progress(&format!("start {start} of {STARTS}"));
+            report
+                .start_ms
+                .push(capture::measure_start(shop)?.as_secs_f64() * 1e3);
+            settle(shop)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every observer once a round. The first of a round changes from round to round, so that none has
+/// the machine at its coolest each time.
+fn measure_throughput(load: &Load, runs: u32, shop: &Workshop) -> anyhow::Result<WorkloadReport> {
+    let mut report = WorkloadReport::new(load.workload);
+    for round in 1..=runs {
+        progress(&format!(
+            "{}, round {round} of {runs}",
+            load.workload.title()
+        ));
+        let mut order = Observer::ALL;
+        order.rotate_left(round as usize % Observer::ALL.len());
+        for observer in order {
+            measure_once(observer, load, &mut report, shop)?;
+            settle(shop)?;
+        }
+        report.end_round();
+    }
+    report.summarize();
+    Ok(report)
+}
+
+/// One load under one observer. A comparison that cannot run here is noted and left out; the bench
+/// is about rstmon, which must run.
+fn measure_once(
+    observer: Observer,
+    load: &Load,
+    report: &mut WorkloadReport,
+    shop: &Workshop,
+) -> anyhow::Result<()> {
+    if report.is_missing(observer) {
+        return Ok(());
+    }
+    let running = match observer.start(shop) {
+        Ok(running) => running,
+        Err(error) => {
+            shop.interrupt.check()?;
+            if observer == Observer::Rstmon {
+                return Err(error);
+            }
+            report.note_missing(observer, format!("{error:#}"));
+            return Ok(());
+        }
+    };
+    let work = load.run(shop);
+    shop.interrupt.check()?;
+    let ended = running.map(observers::Running::end).transpose()?;
+    report.note_rate(observer, work?.rate);
+    if let Some(ended) = ended {
+        let drops = parse_tcpdump_drops(&ended.messages);
+        report.note_cost(observer, ended.cpu.user + ended.cpu.system, drops);
+    }
+    Ok(())
+}
+
+/// Lets the kernel take the former observer's hooks off.
+fn settle(shop: &Workshop) -> anyhow::Result<()> {
+    thread::sleep(SETTLE_TIME);
+    shop.interrupt.check()
+}
+
+/// Says what is going on. Whether anybody reads it changes nothing.
+fn progress(what: &str) {
+    let _ = writeln!(std::io::stderr(), "bench: {what}");
+}

@@ -1,0 +1,62 @@
+//! Medians and ratios of repeated measurements. Used by every part of the bench that repeats.
+
+/// The median; of an even number of values the mean of the two in the middle. None of no values
+/// and where a value is not a number.
+pub(super) fn median(values: &[f64]) -> Option<f64> {
+    if values.is_empty() || values.iter().any(|value| value.is_nan()) {
+        return None;
+    }
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        Some(sorted[middle])
+    } else {
+        Some(f64::midpoint(sorted[middle - 1], sorted[middle]))
+    }
+}
+
+/// Each round's value by the baseline of the same round, for rounds that have both. Rounds are
+/// compared within themselves since a machine's speed drifts from minute to minute.
+pub(super) fn ratios(values: &[Option<f64>], baseline: &[Option<f64>]) -> Vec<f64> {
+    values
+        .iter()
+        .zip(baseline)
+        .filter_map(|(value, base)| match (value, base) {
+            (Some(value), Some(base)) if *base > 0.0 => Some(value / base),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{median, ratios};
+
+    #[test]
+    fn the_median_is_the_middle_whatever_the_order() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&[7.0]), Some(7.0));
+    }
+
+    #[test]
+    fn there_is_no_median_of_nothing_nor_of_no_number() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[1.0, f64::NAN]), None);
+    }
+
+    #[test]
+    fn a_ratio_compares_the_same_round_only() {
+        let rstmon = [Some(90.0), None, Some(30.0), Some(5.0)];
+        let nothing = [Some(100.0), Some(50.0), Some(60.0), Some(0.0)];
+        assert_eq!(ratios(&rstmon, &nothing), vec![0.9, 0.5]);
+    }
+
+    #[test]
+    fn the_median_of_ratios_is_not_the_ratio_of_medians() {
+        let fast_then_slow = [Some(90.0), Some(9.0), Some(45.0)];
+        let nothing = [Some(100.0), Some(10.0), Some(90.0)];
+        assert_eq!(median(&ratios(&fast_then_slow, &nothing)), Some(0.9));
+    }
+}
