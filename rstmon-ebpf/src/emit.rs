@@ -402,13 +402,8 @@ fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
     let full = sighting.socket_kind == wire::SOCKET_FULL;
     if full && let Some(note) = owner::note(sighting.sock) {
         owner::put_note(event, note);
-    } else if !opens_connection(sighting)
-        && let Some(closed) = owner::closed(sighting.ends, sighting.netns)
-    {
-        owner::put_note(event, &closed.note);
-        event.closed_ns = closed.closed_ns;
-        event.closed_state = closed.state;
-        event.have |= wire::HAVE_CLOSED;
+    } else if !opens_connection(sighting) {
+        fill_former(event, sighting);
     }
     if event.have & wire::HAVE_OWNER == 0
         && full
@@ -423,6 +418,24 @@ fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
     }
     if sighting.flags & wire::FLAG_ACTIVE != 0 {
         fill_actor(event, sighting.state_at_hook);
+    }
+}
+
+/// What is known of the connection that had this tuple.
+#[inline(always)]
+fn fill_former(event: &mut RawEvent, sighting: &Sighting<'_>) {
+    let Some((closed, closed_ns)) = owner::closed(sighting.ends, sighting.netns) else {
+        return;
+    };
+    let (have, flags) = (event.have, event.flags);
+    owner::put_note(event, &closed.note);
+    event.closed_ns = closed_ns;
+    event.closed_state = closed.state;
+    event.have |= wire::HAVE_CLOSED;
+    if !owner::stands(closed, closed_ns) {
+        // Another connection took its place meanwhile: without their bits the values mean nothing.
+        event.have = have;
+        event.flags = flags;
     }
 }
 

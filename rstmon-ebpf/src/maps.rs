@@ -2,11 +2,11 @@
 
 use crate::scratch::{LEVELS, Scratch};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use bytemuck::{Pod, Zeroable};
 use rstmon_common::counts::{BLOCKS, CountBlock, STAGES as STAGE_COUNT};
 use rstmon_common::maps::{
-    CLOSED as CLOSED_SIZE, ClosedNote, FlowKey, LISTENERS as LISTENERS_SIZE, ListenKey, Owner,
+    CLOSED as CLOSED_SIZE, ClosedNote, LISTENERS as LISTENERS_SIZE, ListenKey, Owner,
     SOCKETS as SOCKETS_SIZE, SocketNote,
 };
 
@@ -27,10 +27,9 @@ pub(crate) static STAGES: PerCpuArray<u64> = PerCpuArray::with_max_entries(STAGE
 pub(crate) static SOCKETS: LruHashMap<u64, SocketNote> =
     LruHashMap::with_max_entries(SOCKETS_SIZE, 0);
 
-/// Connections that were closed here.
+/// Connections that were closed here, each in the place of its key.
 #[map]
-pub(crate) static CLOSED: LruHashMap<FlowKey, ClosedNote> =
-    LruHashMap::with_max_entries(CLOSED_SIZE, 0);
+pub(crate) static CLOSED: Array<ClosedNote> = Array::with_max_entries(CLOSED_SIZE, 0);
 
 /// Who listens where.
 #[map]

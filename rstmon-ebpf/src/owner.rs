@@ -7,7 +7,7 @@ use crate::globals::offset;
 use crate::maps::{CLOSED, LISTENERS, SOCKETS};
 use crate::read::KernelAddr;
 use crate::sock::Ends;
-use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use rstmon_common::maps::{ClosedNote, ListenKey, Owner, SocketNote};
 use rstmon_common::wire;
@@ -22,6 +22,16 @@ pub(crate) const UNKNOWN: Owner = Owner {
     comm: [0; COMM_LEN],
 };
 
+/// A socket of which nothing is noted.
+pub(crate) const NO_NOTE: SocketNote = SocketNote {
+    owner: UNKNOWN,
+    born_ns: 0,
+    handshake_ts_value: 0,
+    handshake_ip_id: 0,
+    handshake_ttl: 0,
+    flags: 0,
+};
+
 /// The task that runs, in a context where it is known to act on the socket.
 #[inline(always)]
 pub(crate) fn current(source: u8) -> Owner {
@@ -32,6 +42,12 @@ pub(crate) fn current(source: u8) -> Owner {
         reserved: 0,
         comm: process_comm(),
     }
+}
+
+/// Whether `owner` is the process that runs.
+#[inline(always)]
+pub(crate) fn is_current(owner: &Owner) -> bool {
+    owner.pid == (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
 /// Name of the process that runs: its first thread's, as `ps` shows it. A worker thread's own name
@@ -58,12 +74,54 @@ pub(crate) fn note(sock: KernelAddr) -> Option<&'static mut SocketNote> {
     Some(unsafe { &mut *note })
 }
 
-/// What is noted of a connection that was closed here.
+/// What is noted of a connection that was closed here. It may be overwritten while it is read:
+/// what was taken from it counts only if [`stands`] says so afterwards.
 #[inline(always)]
-pub(crate) fn closed(ends: &Ends, netns: u32) -> Option<&'static ClosedNote> {
-    let note = CLOSED.get_ptr(ends.key(netns))?;
-    // SAFETY: as in `note`.
-    Some(unsafe { &*note })
+pub(crate) fn closed(ends: &Ends, netns: u32) -> Option<(&'static ClosedNote, u64)> {
+    let key = ends.key(netns);
+    let note = CLOSED.get_ptr(key.place())?;
+    // SAFETY: an element of an array map is never freed; torn reads are found out by `stands`.
+    let note = unsafe { &*note };
+    let closed_ns = closed_ns(note);
+    (closed_ns != 0 && note.key == key).then_some((note, closed_ns))
+}
+
+/// Whether the note is still the one that was closed at `closed_ns`.
+#[inline(always)]
+pub(crate) fn stands(note: &ClosedNote, closed_at: u64) -> bool {
+    closed_ns(note) == closed_at
+}
+
+#[inline(always)]
+fn closed_ns(note: &ClosedNote) -> u64 {
+    // SAFETY: a member of a live element.
+    unsafe { core::ptr::read_volatile(&raw const note.closed_ns) }
+}
+
+/// Notes that a connection was closed, in place of whatever had its place.
+#[inline(always)]
+pub(crate) fn note_closed(ends: &Ends, netns: u32, state: u8, socket: Option<&SocketNote>) {
+    let key = ends.key(netns);
+    let Some(place) = CLOSED.get_ptr_mut(key.place()) else {
+        return;
+    };
+    // SAFETY: an element of an array map is never freed; readers look at `closed_ns` twice.
+    let place = unsafe { &mut *place };
+    set_closed_ns(place, 0);
+    place.key = key;
+    place.note = match socket {
+        Some(note) => *note,
+        None => NO_NOTE,
+    };
+    place.state = state;
+    // SAFETY: a helper without arguments.
+    set_closed_ns(place, unsafe { bpf_ktime_get_ns() });
+}
+
+#[inline(always)]
+fn set_closed_ns(note: &mut ClosedNote, value: u64) {
+    // SAFETY: a member of a live element.
+    unsafe { core::ptr::write_volatile(&raw mut note.closed_ns, value) };
 }
 
 /// Who listens on a port; a listener on `::` also serves IPv4.

@@ -48,14 +48,7 @@ fn baseline(sock: KernelAddr, segment: &Segment) {
         return;
     }
     // A server's connection is complete a moment later, and noted as such then.
-    let mut note = SocketNote {
-        owner: owner::UNKNOWN,
-        born_ns: 0,
-        handshake_ts_value: 0,
-        handshake_ip_id: 0,
-        handshake_ttl: 0,
-        flags: 0,
-    };
+    let mut note = owner::NO_NOTE;
     note_segment(&mut note, segment);
     // The map is LRU: it makes room. Where it cannot, the baseline is absent from the event.
     let _ = SOCKETS.insert(sock.value(), note, 0);

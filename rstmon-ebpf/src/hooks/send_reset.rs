@@ -235,7 +235,7 @@ fn send(sent: &Sent<'_>, room: &mut SocketRoom) {
                 0,
             );
         } else {
-            state = owner::closed(sent.ends, sent.netns).map(|closed| closed.state);
+            state = owner::closed(sent.ends, sent.netns).map(|(closed, _)| closed.state);
         }
     }
     let sighting = Sighting {

@@ -5,7 +5,7 @@
 
 use crate::globals::{classic, offset};
 use crate::hooks::{raw_tp_arg, read_record_ends};
-use crate::maps::{CLOSED, LISTENERS, SOCKETS};
+use crate::maps::{LISTENERS, SOCKETS};
 use crate::owner;
 use crate::read::KernelAddr;
 use crate::scratch;
@@ -14,7 +14,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use aya_log_ebpf::trace;
-use rstmon_common::maps::{ClosedNote, ListenKey, NOTE_CLIENT, NOTE_SERVER, SocketNote};
+use rstmon_common::maps::{ListenKey, NOTE_CLIENT, NOTE_SERVER, SocketNote};
 use rstmon_common::wire::{self, tcp_state};
 
 /// `ECONNREFUSED`.
@@ -89,7 +89,7 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
                     };
                     let mut ends = Ends::NONE;
                     sock::read_ends(&common, sock, &mut ends);
-                    remember_closed(sock, old as u8, &ends, sock::netns(&common));
+                    note_closed(sock, old as u8, &ends, sock::netns(&common));
                 });
             }
             forget(sock);
@@ -116,7 +116,7 @@ fn tp_inet_sock_set_state(ctx: TracePointContext) -> u32 {
         Change::Accepted => accepted(sock),
         Change::Closing => closing(sock),
         Change::Closed => {
-            remember_closed(sock, old as u8, &ends, 0);
+            note_closed(sock, old as u8, &ends, 0);
             forget(sock);
         }
     }
@@ -132,13 +132,10 @@ fn netns_alone(sock: KernelAddr) -> u32 {
 #[inline(always)]
 fn new_note(flags: u8) -> SocketNote {
     SocketNote {
-        owner: owner::UNKNOWN,
         // SAFETY: a helper without arguments.
         born_ns: unsafe { bpf_ktime_get_ns() },
-        handshake_ts_value: 0,
-        handshake_ip_id: 0,
-        handshake_ttl: 0,
         flags,
+        ..owner::NO_NOTE
     }
 }
 
@@ -177,34 +174,24 @@ fn accepted(sock: KernelAddr) {
 #[inline(always)]
 fn closing(sock: KernelAddr) {
     if let Some(note) = owner::note(sock) {
-        note.owner = owner::current(wire::OWNER_CLOSE);
+        // Mostly whoever opened it closes it, and is noted already.
+        if !owner::is_current(&note.owner) {
+            note.owner = owner::current(wire::OWNER_CLOSE);
+        }
         return;
     }
-    let mut note = new_note(0);
     // A socket that was there before rstmon: when it began is not known.
-    note.born_ns = 0;
-    note.owner = owner::current(wire::OWNER_CLOSE);
+    let note = SocketNote {
+        owner: owner::current(wire::OWNER_CLOSE),
+        ..owner::NO_NOTE
+    };
     // As in `connecting`.
     let _ = SOCKETS.insert(sock.value(), note, 0);
 }
 
 #[inline(always)]
-fn remember_closed(sock: KernelAddr, old: u8, ends: &Ends, netns: u32) {
-    let mut closed = ClosedNote {
-        note: new_note(0),
-        closed_ns: 0,
-        socket_id: 0,
-        state: old,
-        reserved: [0; 7],
-    };
-    closed.closed_ns = closed.note.born_ns;
-    closed.note.born_ns = 0;
-    if let Some(note) = owner::note(sock) {
-        closed.note = *note;
-    }
-    // As in `connecting`; without it a later segment is `stale-segment` instead of
-    // `segment-after-close`.
-    let _ = CLOSED.insert(ends.key(netns), closed, 0);
+fn note_closed(sock: KernelAddr, old: u8, ends: &Ends, netns: u32) {
+    owner::note_closed(ends, netns, old, owner::note(sock).map(|note| &*note));
 }
 
 #[inline(always)]

@@ -40,12 +40,14 @@ pub struct CaptureArgs {
     pub ebpf_log: Option<log::Level>,
 }
 
-/// Above what a CPU can reset in a second on its own; a flood that comes by several queues meets it.
-pub const DEFAULT_MAX_EVENTS_PER_SEC: u32 = 200_000;
+/// What two busy CPUs make is reported to the last event; of a flood by several queues the rest is
+/// counted only. An event costs about a microsecond here, so that no CPU's flood takes much more than
+/// a tenth of another CPU.
+pub const DEFAULT_MAX_EVENTS_PER_SEC: u32 = 75_000;
 
-/// The ring holds a sixth of a second at the rate of two busy CPUs. It is mapped twice in a row, so
-/// its pages count double in the resident size.
-const RING_BYTES: u32 = 8 << 20;
+/// Holds what comes in 80 ms at the rate of the default budget on two CPUs; the reader comes every
+/// 10 ms. It is mapped twice in a row, so its pages count double in the resident size.
+const RING_BYTES: u32 = 4 << 20;
 /// A reader that finds this much has been away too long.
 const WAKE_BYTES: u32 = RING_BYTES / 8;
 

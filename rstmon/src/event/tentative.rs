@@ -35,6 +35,11 @@ impl TentativeGate {
         if raw.flags & FLAG_RETRACTS != 0 {
             self.retract(&raw);
         }
+        if self.held.is_empty() && raw.flags & FLAG_TENTATIVE == 0 {
+            // Nearly all records: nothing to wait for, nothing to overtake.
+            out.push(raw);
+            return;
+        }
         let place = self
             .held
             .partition_point(|held| held.mono_ns <= raw.mono_ns);
