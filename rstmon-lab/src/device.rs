@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -14,6 +14,7 @@ use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Socket, Type};
 
 use crate::error::{Doing, LabError};
+use crate::wait::wait_until;
 
 mod ioctl {
     nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
@@ -47,6 +48,10 @@ pub(crate) fn create_tun(address: Ipv4Addr, address6: Option<Ipv6Addr>) -> Resul
     bring_up(TUN_NAME)?;
     if let Some(address6) = address6 {
         set_ipv6(TUN_NAME, address6, 64)?;
+        // The kernel leaves the address tentative until a worker of its own comes by.
+        wait_until("the IPv6 address to become usable", || {
+            Ok(UdpSocket::bind((address6, 0)).is_ok())
+        })?;
     }
     Ok(tun)
 }
@@ -108,7 +113,7 @@ fn named_request(name: &str) -> libc::ifreq {
     // SAFETY: ifreq is plain integers and byte arrays, for which all zeroes is a value.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     request
 }
@@ -118,7 +123,7 @@ fn address_request(name: &str, address: Ipv4Addr) -> libc::ifreq {
     // A sockaddr_in in the bytes of the sockaddr: two bytes of port, then the address.
     let mut data: [libc::c_char; 14] = [0; 14];
     for (to, from) in data.iter_mut().skip(2).zip(address.octets()) {
-        *to = from as libc::c_char;
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     request.ifr_ifru.ifru_addr = libc::sockaddr {
         sa_family: libc::AF_INET as libc::sa_family_t,

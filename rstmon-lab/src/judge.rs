@@ -48,7 +48,7 @@ pub struct Sights {
 
 impl Sights {
     /// Why an event with these needs may be missing; `None` if it must be there.
-    fn blind_to(&self, needs: Needs) -> Option<&'static str> {
+    const fn blind_to(self, needs: Needs) -> Option<&'static str> {
         match needs {
             Needs::Socketless if !self.sees_socketless_sent => {
                 Some("this capture does not see RSTs sent for no socket")
@@ -71,14 +71,14 @@ impl Sights {
     }
 
     /// Without probes, kernels that give no reason pass timewait sockets over in silence.
-    const fn sees_timewait(&self) -> bool {
+    const fn sees_timewait(self) -> bool {
         let by_tracepoint = self.sees_socketless_sent && self.has_kernel_reason;
         by_tracepoint || (self.sees_socketless_sent && matches!(self.mode, Mode::Probe))
     }
 
     /// Whether the sequence numbers of a sent RST must be there: where TCP sends it and the hook
     /// reads the socket or the segment it answers.
-    fn must_show_sent_rst(&self, needs: Needs) -> bool {
+    fn must_show_sent_rst(self, needs: Needs) -> bool {
         let is_deduced = !self.has_kernel_reason && self.mode == Mode::Tracepoint;
         match needs {
             Needs::Nothing => self.mode != Mode::Classic,

@@ -150,7 +150,7 @@ impl Endpoint {
         self.socket.shutdown(how).doing("shut a socket down")
     }
 
-    /// SO_LINGER on with zero seconds.
+    /// `SO_LINGER` on with zero seconds.
     pub(crate) fn set_linger_zero(&self) -> Result<(), LabError> {
         self.socket
             .set_linger(Some(Duration::ZERO))
@@ -169,20 +169,20 @@ impl Endpoint {
             .doing("set the keepalive timers")
     }
 
-    /// TCP_LINGER2: seconds that an orphan stays in FIN-WAIT-2; below zero, none.
+    /// `TCP_LINGER2`: seconds that an orphan stays in FIN-WAIT-2; below zero, none.
     pub(crate) fn set_linger2(&self, seconds: i32) -> Result<(), LabError> {
         self.set_tcp_option(libc::TCP_LINGER2, seconds)
             .doing("set TCP_LINGER2")
     }
 
-    /// Closes without a word to the peer: TCP_REPAIR, then close. This is what a host restart looks
+    /// Closes without a word to the peer: `TCP_REPAIR`, then close. This is what a host restart looks
     /// like from outside.
     pub(crate) fn vanish(self) -> Result<(), LabError> {
         self.set_tcp_option(libc::TCP_REPAIR, 1)
             .doing("set TCP_REPAIR")
     }
 
-    /// connect(AF_UNSPEC): drops the connection and keeps the socket.
+    /// `connect(AF_UNSPEC)`: drops the connection and keeps the socket.
     pub(crate) fn disconnect(&self) -> Result<(), LabError> {
         let unspecified = libc::sockaddr {
             sa_family: libc::AF_UNSPEC as libc::sa_family_t,

@@ -232,7 +232,7 @@ impl Expectation {
         self
     }
 
-    /// Whether TCP itself sends this RST, so that the kernel counts it in OutRsts.
+    /// Whether TCP itself sends this RST, so that the kernel counts it in `OutRsts`.
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.kinds.contains(&Kind::Sent) && self.needs != Needs::Firewall
@@ -283,7 +283,7 @@ pub struct Observation {
     pub family: Family,
     /// Number of the network namespace, the event's `netns`.
     pub netns: u32,
-    /// CLOCK_MONOTONIC at the start, nanoseconds; older events are others'.
+    /// `CLOCK_MONOTONIC` at the start, nanoseconds; older events are others'.
     pub started_mono_ns: u64,
     /// Who the lab is.
     pub owner: Owner,
@@ -298,7 +298,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Where the kernel itself did otherwise than the scenario expects, events aside: OutRsts and
+    /// Where the kernel itself did otherwise than the scenario expects, events aside: `OutRsts` and
     /// the RSTs on the wire. Empty when all is as expected.
     #[must_use]
     pub fn ground_differences(&self) -> Vec<String> {

@@ -57,10 +57,8 @@ fn every_scenario_does_what_it_says() {
                     let Some((scenario, family)) = next else {
                         break;
                     };
-                    wrong
-                        .lock()
-                        .unwrap()
-                        .extend(wrong_with(&lab, scenario, family));
+                    let problem = wrong_with(&lab, scenario, family);
+                    wrong.lock().unwrap().extend(problem);
                 }
             });
         }

@@ -54,7 +54,7 @@ fn fin_wait_1(stage: &mut Stage) -> Result<(), LabError> {
     Ok(())
 }
 
-/// What a TLS peer's close_notify does to a client that has closed.
+/// What a TLS peer's `close_notify` does to a client that has closed.
 fn with_ack_of_fin(stage: &mut Stage) -> Result<(), LabError> {
     let (client, mut end) = stage.client()?;
     drop(client);

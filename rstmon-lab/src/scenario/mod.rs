@@ -27,7 +27,7 @@ pub struct Scenario {
 
 impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scenario").field("id", &self.id).finish()
+        f.write_str(self.id)
     }
 }
 

@@ -134,7 +134,7 @@ fn segment_after_last_ack(stage: &mut Stage) -> Result<(), LabError> {
     Ok(())
 }
 
-/// TCP_REPAIR leaves the peer as unaware as a restart or a silently expired connection does.
+/// `TCP_REPAIR` leaves the peer as unaware as a restart or a silently expired connection does.
 fn idle_then_return(stage: &mut Stage) -> Result<(), LabError> {
     let (client, server) = stage.loopback_pair()?;
     let (local, remote) = (client.local()?, server.local()?);
