@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::error::LabError;
 use crate::judge::Judgement;
+use crate::scenario::Scenario;
 use crate::truth::{Family, Observation};
 
 /// What became of one scenario in one family.
@@ -21,6 +23,42 @@ pub struct ScenarioResult {
     pub outcome: Outcome,
     /// What was known; `None` if it did not run to its end.
     pub observation: Option<Observation>,
+}
+
+impl ScenarioResult {
+    /// Of a run that was judged.
+    #[must_use]
+    pub const fn judged(
+        scenario: &Scenario,
+        observation: Observation,
+        judgement: Judgement,
+    ) -> Self {
+        Self {
+            scenario: scenario.id,
+            title: scenario.title,
+            family: observation.family,
+            outcome: Outcome::Judged(judgement),
+            observation: Some(observation),
+        }
+    }
+
+    /// Of a run that did not come to its end.
+    #[must_use]
+    pub fn not_run(scenario: &Scenario, family: Family, error: LabError) -> Self {
+        let outcome = match error {
+            LabError::Skipped { reason } => Outcome::Skipped { skipped: reason },
+            error => Outcome::Failed {
+                failed: error.to_string(),
+            },
+        };
+        Self {
+            scenario: scenario.id,
+            title: scenario.title,
+            family,
+            outcome,
+            observation: None,
+        }
+    }
 }
 
 /// See [`ScenarioResult`].
@@ -163,5 +201,21 @@ mod tests {
         assert_eq!(json["details"][0], "why");
         assert_eq!(json["family"], "ipv6");
         Ok(())
+    }
+
+    #[test]
+    fn what_did_not_run_is_skipped_only_when_it_says_so() {
+        let scenario = crate::find_scenario("firewall-reject");
+        let outcome = |error| {
+            scenario.map(|s| {
+                ScenarioResult::not_run(s, Family::Ipv4, error)
+                    .outcome
+                    .word()
+            })
+        };
+        let reason = "no nft".to_owned();
+        assert_eq!(outcome(LabError::Skipped { reason }), Some("skipped"));
+        let scenario = "x";
+        assert_eq!(outcome(LabError::ThreadDied { scenario }), Some("FAILED"));
     }
 }
