@@ -1,10 +1,304 @@
-//! Placeholder until the scenarios are merged.
+//! `rstmon lab`: makes each cause happen, watches it with the real capture, and compares.
+//!
+//! The scenarios run on threads of their own, the capture on the calling thread; events travel
+//! between them as the JSON that users get.
+
 use crate::cmd::exit::Failure;
-use clap::Args;
-/// Arguments.
+use crate::cmd::session::Session;
+use crate::cmd::start::{CaptureArgs, Started, start_capture};
+use crate::event::annotation::Annotation;
+use crate::event::capture::CaptureFacts;
+use crate::event::model::Event;
+use crate::filter::Filter;
+use crate::kernel::hook::Hook;
+use crate::kernel::mode::Mode;
+use crate::pipeline::EventSink;
+use crate::sink::jsonl;
+use clap::{Args, ValueEnum};
+use rstmon_common::wire::RawEvent;
+use rstmon_lab::{
+    Family, Lab, Observation, Outcome, Scenario, ScenarioResult, Sights, find_scenario, judge,
+    render_report, scenarios,
+};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Scenarios that run at a time: most of their time is waiting.
+const WORKERS: usize = 4;
+/// How long an expected event may take on a slow, emulated machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an unexpected event has to show itself.
+const SETTLE: Duration = Duration::from_millis(150);
+/// How often somebody who waits looks again.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a capture may take to attach to modules that have come.
+const ATTACH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Form of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// A line a scenario, for people
+    Text,
+    /// A JSON object a scenario
+    Json,
+}
+
+/// Arguments of `rstmon lab`.
 #[derive(Debug, Args)]
-pub struct LabArgs {}
-/// Runs.
-pub fn run_lab(_args: &LabArgs) -> Result<(), Failure> {
-    Err(Failure::run_time("not merged"))
+pub struct LabArgs {
+    /// Which scenarios; all of them without any
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<String>,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: ReportFormat,
+    /// Live capture
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+}
+
+/// Runs the command. A scenario that differs from what this kernel is able to show is a failure.
+pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
+    let wanted = wanted_scenarios(&args.scenarios)?;
+    let started = start_capture(&args.capture, &Filter::all().pushdown())?;
+    let lab = Lab::prepare().map_err(|error| Failure::run_time(error.to_string()))?;
+    let sights = sights(&started);
+    let mut session = Session::new(started, Filter::all());
+    let mut events = Events::default();
+    await_firewall_hooks(&lab, &mut session, &mut events)?;
+    let jobs: Vec<Job> = wanted
+        .iter()
+        .flat_map(|&scenario| [Family::Ipv4, Family::Ipv6].map(|family| (scenario, family)))
+        .collect();
+    let results = run_jobs(lab, jobs, sights, &mut session, &mut events)?;
+    session
+        .end(&mut events)
+        .map_err(|error| Failure::run_time(error.to_string()))?;
+    print_report(&results, args.output)?;
+    let failed = results
+        .iter()
+        .filter(|result| result.outcome.is_failure())
+        .count();
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::run_time(format!(
+        "{failed} of {} runs differ from what this kernel is able to show",
+        results.len()
+    )))
+}
+
+fn wanted_scenarios(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
+    if names.is_empty() {
+        return Ok(scenarios().collect());
+    }
+    let find = |name: &String| {
+        find_scenario(name).ok_or_else(|| {
+            let known: Vec<&str> = scenarios().map(|scenario| scenario.id).collect();
+            Failure::usage(format!(
+                "unknown scenario `{name}`; known are {}",
+                known.join(", ")
+            ))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// What this capture can see, from what was planned and attached.
+fn sights(started: &Started) -> Sights {
+    let switches = started.plan.switches;
+    let planned = |hook: Hook| {
+        started
+            .plan
+            .hooks
+            .iter()
+            .any(|planned| planned.hook == hook)
+    };
+    let drops_are_whole = !started
+        .facts
+        .degradations
+        .iter()
+        .any(|degradation| degradation.id == "rejected-resets-partly");
+    Sights {
+        mode: match started.plan.mode {
+            Mode::Probe => rstmon_lab::Mode::Probe,
+            Mode::Tracepoint => rstmon_lab::Mode::Tracepoint,
+            Mode::Classic => rstmon_lab::Mode::Classic,
+        },
+        sees_socketless_sent: switches.send_reset_sees_all
+            || switches.passive_by_probe
+            || switches.deduce_socketless,
+        sees_segment_of_received: switches.receive_by_probe,
+        sees_firewall: planned(Hook::NfSendReset),
+        sees_dropped: planned(Hook::KfreeSkb) && drops_are_whole,
+        has_kernel_reason: switches.send_reset_has_reason,
+        sees_owner: true,
+    }
+}
+
+/// The events so far, shared with the scenarios that wait for theirs.
+#[derive(Clone, Debug, Default)]
+struct Events {
+    seen: Arc<Mutex<Vec<Value>>>,
+    line: Vec<u8>,
+}
+
+impl Events {
+    /// A copy of those of one run.
+    fn of(&self, observation: &Observation) -> Vec<Value> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter()
+            .filter(|event| observation.concerns(event))
+            .cloned()
+            .collect()
+    }
+}
+
+impl EventSink for Events {
+    fn accept(
+        &mut self,
+        event: &Event,
+        _raw: &RawEvent,
+        _annotation: &Annotation,
+        facts: &CaptureFacts,
+    ) -> io::Result<()> {
+        self.line.clear();
+        jsonl::render_event(event, facts, &mut self.line)?;
+        let value = serde_json::from_slice(&self.line)?;
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(value);
+        Ok(())
+    }
+}
+
+/// Loads the firewall's modules where a hook waits for them, and lets the capture attach. That the
+/// modules come after the start is part of what the lab tests.
+fn await_firewall_hooks(
+    lab: &Lab,
+    session: &mut Session,
+    events: &mut Events,
+) -> Result<(), Failure> {
+    if !session.awaits_modules() || lab.load_firewall_modules().is_err() {
+        // Without the rule the scenario itself says what it lacks.
+        return Ok(());
+    }
+    let deadline = Instant::now() + ATTACH_PATIENCE;
+    while session.awaits_modules() && Instant::now() < deadline {
+        turn(session, events)?;
+    }
+    Ok(())
+}
+
+fn turn(session: &mut Session, events: &mut Events) -> Result<(), Failure> {
+    session
+        .turn(events)
+        .map_err(|error| Failure::run_time(error.to_string()))?;
+    std::thread::sleep(LOOK_INTERVAL);
+    Ok(())
+}
+
+/// One scenario in one family.
+type Job = (&'static Scenario, Family);
+
+/// Runs the jobs on a few threads while this one reads the capture. Results are in the jobs' order.
+fn run_jobs(
+    lab: Lab,
+    jobs: Vec<Job>,
+    sights: Sights,
+    session: &mut Session,
+    events: &mut Events,
+) -> Result<Vec<ScenarioResult>, Failure> {
+    let shared = Arc::new((lab, jobs, AtomicUsize::new(0)));
+    let workers: Vec<JoinHandle<Vec<(usize, ScenarioResult)>>> = (0..WORKERS)
+        .map(|_| {
+            let shared = Arc::clone(&shared);
+            let events = events.clone();
+            std::thread::spawn(move || {
+                let (lab, jobs, next) = &*shared;
+                let mut results = Vec::new();
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(index) else {
+                        return results;
+                    };
+                    results.push((index, run_job(lab, job, &sights, &events)));
+                }
+            })
+        })
+        .collect();
+    while workers.iter().any(|worker| !worker.is_finished()) {
+        turn(session, events)?;
+    }
+    let mut results = Vec::new();
+    for worker in workers {
+        let part = worker.join().map_err(|_| {
+            Failure::run_time("a thread of the lab died; please report what it printed")
+        })?;
+        results.extend(part);
+    }
+    results.sort_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+/// Runs one scenario, waits until its events are there and others have had their time, and judges.
+fn run_job(lab: &Lab, job: &Job, sights: &Sights, events: &Events) -> ScenarioResult {
+    let &(scenario, family) = job;
+    let observation = match lab.run(scenario, family) {
+        Ok(observation) => observation,
+        Err(error) => return ScenarioResult::not_run(scenario, family, error),
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !observation.is_complete(&events.of(&observation), sights) && Instant::now() < deadline {
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    std::thread::sleep(SETTLE);
+    let judgement = judge(&observation, &events.of(&observation), sights);
+    ScenarioResult::judged(scenario, observation, judgement)
+}
+
+fn print_report(results: &[ScenarioResult], format: ReportFormat) -> Result<(), Failure> {
+    let text = match format {
+        ReportFormat::Text => render_report(results),
+        ReportFormat::Json => results
+            .iter()
+            .map(|result| format!("{}\n", line_of(result)))
+            .collect(),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run_time(format!(
+            "cannot write the report: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The result as one JSON object.
+fn line_of(result: &ScenarioResult) -> Value {
+    json!({
+        "schema": "rstmon.lab/1",
+        "scenario": result.scenario,
+        "title": result.title,
+        "family": result.family,
+        "verdict": verdict(&result.outcome),
+        "detail": result.outcome.details(),
+    })
+}
+
+/// One word for machines.
+const fn verdict(outcome: &Outcome) -> &'static str {
+    use rstmon_lab::Judgement;
+    match outcome {
+        Outcome::Judged(Judgement::Matched) => "matched",
+        Outcome::Judged(Judgement::Undiagnosed(_)) => "undiagnosed",
+        Outcome::Judged(Judgement::NotVisible(_)) => "not-visible",
+        Outcome::Judged(Judgement::Differs(_)) => "differs",
+        Outcome::Skipped { .. } => "skipped",
+        Outcome::Failed { .. } => "failed",
+    }
 }

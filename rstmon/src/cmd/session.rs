@@ -118,6 +118,12 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a hook waits for its module.
+    #[must_use]
+    pub fn awaits_modules(&self) -> bool {
+        self.capture.awaits_modules()
+    }
+
     /// Detaches everything and takes what is left through the pipeline.
     pub fn end(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
         self.capture.detach();

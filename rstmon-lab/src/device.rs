@@ -1,0 +1,144 @@
+//! The devices of a scenario's namespace: loopback, and a TUN whose other end is the fake peer.
+//!
+//! Plain ioctls (netdevice(7)): no netlink and no external program. Giving an address its prefix
+//! length brings the connected route, which is all that scenarios need.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::net::if_::if_nametoindex;
+use socket2::{Domain, Socket, Type};
+
+use crate::error::{Doing, LabError};
+use crate::wait::wait_until;
+
+mod ioctl {
+    nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_address, libc::SIOCSIFADDR, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_netmask, libc::SIOCSIFNETMASK, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_address6, libc::SIOCSIFADDR, libc::in6_ifreq);
+    nix::ioctl_write_ptr_bad!(attach_tun, libc::TUNSETIFF, libc::ifreq);
+}
+
+const TUN_PATH: &str = "/dev/net/tun";
+const TUN_NAME: &str = "rstlab0";
+
+/// Brings the loopback device of the calling thread's namespace up.
+pub(crate) fn bring_loopback_up() -> Result<(), LabError> {
+    bring_up("lo")
+}
+
+/// A TUN device of the calling thread's namespace, up, with this host's addresses. It goes away
+/// when the file is closed. Reads and writes are whole IP packets; reads do not block.
+pub(crate) fn create_tun(address: Ipv4Addr, address6: Option<Ipv6Addr>) -> Result<File, LabError> {
+    let tun = open_tun()?;
+    let mut request = named_request(TUN_NAME);
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the descriptor is open and the request a whole ifreq that outlives the call.
+    unsafe { ioctl::attach_tun(tun.as_raw_fd(), &raw const request) }.map_err(|errno| {
+        LabError::NoTun {
+            source: errno.into(),
+        }
+    })?;
+    set_ipv4(TUN_NAME, address, Ipv4Addr::new(255, 255, 255, 0))?;
+    bring_up(TUN_NAME)?;
+    if let Some(address6) = address6 {
+        set_ipv6(TUN_NAME, address6, 64)?;
+        // The kernel leaves the address tentative until a worker of its own comes by.
+        wait_until("the IPv6 address to become usable", || {
+            Ok(UdpSocket::bind((address6, 0)).is_ok())
+        })?;
+    }
+    Ok(tun)
+}
+
+/// Opens the clone device of TUN, which shows whether there is any.
+pub(crate) fn open_tun() -> Result<File, LabError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(TUN_PATH)
+        .map_err(|source| LabError::NoTun { source })
+}
+
+fn bring_up(name: &str) -> Result<(), LabError> {
+    let mut request = named_request(name);
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    let socket = control_socket(Domain::IPV4)?;
+    // SAFETY: the descriptor is open and the request a whole ifreq that outlives the call.
+    unsafe { ioctl::set_flags(socket.as_raw_fd(), &raw const request) }
+        .doing(format!("bring {name} up"))?;
+    Ok(())
+}
+
+fn set_ipv4(name: &str, address: Ipv4Addr, netmask: Ipv4Addr) -> Result<(), LabError> {
+    let socket = control_socket(Domain::IPV4)?;
+    let request = address_request(name, address);
+    // SAFETY: the descriptor is open and the request a whole ifreq that outlives the call.
+    unsafe { ioctl::set_address(socket.as_raw_fd(), &raw const request) }
+        .doing(format!("give {name} the address {address}"))?;
+    let request = address_request(name, netmask);
+    // SAFETY: the descriptor is open and the request a whole ifreq that outlives the call.
+    unsafe { ioctl::set_netmask(socket.as_raw_fd(), &raw const request) }
+        .doing(format!("give {name} the netmask {netmask}"))?;
+    Ok(())
+}
+
+fn set_ipv6(name: &str, address: Ipv6Addr, prefix_length: u32) -> Result<(), LabError> {
+    let doing = format!("give {name} the address {address}");
+    let index = if_nametoindex(name).doing(doing.clone())?;
+    let request = libc::in6_ifreq {
+        ifr6_addr: libc::in6_addr {
+            s6_addr: address.octets(),
+        },
+        ifr6_prefixlen: prefix_length,
+        ifr6_ifindex: index.cast_signed(),
+    };
+    let socket = control_socket(Domain::IPV6)?;
+    // SAFETY: the descriptor is open and the request a whole in6_ifreq that outlives the call.
+    unsafe { ioctl::set_address6(socket.as_raw_fd(), &raw const request) }.doing(doing)?;
+    Ok(())
+}
+
+fn control_socket(domain: Domain) -> Result<Socket, LabError> {
+    Socket::new(domain, Type::DGRAM, None).doing("make a socket to configure devices with")
+}
+
+fn named_request(name: &str) -> libc::ifreq {
+    // SAFETY: ifreq is plain integers and byte arrays, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    request
+}
+
+fn address_request(name: &str, address: Ipv4Addr) -> libc::ifreq {
+    let mut request = named_request(name);
+    // A sockaddr_in in the bytes of the sockaddr: two bytes of port, then the address.
+    let mut data: [libc::c_char; 14] = [0; 14];
+    for (to, from) in data.iter_mut().skip(2).zip(address.octets()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_addr = libc::sockaddr {
+        sa_family: libc::AF_INET as libc::sa_family_t,
+        sa_data: data,
+    };
+    request
+}
+
+/// Whether this kernel has IPv6 for the calling thread's namespace.
+pub(crate) fn has_ipv6() -> bool {
+    Socket::new(Domain::IPV6, Type::STREAM, None)
+        .map(|_| ())
+        .or_else(|error: io::Error| match error.raw_os_error() {
+            Some(libc::EAFNOSUPPORT) => Err(error),
+            _ => Ok(()),
+        })
+        .is_ok()
+}

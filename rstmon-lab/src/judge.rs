@@ -1,0 +1,415 @@
+//! Judges what a capture showed of one run. Pure: events come in as JSON of the event schema.
+//!
+//! Nothing passes silently: an expected event that is missing is either a difference or, where this
+//! capture cannot see such an event, said to be not visible; and an event that nobody expects is a
+//! difference too.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::truth::{Expectation, Kind, Needs, Observation, Rst};
+
+/// The capture's mode, as the start record names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Kprobes or fentry besides the raw tracepoints.
+    Probe,
+    /// Raw tracepoints alone.
+    Tracepoint,
+    /// Tracepoints by their format files, no BTF.
+    Classic,
+}
+
+/// What the capture that is judged can see on this kernel.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one capture"
+)]
+pub struct Sights {
+    /// The mode.
+    pub mode: Mode,
+    /// RSTs that this host sends for no socket.
+    pub sees_socketless_sent: bool,
+    /// The segment of a RST that tears a socket down.
+    pub sees_segment_of_received: bool,
+    /// RSTs that netfilter sends.
+    pub sees_firewall: bool,
+    /// RSTs that are dropped.
+    pub sees_dropped: bool,
+    /// The kernel's reason for a sent RST.
+    pub has_kernel_reason: bool,
+    /// The process that owns a socket.
+    pub sees_owner: bool,
+}
+
+impl Sights {
+    /// Why an event with these needs may be missing; `None` if it must be there.
+    const fn blind_to(self, needs: Needs) -> Option<&'static str> {
+        match needs {
+            Needs::Socketless if !self.sees_socketless_sent => {
+                Some("this capture does not see RSTs sent for no socket")
+            }
+            Needs::Timewait if !self.sees_timewait() => {
+                Some("this capture does not see RSTs sent by timewait sockets")
+            }
+            Needs::Firewall if !self.sees_firewall => {
+                Some("this capture does not see RSTs sent by netfilter")
+            }
+            Needs::Dropped if !self.sees_dropped => {
+                Some("this capture does not see RSTs that the kernel drops")
+            }
+            Needs::Nothing
+            | Needs::Socketless
+            | Needs::Timewait
+            | Needs::Firewall
+            | Needs::Dropped => None,
+        }
+    }
+
+    /// Without probes, kernels that give no reason pass timewait sockets over in silence.
+    const fn sees_timewait(self) -> bool {
+        let by_tracepoint = self.sees_socketless_sent && self.has_kernel_reason;
+        by_tracepoint || (self.sees_socketless_sent && matches!(self.mode, Mode::Probe))
+    }
+
+    /// Whether the sequence numbers of a sent RST must be there: where TCP sends it and the hook
+    /// reads the socket or the segment it answers.
+    fn must_show_sent_rst(self, needs: Needs) -> bool {
+        let is_deduced = !self.has_kernel_reason && self.mode == Mode::Tracepoint;
+        match needs {
+            Needs::Nothing => self.mode != Mode::Classic,
+            Needs::Socketless | Needs::Timewait => self.mode != Mode::Classic && !is_deduced,
+            Needs::Firewall | Needs::Dropped => false,
+        }
+    }
+}
+
+/// The verdict on one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", content = "details", rename_all = "kebab-case")]
+pub enum Judgement {
+    /// All events expected, and no other.
+    Matched,
+    /// All seen, but a cause whose rule is still to come is `undiagnosed`.
+    Undiagnosed(Vec<String>),
+    /// As far as this capture sees, all as expected; what it does not see, and why.
+    NotVisible(Vec<String>),
+    /// Something is not as expected.
+    Differs(Vec<String>),
+}
+
+impl Judgement {
+    /// Whether the run counts as a failure.
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        matches!(self, Self::Differs(_))
+    }
+
+    /// The details, if any.
+    #[must_use]
+    pub fn details(&self) -> &[String] {
+        match self {
+            Self::Matched => &[],
+            Self::Undiagnosed(details) | Self::NotVisible(details) | Self::Differs(details) => {
+                details
+            }
+        }
+    }
+}
+
+/// Compares a run with all events that the capture gave; those of others are passed over.
+#[must_use]
+pub fn judge(observation: &Observation, events: &[Value], sights: &Sights) -> Judgement {
+    let mut pairing = Pairing::of(observation, events);
+    let mut differs = observation.ground_differences();
+    let mut not_visible = Vec::new();
+    let mut undiagnosed = Vec::new();
+    for (expected, event) in &pairing.pairs {
+        let summary = expected.summary();
+        let Some(event) = event else {
+            match sights.blind_to(expected.needs) {
+                Some(why) => not_visible.push(format!("{summary}: {why}")),
+                None => differs.push(format!("missing: {summary}")),
+            }
+            continue;
+        };
+        let comparison = Comparison {
+            observation,
+            expected,
+            event,
+            sights,
+        };
+        differs.extend(
+            comparison
+                .differences()
+                .into_iter()
+                .map(|difference| format!("{summary}: {difference}")),
+        );
+        if comparison.is_left_undiagnosed() {
+            undiagnosed.push(format!("{summary}: undiagnosed"));
+        }
+    }
+    differs.extend(pairing.surplus.drain(..).map(describe_surplus));
+    if !differs.is_empty() {
+        Judgement::Differs(differs)
+    } else if !not_visible.is_empty() {
+        Judgement::NotVisible(not_visible)
+    } else if !undiagnosed.is_empty() {
+        Judgement::Undiagnosed(undiagnosed)
+    } else {
+        Judgement::Matched
+    }
+}
+
+impl Observation {
+    /// Whether all events have come that this capture can see, so that waiting longer can only bring
+    /// what is not expected.
+    #[must_use]
+    pub fn is_complete(&self, events: &[Value], sights: &Sights) -> bool {
+        Pairing::of(self, events)
+            .pairs
+            .iter()
+            .all(|(expected, event)| event.is_some() || sights.blind_to(expected.needs).is_some())
+    }
+
+    /// Whether an event is of this run: of its namespace, or, where the event has none, of one of
+    /// its connections.
+    #[must_use]
+    pub fn concerns(&self, event: &Value) -> bool {
+        if number(event, "mono_ns").is_some_and(|at| at < self.started_mono_ns) {
+            return false;
+        }
+        match number(event, "netns") {
+            Some(netns) => netns == u64::from(self.netns),
+            None => self
+                .expectations
+                .iter()
+                .any(|expected| expected.has_ends_of(event)),
+        }
+    }
+}
+
+/// Which event answers which expectation. Events that fit best go first: several expectations may
+/// share their addresses.
+struct Pairing<'a> {
+    pairs: Vec<(&'a Expectation, Option<&'a Value>)>,
+    surplus: Vec<&'a Value>,
+}
+
+impl<'a> Pairing<'a> {
+    fn of(observation: &'a Observation, events: &'a [Value]) -> Self {
+        let mut pairing = Self {
+            pairs: observation.expectations.iter().map(|e| (e, None)).collect(),
+            surplus: events.iter().filter(|e| observation.concerns(e)).collect(),
+        };
+        pairing.assign(|expected, event| {
+            expected.is_like(event)
+                && expected.allows_cause(event, true)
+                && expected.fits_rst(event)
+        });
+        pairing.assign(|expected, event| {
+            expected.is_like(event) && expected.allows_cause(event, true)
+        });
+        pairing.assign(Expectation::is_like);
+        pairing
+    }
+
+    fn assign(&mut self, fits: impl Fn(&Expectation, &Value) -> bool) {
+        for (expected, event) in self.pairs.iter_mut().filter(|(_, event)| event.is_none()) {
+            if let Some(at) = self.surplus.iter().position(|event| fits(expected, event)) {
+                *event = Some(self.surplus.remove(at));
+            }
+        }
+    }
+}
+
+impl Expectation {
+    fn is_like(&self, event: &Value) -> bool {
+        let kind = text(event, "kind");
+        self.kinds.iter().any(|k| Some(k.name()) == kind) && self.has_ends_of(event)
+    }
+
+    fn has_ends_of(&self, event: &Value) -> bool {
+        end(event, "local_addr", "local_port") == Some(self.local)
+            && end(event, "remote_addr", "remote_port") == Some(self.remote)
+    }
+
+    fn allows_cause(&self, event: &Value, lacks_segment: bool) -> bool {
+        let Some(cause) = text(event, "cause") else {
+            return false;
+        };
+        self.causes.contains(&cause)
+            || (lacks_segment && self.causes_without_segment.contains(&cause))
+            || (!self.must_be_diagnosed && cause == UNDIAGNOSED)
+    }
+
+    fn fits_rst(&self, event: &Value) -> bool {
+        let seq = number(event, "rst_seq");
+        self.rst
+            .as_ref()
+            .is_none_or(|rst| seq.is_none_or(|seq| seq == u64::from(rst.seq)))
+    }
+}
+
+const UNDIAGNOSED: &str = "undiagnosed";
+
+/// One expectation beside the event that answers it.
+struct Comparison<'a> {
+    observation: &'a Observation,
+    expected: &'a Expectation,
+    event: &'a Value,
+    sights: &'a Sights,
+}
+
+impl Comparison<'_> {
+    fn differences(&self) -> Vec<String> {
+        let mut differences = Vec::new();
+        differences.extend(self.cause());
+        differences.extend(self.family());
+        differences.extend(self.state());
+        differences.extend(self.role());
+        differences.extend(self.owner());
+        if let Some(rst) = &self.expected.rst {
+            differences.extend(self.rst(rst));
+        }
+        differences.extend(self.unread());
+        differences
+    }
+
+    fn cause(&self) -> Option<String> {
+        let lacks_segment = !self.sights.sees_segment_of_received;
+        (!self.expected.allows_cause(self.event, lacks_segment)).then(|| {
+            let found = text(self.event, "cause").unwrap_or("absent");
+            let evidence = self
+                .event
+                .get("evidence")
+                .map_or_else(String::new, |evidence| format!(" on {evidence}"));
+            format!("cause is {found}{evidence}")
+        })
+    }
+
+    fn is_left_undiagnosed(&self) -> bool {
+        !self.expected.must_be_diagnosed && text(self.event, "cause") == Some(UNDIAGNOSED)
+    }
+
+    fn family(&self) -> Option<String> {
+        let expected = self.observation.family.name();
+        let found = text(self.event, "family");
+        (found != Some(expected)).then(|| format!("family is {}", shown(found)))
+    }
+
+    /// The state may be absent only where the event was deduced or the mode has no field for it.
+    fn state(&self) -> Option<String> {
+        let states = &self.expected.states;
+        let found = text(self.event, "state");
+        let is_excused = found.is_none()
+            && (self.sights.mode == Mode::Classic || self.expected.needs == Needs::Dropped);
+        let is_fine = states.is_empty() || found.is_some_and(|found| states.contains(&found));
+        (!is_fine && !is_excused)
+            .then(|| format!("state is {}, expected {}", shown(found), states.join("|")))
+    }
+
+    /// What is shown must be right; which end we are is not always known.
+    fn role(&self) -> Option<String> {
+        let expected = self.expected.role?;
+        let found = text(self.event, "role")?;
+        (found != expected).then(|| format!("role is {found}, expected {expected}"))
+    }
+
+    fn owner(&self) -> Option<String> {
+        let owner = &self.observation.owner;
+        let Some(pid) = number(self.event, "pid") else {
+            let is_due = self.expected.is_owned && self.sights.sees_owner;
+            return is_due.then(|| format!("pid is absent, expected {}", owner.pid));
+        };
+        if pid != u64::from(owner.pid) {
+            return Some(format!("pid is {pid}, expected {}", owner.pid));
+        }
+        let comm = text(self.event, "comm");
+        let is_ours = comm.is_some_and(|comm| owner.comms.iter().any(|ours| ours == comm));
+        (!is_ours).then(|| {
+            let comms = owner.comms.join("|");
+            format!("comm is {}, expected {comms}", shown(comm))
+        })
+    }
+
+    fn rst(&self, rst: &Rst) -> Vec<String> {
+        let is_due = if self.expected.kinds.contains(&Kind::Sent) {
+            self.sights.must_show_sent_rst(self.expected.needs)
+        } else {
+            self.expected.needs == Needs::Nothing && self.sights.sees_segment_of_received
+        };
+        let numbers = [
+            ("rst_seq", Some(u64::from(rst.seq))),
+            ("rst_ack", rst.ack.map(u64::from)),
+        ];
+        let mut differences: Vec<_> = numbers
+            .into_iter()
+            .filter_map(|(name, expected)| {
+                let found = number(self.event, name);
+                let is_excused = found.is_none() && !is_due;
+                (found != expected && !is_excused)
+                    .then(|| format!("{name} is {}, expected {}", shown(found), shown(expected)))
+            })
+            .collect();
+        let flags = text(self.event, "rst_flags");
+        if flags.map_or(is_due, |flags| flags != rst.flags) {
+            differences.push(format!(
+                "rst_flags is {}, expected {}",
+                shown(flags),
+                rst.flags
+            ));
+        }
+        differences
+    }
+
+    /// Nothing unread need not be said.
+    fn unread(&self) -> Option<String> {
+        let expected = self.expected.unread_bytes?;
+        let found = number(self.event, "unread_bytes");
+        let is_excused = found.is_none() && (self.sights.mode == Mode::Classic || expected == 0);
+        (found != Some(expected) && !is_excused)
+            .then(|| format!("unread_bytes is {}, expected {expected}", shown(found)))
+    }
+}
+
+fn describe_surplus(event: &Value) -> String {
+    let name = |key| text(event, key).unwrap_or("?");
+    let ends = [("local_addr", "local_port"), ("remote_addr", "remote_port")]
+        .map(|(address, port)| shown(end(event, address, port)));
+    format!(
+        "not expected: {} {} {} > {} state {}",
+        name("kind"),
+        name("cause"),
+        ends[0],
+        ends[1],
+        name("state"),
+    )
+}
+
+fn shown(value: Option<impl std::fmt::Display>) -> String {
+    value.map_or_else(|| "absent".to_owned(), |value| value.to_string())
+}
+
+fn text<'a>(event: &'a Value, name: &str) -> Option<&'a str> {
+    event.get(name)?.as_str()
+}
+
+/// The schema writes integers beyond 2^53 as strings.
+fn number(event: &Value, name: &str) -> Option<u64> {
+    let value = event.get(name)?;
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn end(event: &Value, address: &str, port: &str) -> Option<SocketAddr> {
+    let address: IpAddr = text(event, address)?.parse().ok()?;
+    let port = u16::try_from(number(event, port)?).ok()?;
+    Some(SocketAddr::new(address, port))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! The report of a lab run: a line each for people, JSON for machines.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::error::LabError;
+use crate::judge::Judgement;
+use crate::scenario::Scenario;
+use crate::truth::{Family, Observation};
+
+/// What became of one scenario in one family.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScenarioResult {
+    /// The scenario's id.
+    pub scenario: &'static str,
+    /// What happens in it.
+    pub title: &'static str,
+    /// IP version.
+    pub family: Family,
+    /// The verdict.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// What was known; `None` if it did not run to its end.
+    pub observation: Option<Observation>,
+}
+
+impl ScenarioResult {
+    /// Of a run that was judged.
+    #[must_use]
+    pub const fn judged(
+        scenario: &Scenario,
+        observation: Observation,
+        judgement: Judgement,
+    ) -> Self {
+        Self {
+            scenario: scenario.id,
+            title: scenario.title,
+            family: observation.family,
+            outcome: Outcome::Judged(judgement),
+            observation: Some(observation),
+        }
+    }
+
+    /// Of a run that did not come to its end.
+    #[must_use]
+    pub fn not_run(scenario: &Scenario, family: Family, error: LabError) -> Self {
+        let outcome = match error {
+            LabError::Skipped { reason } => Outcome::Skipped { skipped: reason },
+            error => Outcome::Failed {
+                failed: error.to_string(),
+            },
+        };
+        Self {
+            scenario: scenario.id,
+            title: scenario.title,
+            family,
+            outcome,
+            observation: None,
+        }
+    }
+}
+
+/// See [`ScenarioResult`].
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// It ran, and was judged.
+    Judged(Judgement),
+    /// This machine lacks what it needs.
+    Skipped {
+        /// What is missing.
+        skipped: String,
+    },
+    /// It could not run to its end.
+    Failed {
+        /// Why.
+        failed: String,
+    },
+}
+
+impl Outcome {
+    /// Whether the lab as a whole has failed by it.
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        match self {
+            Self::Judged(judgement) => judgement.is_failure(),
+            Self::Skipped { .. } => false,
+            Self::Failed { .. } => true,
+        }
+    }
+
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Judged(Judgement::Matched) => "ok",
+            Self::Judged(Judgement::Undiagnosed(_)) => "undiagnosed",
+            Self::Judged(Judgement::NotVisible(_)) => "not visible",
+            Self::Judged(Judgement::Differs(_)) => "DIFFERS",
+            Self::Skipped { .. } => "skipped",
+            Self::Failed { .. } => "FAILED",
+        }
+    }
+
+    /// What there is to say.
+    #[must_use]
+    pub fn details(&self) -> Vec<&str> {
+        match self {
+            Self::Judged(judgement) => judgement.details().iter().map(String::as_str).collect(),
+            Self::Skipped { skipped: reason } | Self::Failed { failed: reason } => vec![reason],
+        }
+    }
+}
+
+/// The report as text: a line a scenario, what there is to say indented below it, and the sums.
+#[must_use]
+pub fn render_report(results: &[ScenarioResult]) -> String {
+    let width = results.iter().map(|r| r.scenario.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for result in results {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<11}  {:<width$}  {}  {}",
+            result.outcome.word(),
+            result.scenario,
+            result.family.name(),
+            result.title,
+        );
+        for detail in result.outcome.details() {
+            let _ = writeln!(text, "{:13}{detail}", "");
+        }
+    }
+    let _ = writeln!(text, "{}", render_sums(results));
+    text
+}
+
+fn render_sums(results: &[ScenarioResult]) -> String {
+    let words = [
+        "ok",
+        "undiagnosed",
+        "not visible",
+        "skipped",
+        "DIFFERS",
+        "FAILED",
+    ];
+    let sums: Vec<_> = words
+        .iter()
+        .filter_map(|word| {
+            let count = results.iter().filter(|r| r.outcome.word() == *word).count();
+            (count > 0).then(|| format!("{count} {word}"))
+        })
+        .collect();
+    format!("{} runs: {}", results.len(), sums.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(scenario: &'static str, outcome: Outcome) -> ScenarioResult {
+        ScenarioResult {
+            scenario,
+            title: "what happens",
+            family: Family::Ipv6,
+            outcome,
+            observation: None,
+        }
+    }
+
+    #[test]
+    fn every_outcome_has_its_line_and_its_reason() {
+        let results = [
+            result("port-closed", Outcome::Judged(Judgement::Matched)),
+            result(
+                "disconnect",
+                Outcome::Judged(Judgement::Differs(vec!["missing: it".to_owned()])),
+            ),
+            result(
+                "firewall-reject",
+                Outcome::Skipped {
+                    skipped: "no nft".to_owned(),
+                },
+            ),
+        ];
+        assert_eq!(
+            render_report(&results),
+            "ok           port-closed      ipv6  what happens\n\
+             DIFFERS      disconnect       ipv6  what happens\n\
+             \x20            missing: it\n\
+             skipped      firewall-reject  ipv6  what happens\n\
+             \x20            no nft\n\
+             3 runs: 1 ok, 1 skipped, 1 DIFFERS\n"
+        );
+        let failures: Vec<_> = results.iter().map(|r| r.outcome.is_failure()).collect();
+        assert_eq!(failures, [false, true, false]);
+    }
+
+    #[test]
+    fn machines_get_the_verdict_as_a_field() -> Result<(), serde_json::Error> {
+        let outcome = Outcome::Judged(Judgement::NotVisible(vec!["why".to_owned()]));
+        let json = serde_json::to_value(result("port-closed", outcome))?;
+        assert_eq!(json["verdict"], "not-visible");
+        assert_eq!(json["details"][0], "why");
+        assert_eq!(json["family"], "ipv6");
+        Ok(())
+    }
+
+    #[test]
+    fn what_did_not_run_is_skipped_only_when_it_says_so() {
+        let scenario = crate::find_scenario("firewall-reject");
+        let outcome = |error| {
+            scenario.map(|s| {
+                ScenarioResult::not_run(s, Family::Ipv4, error)
+                    .outcome
+                    .word()
+            })
+        };
+        let reason = "no nft".to_owned();
+        assert_eq!(outcome(LabError::Skipped { reason }), Some("skipped"));
+        let scenario = "x";
+        assert_eq!(outcome(LabError::ThreadDied { scenario }), Some("FAILED"));
+    }
+}

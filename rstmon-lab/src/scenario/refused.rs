@@ -1,0 +1,108 @@
+//! RSTs that arrive and are not obeyed, or find nothing to tear down.
+
+use super::Scenario;
+use crate::error::LabError;
+use crate::netns::KernelState;
+use crate::segment::{Segment, flag};
+use crate::stage::{SERVICE_PORT, Stage, wait_gone};
+use crate::truth::{Expectation, Kind, Needs};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        id: "blind-reset-in-window",
+        title: "a RST in the window but not exact: challenge ACK",
+        play: blind_in_window,
+    },
+    Scenario {
+        id: "blind-reset-out-of-window",
+        title: "a RST outside the window: dropped",
+        play: blind_out_of_window,
+    },
+    Scenario {
+        id: "stray-reset",
+        title: "a RST for no connection",
+        play: stray,
+    },
+    Scenario {
+        id: "time-wait-assassination",
+        title: "a RST that ends TIME-WAIT early",
+        play: time_wait_assassination,
+    },
+];
+
+fn blind_in_window(stage: &mut Stage) -> Result<(), LabError> {
+    blind(stage, 100, |stage, reset| {
+        stage
+            .peer
+            .receive("the challenge ACK", |s| {
+                s.from == reset.to && s.flags == flag::ACK
+            })
+            .map(|_| ())
+    })
+}
+
+fn blind_out_of_window(stage: &mut Stage) -> Result<(), LabError> {
+    blind(stage, 0x4000_0000, |_, _| Ok(()))
+}
+
+/// The connection must be alive afterwards, in both directions.
+fn blind(
+    stage: &mut Stage,
+    off_by: u32,
+    answered: impl Fn(&mut Stage, &Segment) -> Result<(), LabError>,
+) -> Result<(), LabError> {
+    let (server, mut end) = stage.server()?;
+    stage.deliver(&server, &mut end, b"before")?;
+    let mut reset = end.segment(flag::RST);
+    reset.seq = reset.seq.wrapping_add(off_by);
+    // The ACK of the data must not pass for the answer to the RST.
+    stage
+        .peer
+        .receive("the ACK of the data", |s| s.ack == end.snd_nxt)?;
+    stage.peer.send(&reset)?;
+    answered(stage, &reset)?;
+    stage.deliver(&server, &mut end, b"after")?;
+    stage.emit(&server, &mut end, b"indeed")?;
+    stage.expect(
+        Expectation::new(Kind::Rejected, "blind-reset", end.local, end.fake)
+            .state(&["established"])
+            .role("server")
+            .rst(&reset)
+            .needs(Needs::Dropped),
+    );
+    Ok(())
+}
+
+fn stray(stage: &mut Stage) -> Result<(), LabError> {
+    let end = stage.stranger(SERVICE_PORT);
+    let reset = end.segment(flag::RST | flag::ACK);
+    stage.peer.send(&reset)?;
+    stage.expect(
+        Expectation::new(Kind::Stray, "stray-reset", end.local, end.fake)
+            .state(&["none"])
+            .rst(&reset)
+            .needs(Needs::Dropped),
+    );
+    Ok(())
+}
+
+fn time_wait_assassination(stage: &mut Stage) -> Result<(), LabError> {
+    let (server, mut end) = stage.server()?;
+    drop(server);
+    stage.receive_fin(&mut end)?;
+    let fin = end.segment(flag::FIN | flag::ACK);
+    stage.peer.send(&fin)?;
+    end.snd_nxt = fin.end_seq();
+    crate::stage::wait_state(&end, KernelState::TimeWait)?;
+    let reset = end.segment(flag::RST);
+    stage.peer.send(&reset)?;
+    wait_gone(end.local.port(), end.fake.port())?;
+    stage.expect(
+        Expectation::new(Kind::Stray, "time-wait-assassination", end.local, end.fake)
+            .state(&["time-wait"])
+            .rst(&reset)
+            .needs(Needs::Dropped)
+            .diagnosed_later(),
+    );
+    Ok(())
+}
