@@ -63,8 +63,9 @@ pub(crate) struct Sighting<'a> {
     pub(crate) socket_kind: u8,
     /// State at the hook.
     pub(crate) state_at_hook: u8,
-    /// State before the reset, where it is known.
-    pub(crate) state: Option<u8>,
+    /// State before the reset, or [`STATE_UNKNOWN`]. No `Option`: what its other half leaves
+    /// unwritten, the verifier of some programs must not read.
+    pub(crate) state: u8,
     /// What it is counted as; `kind`, but for the tentative ones.
     pub(crate) counted_as: u8,
     /// Both ends.
@@ -80,7 +81,7 @@ pub(crate) struct Sighting<'a> {
 /// Counts the reset, and reports it unless the filter, the budget or a full ring forbids.
 #[inline(always)]
 pub(crate) fn report(sighting: &Sighting<'_>, room: &mut SocketRoom) {
-    let state = sighting.state.unwrap_or(STATE_UNKNOWN);
+    let state = sighting.state;
     count(
         sighting.counted_as,
         state,
@@ -220,8 +221,8 @@ fn fill(event: &mut RawEvent, sighting: &Sighting<'_>, now: u64, room: &mut Sock
     };
     event.socket_kind = sighting.socket_kind;
     event.state_at_hook = sighting.state_at_hook;
-    if let Some(state) = sighting.state {
-        event.state = state;
+    if sighting.state != STATE_UNKNOWN {
+        event.state = sighting.state;
         event.have |= wire::HAVE_STATE;
     }
     event.ifindex = sighting.ifindex;

@@ -16,6 +16,7 @@ use crate::sock::{self, Ends};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use rstmon_common::config::DROP_REASONS;
+use rstmon_common::counts::STATE_UNKNOWN;
 use rstmon_common::wire::{self, tcp_flag, tcp_state};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`; the reason since 5.17, the socket since 6.11.
@@ -108,19 +109,19 @@ fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Option<u32>) -
         seen.socket_kind = sock::kind_of(seen.sock, state);
         seen.netns = sock::netns(common);
         (seen.kind, seen.state) = judge(state, reason);
-        if state == tcp_state::LISTEN && seen.state == Some(tcp_state::NEW_SYN_RECV) {
+        if state == tcp_state::LISTEN && seen.state == tcp_state::NEW_SYN_RECV {
             // The listener stands for a request socket that the kernel does not name.
             seen.socket_kind = wire::SOCKET_REQUEST;
         }
     } else if no_socket || config!(kfree_has_socket) != 0 {
-        seen.state = Some(tcp_state::NONE);
+        seen.state = tcp_state::NONE;
     } else if skb.device().is_null() {
         // Taken by a full socket, and the kernel does not say by which.
         seen.kind = wire::KIND_REJECTED;
-        seen.state = None;
+        seen.state = STATE_UNKNOWN;
     } else {
         // A request or timewait socket, or a check before the lookup.
-        seen.state = None;
+        seen.state = STATE_UNKNOWN;
     }
     seen.counted_as = seen.kind;
     seen
@@ -128,19 +129,19 @@ fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Option<u32>) -
 
 /// Kind and state of a RST that the socket in `state` got and the kernel dropped for `reason`.
 #[inline(always)]
-fn judge(state: u8, reason: Option<u32>) -> (u8, Option<u8>) {
+fn judge(state: u8, reason: Option<u32>) -> (u8, u8) {
     match state {
         tcp_state::LISTEN => {
             // `tcp_check_req()` killed a request socket: the only RST that a listener's name stands
             // for without a reason of its own.
             if reason == Some(config!(drop_not_specified)) {
-                (wire::KIND_RECEIVED, Some(tcp_state::NEW_SYN_RECV))
+                (wire::KIND_RECEIVED, tcp_state::NEW_SYN_RECV)
             } else {
-                (wire::KIND_STRAY, Some(tcp_state::LISTEN))
+                (wire::KIND_STRAY, tcp_state::LISTEN)
             }
         }
-        tcp_state::NEW_SYN_RECV | tcp_state::TIME_WAIT => (wire::KIND_STRAY, Some(state)),
-        _ => (wire::KIND_REJECTED, Some(state)),
+        tcp_state::NEW_SYN_RECV | tcp_state::TIME_WAIT => (wire::KIND_STRAY, state),
+        _ => (wire::KIND_REJECTED, state),
     }
 }
 
@@ -164,7 +165,7 @@ fn sighting<'a>(
         common: None,
         socket_kind: wire::SOCKET_NONE,
         state_at_hook: tcp_state::NONE,
-        state: Some(tcp_state::NONE),
+        state: tcp_state::NONE,
         counted_as: wire::KIND_STRAY,
         ends,
         netns: sock::netns_of_device(skb.device()),

@@ -12,6 +12,7 @@ use crate::sock::{self, Ends};
 use aya_ebpf::macros::kprobe;
 use aya_ebpf::programs::ProbeContext;
 use aya_log_ebpf::debug;
+use rstmon_common::counts::STATE_UNKNOWN;
 use rstmon_common::wire::{self, tcp_state};
 
 /// `NF_INET_LOCAL_OUT`: the rejected segment was on its way out.
@@ -119,7 +120,7 @@ fn rejected_segment(
         socket_kind: wire::SOCKET_NONE,
         state_at_hook: tcp_state::NONE,
         // The firewall did not ask for a socket.
-        state: None,
+        state: STATE_UNKNOWN,
         counted_as: wire::KIND_SENT,
         ends: &ends,
         netns: sock::inum(net),

@@ -17,7 +17,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::debug;
-use rstmon_common::counts::COUNTED_TENTATIVE;
+use rstmon_common::counts::{COUNTED_TENTATIVE, STATE_UNKNOWN};
 use rstmon_common::wire::{self, tcp_state};
 
 /// `tcp_receive_reset(sk)`.
@@ -190,10 +190,11 @@ const fn received(sock: KernelAddr, state: u8, ends: &Ends) -> Sighting<'_> {
         common: None,
         socket_kind: wire::SOCKET_FULL,
         state_at_hook: state,
+        // The classic tracepoint does not tell it.
         state: if state == tcp_state::NONE {
-            None
+            STATE_UNKNOWN
         } else {
-            Some(state)
+            state
         },
         counted_as: wire::KIND_RECEIVED,
         ends,

@@ -17,7 +17,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::debug;
-use rstmon_common::counts::COUNTED_RETRACTED;
+use rstmon_common::counts::{COUNTED_RETRACTED, STATE_UNKNOWN};
 use rstmon_common::wire::{self, tcp_state};
 
 /// `tcp_send_reset(sk, skb, reason)`; the reason since 6.10.
@@ -220,13 +220,13 @@ struct Sent<'a> {
 fn send(sent: &Sent<'_>, room: &mut SocketRoom) {
     let socket_kind = sock::kind_of(sent.sock, sent.state_at_hook);
     let mut flags = sent.flags;
-    let mut state = Some(sent.state_at_hook);
+    let mut state = sent.state_at_hook;
     if socket_kind == wire::SOCKET_FULL && sent.state_at_hook == tcp_state::CLOSE {
         if let Some(pending) = take_pending(sent.sock)
             && sent.flags & wire::FLAG_ACTIVE == 0
         {
             // `tcp_reset()` ran because of data after close; now comes the answer to that data.
-            state = Some(pending.state as u8);
+            state = pending.state as u8;
             flags |= wire::FLAG_RETRACTS;
             crate::counts::count(
                 COUNTED_RETRACTED,
@@ -235,7 +235,10 @@ fn send(sent: &Sent<'_>, room: &mut SocketRoom) {
                 0,
             );
         } else {
-            state = owner::closed(sent.ends, sent.netns).map(|(closed, _)| closed.state);
+            state = match owner::closed(sent.ends, sent.netns) {
+                Some((closed, _)) => closed.state,
+                None => STATE_UNKNOWN,
+            };
         }
     }
     let sighting = Sighting {

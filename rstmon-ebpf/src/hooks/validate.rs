@@ -18,6 +18,7 @@ use crate::sock::{self, Common, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
+use rstmon_common::counts::STATE_UNKNOWN;
 use rstmon_common::layout::ABSENT;
 use rstmon_common::wire::{self, tcp_flag, tcp_state};
 
@@ -149,7 +150,7 @@ fn ignored<'a>(
         common: None,
         socket_kind: wire::SOCKET_FULL,
         state_at_hook: tcp_state::NONE,
-        state: None,
+        state: STATE_UNKNOWN,
         counted_as: kind,
         ends,
         netns: 0,
@@ -164,7 +165,7 @@ fn with_socket<'a>(seen: Sighting<'a>, common: Option<&'a Common<'a>>, state: u8
     Sighting {
         common,
         state_at_hook: state,
-        state: Some(state),
+        state,
         netns: common.map_or(0, sock::netns),
         ..seen
     }
