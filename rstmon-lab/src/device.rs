@@ -56,8 +56,7 @@ pub(crate) fn create_tun(address: Ipv4Addr, address6: Option<Ipv6Addr>) -> Resul
     Ok(tun)
 }
 
-/// Opens the clone device of TUN, which shows whether there is any.
-pub(crate) fn open_tun() -> Result<File, LabError> {
+fn open_tun() -> Result<File, LabError> {
     OpenOptions::new()
         .read(true)
         .write(true)

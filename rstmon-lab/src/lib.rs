@@ -50,10 +50,7 @@ pub struct Lab {
 impl Lab {
     /// Makes sure that this process may make network namespaces and TUN devices.
     pub fn prepare() -> Result<Self, LabError> {
-        on_own_thread("set-up", || {
-            device::open_tun()?;
-            Stage::set_up(Family::Ipv4).map(drop)
-        })?;
+        on_own_thread("set-up", || Stage::set_up(Family::Ipv4).map(drop))?;
         Ok(Self { _private: () })
     }
 
