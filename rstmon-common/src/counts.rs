@@ -85,7 +85,9 @@ pub enum Stage {
     StormBudget = 3,
     /// Lost, and not counted as a reset either: hooks interrupted each other too deep.
     TooDeep = 4,
+    /// Lost, but counted: the segment could not be read.
+    Unreadable = 5,
 }
 
 /// Elements of the per-CPU array of stages.
-pub const STAGES: u32 = 5;
+pub const STAGES: u32 = 6;

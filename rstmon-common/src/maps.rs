@@ -35,6 +35,10 @@ pub struct SocketNote {
     pub handshake_ttl: u8,
     /// `NOTE_*`.
     pub flags: u8,
+    /// State of the socket, for tracepoints that do not tell it; kept in classic mode only.
+    pub state: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// [`SocketNote::flags`]: this host opened the connection.

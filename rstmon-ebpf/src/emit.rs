@@ -9,7 +9,9 @@ use crate::scratch::SocketRoom;
 use crate::segment::Segment;
 use crate::sock::{self, Common, Ends};
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel,
+};
 use core::mem::MaybeUninit;
 use rstmon_common::config::{FILTER_PORTS, ICSK_WINDOW_LEN, SOCK_WINDOW_LEN, TCP_WINDOW_LEN};
 use rstmon_common::counts::{STATE_UNKNOWN, Stage};
@@ -23,24 +25,49 @@ const URGENT_WAKE_INTERVAL_NS: u64 = 1_000_000;
 /// The storm budget counts events of one second.
 const BUDGET_INTERVAL_NS: u64 = 1_000_000_000;
 
-/// What the kernel said about why.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// Nothing.
-    None,
-    /// A number of `enum sk_rst_reason`.
-    Rst(u32),
-    /// A number of `enum skb_drop_reason`.
-    Drop(u32),
+/// What the kernel said about why. Plain numbers, as everything that travels from a hook to the
+/// record: the verifier of older kernels refuses to read what one branch of an `enum` or an
+/// `Option` leaves unwritten.
+#[derive(Clone, Copy)]
+pub(crate) struct Reason {
+    /// `wire::HAVE_RST_REASON`, `wire::HAVE_DROP_REASON`, or 0: nothing.
+    have: u32,
+    /// Its number; 0 if it said nothing.
+    number: u32,
 }
 
 impl Reason {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { have: 0, number: 0 };
+
+    /// A number of `enum sk_rst_reason`.
     #[inline(always)]
-    const fn number(self) -> u32 {
-        match self {
-            Self::None => 0,
-            Self::Rst(number) | Self::Drop(number) => number,
+    pub(crate) const fn rst(number: u32) -> Self {
+        Self {
+            have: wire::HAVE_RST_REASON,
+            number,
         }
+    }
+
+    /// A number of `enum skb_drop_reason`.
+    #[inline(always)]
+    pub(crate) const fn dropped(number: u32) -> Self {
+        Self {
+            have: wire::HAVE_DROP_REASON,
+            number,
+        }
+    }
+
+    /// Its number; 0 if it said nothing.
+    #[inline(always)]
+    pub(crate) const fn number(self) -> u32 {
+        self.number
+    }
+
+    /// Whether it is the drop reason of this number.
+    #[inline(always)]
+    pub(crate) const fn is_drop(self, number: u32) -> bool {
+        self.have == wire::HAVE_DROP_REASON && self.number == number
     }
 }
 
@@ -86,7 +113,7 @@ pub(crate) fn report(sighting: &Sighting<'_>, room: &mut SocketRoom) {
         sighting.counted_as,
         state,
         sighting.ends.family,
-        sighting.reason.number(),
+        sighting.reason.number,
     );
     if !wanted(sighting) {
         stage(Stage::Filtered);
@@ -188,16 +215,21 @@ fn wake_flags(now: u64) -> u64 {
     u64::from(BPF_RB_NO_WAKEUP)
 }
 
-/// Clears the record word by word: a call to `memset` would clear it byte by byte.
+/// A record of zeros, to begin from.
+static ZEROS: [u8; RAW_EVENT_SIZE] = [0; RAW_EVENT_SIZE];
+
+/// Clears the record with one call of a helper: a loop of stores is walked again for every path of
+/// the verifier that leads here, which takes old kernels seconds.
 #[inline(always)]
 fn zeroed(entry: &mut MaybeUninit<RawEvent>) -> &mut RawEvent {
-    let words: *mut u64 = entry.as_mut_ptr().cast();
-    for index in 0..RAW_EVENT_SIZE / 8 {
-        // SAFETY: within the record.
-        let word = unsafe { words.add(index) };
-        // SAFETY: the ring's memory is writable and aligned to eight bytes.
-        unsafe { word.write_volatile(0) };
-    }
+    // SAFETY: both are as long as said; a static of ours can always be read.
+    let _ = unsafe {
+        bpf_probe_read_kernel(
+            entry.as_mut_ptr().cast(),
+            RAW_EVENT_SIZE as u32,
+            (&raw const ZEROS).cast(),
+        )
+    };
     // SAFETY: all bytes were written, and any bytes make a `RawEvent`.
     unsafe { entry.assume_init_mut() }
 }
@@ -213,12 +245,8 @@ fn fill(event: &mut RawEvent, sighting: &Sighting<'_>, now: u64, room: &mut Sock
     event.cpu = unsafe { bpf_get_smp_processor_id() } as u16;
     event.kind = sighting.kind;
     event.hook = sighting.hook;
-    event.reason = sighting.reason.number();
-    event.have |= match sighting.reason {
-        Reason::None => 0,
-        Reason::Rst(_) => wire::HAVE_RST_REASON,
-        Reason::Drop(_) => wire::HAVE_DROP_REASON,
-    };
+    event.reason = sighting.reason.number;
+    event.have |= sighting.reason.have;
     event.socket_kind = sighting.socket_kind;
     event.state_at_hook = sighting.state_at_hook;
     if sighting.state != STATE_UNKNOWN {
@@ -272,9 +300,9 @@ fn fill_segment(event: &mut RawEvent, segment: &Segment) {
     event.segment_ttl = segment.ttl;
     event.segment_ip_id = segment.ip_id;
     event.have |= wire::HAVE_SEGMENT | wire::HAVE_SEGMENT_IP;
-    if let Some((value, echo)) = segment.timestamps {
-        event.segment_ts_value = value;
-        event.segment_ts_echo = echo;
+    if segment.has_timestamps != 0 {
+        event.segment_ts_value = segment.ts_value;
+        event.segment_ts_echo = segment.ts_echo;
         event.have |= wire::HAVE_SEGMENT_TIMESTAMPS;
     }
 }
@@ -425,9 +453,10 @@ fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
 /// What is known of the connection that had this tuple.
 #[inline(always)]
 fn fill_former(event: &mut RawEvent, sighting: &Sighting<'_>) {
-    let Some((closed, closed_ns)) = owner::closed(sighting.ends, sighting.netns) else {
+    let Some(closed) = owner::closed(sighting.ends, sighting.netns) else {
         return;
     };
+    let closed_ns = owner::closed_ns(closed);
     let (have, flags) = (event.have, event.flags);
     owner::put_note(event, &closed.note);
     event.closed_ns = closed_ns;

@@ -50,6 +50,22 @@ pub(crate) struct Pending {
     pub(crate) family: u32,
 }
 
+impl Pending {
+    /// Nothing is remembered.
+    pub(crate) const NONE: Self = Self {
+        skb: 0,
+        at_ns: 0,
+        state: 0,
+        family: 0,
+    };
+
+    /// Whether something is.
+    #[inline(always)]
+    pub(crate) const fn is_there(&self) -> bool {
+        self.at_ns != 0
+    }
+}
+
 /// Sockets in the middle of a reset, by address: tentative receptions, and on kernels whose
 /// `tcp_reset` does not tell its segment, that segment. Few at a time.
 #[map]

@@ -30,6 +30,8 @@ pub(crate) const NO_NOTE: SocketNote = SocketNote {
     handshake_ip_id: 0,
     handshake_ttl: 0,
     flags: 0,
+    state: 0,
+    reserved: 0,
 };
 
 /// The task that runs, in a context where it is known to act on the socket.
@@ -77,13 +79,16 @@ pub(crate) fn note(sock: KernelAddr) -> Option<&'static mut SocketNote> {
 /// What is noted of a connection that was closed here. It may be overwritten while it is read:
 /// what was taken from it counts only if [`stands`] says so afterwards.
 #[inline(always)]
-pub(crate) fn closed(ends: &Ends, netns: u32) -> Option<(&'static ClosedNote, u64)> {
+pub(crate) fn closed(ends: &Ends, netns: u32) -> Option<&'static ClosedNote> {
     let key = ends.key(netns);
     let note = CLOSED.get_ptr(key.place())?;
     // SAFETY: an element of an array map is never freed; torn reads are found out by `stands`.
     let note = unsafe { &*note };
-    let closed_ns = closed_ns(note);
-    (closed_ns != 0 && note.key == key).then_some((note, closed_ns))
+    if closed_ns(note) != 0 && note.key == key {
+        Some(note)
+    } else {
+        None
+    }
 }
 
 /// Whether the note is still the one that was closed at `closed_ns`.
@@ -92,8 +97,9 @@ pub(crate) fn stands(note: &ClosedNote, closed_at: u64) -> bool {
     closed_ns(note) == closed_at
 }
 
+/// When the connection was closed; 0 while the note is written.
 #[inline(always)]
-fn closed_ns(note: &ClosedNote) -> u64 {
+pub(crate) fn closed_ns(note: &ClosedNote) -> u64 {
     // SAFETY: a member of a live element.
     unsafe { core::ptr::read_volatile(&raw const note.closed_ns) }
 }

@@ -64,13 +64,18 @@ pub(crate) fn leave() {
     }
 }
 
-/// Runs `body` with the room of this level.
-#[inline(always)]
-pub(crate) fn with(body: impl FnOnce(&'static mut Scratch)) {
-    if let Some(room) = enter() {
-        body(room);
-        leave();
-    } else {
-        crate::counts::stage(rstmon_common::counts::Stage::TooDeep);
-    }
+/// Runs a function with the room of this level as its first argument. A macro and not a closure:
+/// closures become functions of their own, and the stacks of a program's functions add up.
+macro_rules! with_scratch {
+    ($body:ident($($argument:expr),*)) => {
+        match $crate::scratch::enter() {
+            Some(room) => {
+                $body(room, $($argument),*);
+                $crate::scratch::leave();
+            }
+            None => $crate::counts::stage(rstmon_common::counts::Stage::TooDeep),
+        }
+    };
 }
+
+pub(crate) use with_scratch;

@@ -38,7 +38,12 @@ pub(crate) struct Segment {
     pub(crate) ack: u32,
     /// Payload bytes.
     pub(crate) len: u32,
-    pub(crate) timestamps: Option<(u32, u32)>,
+    /// TSval, with `has_timestamps`.
+    pub(crate) ts_value: u32,
+    /// TSecr, with `has_timestamps`.
+    pub(crate) ts_echo: u32,
+    /// 1: the timestamps option was there. No `Option`, see `emit::Reason`.
+    pub(crate) has_timestamps: u32,
     pub(crate) ip_id: u16,
     pub(crate) flags: u8,
     pub(crate) ttl: u8,
@@ -189,7 +194,9 @@ const EMPTY: Segment = Segment {
     seq: 0,
     ack: 0,
     len: 0,
-    timestamps: None,
+    ts_value: 0,
+    ts_echo: 0,
+    has_timestamps: 0,
     ip_id: 0,
     flags: 0,
     ttl: 0,
@@ -220,32 +227,36 @@ fn read_tcp(
     if let Some(room) = options
         && header_len > TCP_HEADER_LEN
     {
-        segment.timestamps = read_timestamps(tcp.plus(20), header_len - TCP_HEADER_LEN, room);
+        read_timestamps(tcp.plus(20), header_len - TCP_HEADER_LEN, room, segment);
     }
     Some(())
 }
 
 /// Finds TSval and TSecr among `len` bytes of options (RFC 7323, 3.2).
 #[inline(always)]
-fn read_timestamps(options: KernelAddr, len: u32, room: &mut [u8; 64]) -> Option<(u32, u32)> {
-    let read: [u8; 40] = options.read()?;
+fn read_timestamps(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mut Segment) {
+    let Some(read) = options.read::<[u8; 40]>() else {
+        return;
+    };
     room[..40].copy_from_slice(&read);
     let mut at = 0_usize;
     for _ in 0..OPTIONS_READ {
         if at as u32 >= len || at >= 38 {
-            return None;
+            return;
         }
         // The mask repeats the bound for the verifier.
         match room[at & 0x3f] {
-            OPTION_END => return None,
+            OPTION_END => return,
             OPTION_NOP => at += 1,
             OPTION_TIMESTAMPS => {
-                return Some((big_endian_at(room, at + 2), big_endian_at(room, at + 6)));
+                segment.ts_value = big_endian_at(room, at + 2);
+                segment.ts_echo = big_endian_at(room, at + 6);
+                segment.has_timestamps = 1;
+                return;
             }
             _ => at += usize::from(room[(at + 1) & 0x3f]).max(2),
         }
     }
-    None
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use crate::globals::config;
 use crate::hooks::raw_tp_arg;
 use crate::hooks::send_reset::incoming;
 use crate::read::KernelAddr;
-use crate::scratch;
+use crate::scratch::{Scratch, with_scratch};
 use crate::segment::{Segment, Skb, flags_at_data, reached_tcp, read_segment, read_skb};
 use crate::sock::{self, Ends};
 use aya_ebpf::macros::raw_tracepoint;
@@ -27,9 +27,9 @@ fn raw_tp_kfree_skb(ctx: RawTracePointContext) -> i32 {
         if !may_be_rst(reason) {
             return 0;
         }
-        Some(reason)
+        Reason::dropped(reason)
     } else {
-        None
+        Reason::NONE
     };
     let skb = raw_tp_arg!(ctx, 0);
     let sock = if config!(kfree_has_socket) != 0 {
@@ -58,51 +58,55 @@ fn may_be_rst(reason: u32) -> bool {
 }
 
 #[inline(always)]
-fn dropped(skb: KernelAddr, sock: KernelAddr, reason: Option<u32>) {
-    scratch::with(|room| {
-        let Some(skb) = read_skb(skb, &mut room.skb) else {
-            return;
-        };
-        if !reached_tcp(&skb) {
-            return;
-        }
-        let deduced = config!(deduce_socketless) != 0 && reason == Some(config!(drop_no_socket));
-        // Most segments that TCP drops are no RST: the octet of the flags tells.
-        let is_rst = flags_at_data(&skb).is_some_and(|flags| flags & tcp_flag::RST != 0);
-        if !is_rst && !deduced {
-            return;
-        }
-        let Some(segment) = read_segment(&skb, Some(&mut room.options)) else {
-            return;
-        };
-        let ends = incoming(&segment);
-        let seen = sighting(&skb, reason, &ends, &segment);
-        if !segment.is_rst() {
-            let sighting = Sighting {
-                kind: wire::KIND_SENT,
-                flags: wire::FLAG_DEDUCED,
-                counted_as: wire::KIND_SENT,
-                ..seen
-            };
-            report(&sighting, &mut room.socket);
-            return;
-        }
-        let common = sock::read_common(sock, &mut room.common);
-        let seen = Sighting {
-            sock,
-            common: common.as_ref(),
+fn dropped(skb: KernelAddr, sock: KernelAddr, reason: Reason) {
+    with_scratch!(dropped_segment(skb, sock, reason));
+}
+
+/// A segment that was dropped: a RST, or what a RST was sent for.
+#[inline(always)]
+fn dropped_segment(room: &mut Scratch, skb: KernelAddr, sock: KernelAddr, reason: Reason) {
+    let Some(skb) = read_skb(skb, &mut room.skb) else {
+        return;
+    };
+    if !reached_tcp(&skb) {
+        return;
+    }
+    let deduced = config!(deduce_socketless) != 0 && reason.is_drop(config!(drop_no_socket));
+    // Most segments that TCP drops are no RST: the octet of the flags tells.
+    let is_rst = flags_at_data(&skb).is_some_and(|flags| flags & tcp_flag::RST != 0);
+    if !is_rst && !deduced {
+        return;
+    }
+    let Some(segment) = read_segment(&skb, Some(&mut room.options)) else {
+        return;
+    };
+    let ends = incoming(&segment);
+    let seen = sighting(&skb, reason, &ends, &segment);
+    if !segment.is_rst() {
+        let sighting = Sighting {
+            kind: wire::KIND_SENT,
+            flags: wire::FLAG_DEDUCED,
+            counted_as: wire::KIND_SENT,
             ..seen
         };
-        report(&dropped_rst(seen, &skb, reason), &mut room.socket);
-    });
+        report(&sighting, &mut room.socket);
+        return;
+    }
+    let common = sock::read_common(sock, &mut room.common);
+    let seen = Sighting {
+        sock,
+        common: common.as_ref(),
+        ..seen
+    };
+    report(&dropped_rst(seen, &skb, reason), &mut room.socket);
 }
 
 /// A RST that TCP did not obey. Who it was for follows from the socket that the kernel names, on
 /// older kernels from the device, which full sockets' segments have lost by then.
 #[inline(always)]
-fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Option<u32>) -> Sighting<'a> {
+fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Reason) -> Sighting<'a> {
     seen.flags = wire::FLAG_SEGMENT_IS_RST;
-    let no_socket = reason == Some(config!(drop_no_socket));
+    let no_socket = reason.is_drop(config!(drop_no_socket));
     if let Some(common) = seen.common {
         let state = sock::state(Some(common));
         seen.state_at_hook = state;
@@ -129,12 +133,12 @@ fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Option<u32>) -
 
 /// Kind and state of a RST that the socket in `state` got and the kernel dropped for `reason`.
 #[inline(always)]
-fn judge(state: u8, reason: Option<u32>) -> (u8, u8) {
+fn judge(state: u8, reason: Reason) -> (u8, u8) {
     match state {
         tcp_state::LISTEN => {
             // `tcp_check_req()` killed a request socket: the only RST that a listener's name stands
             // for without a reason of its own.
-            if reason == Some(config!(drop_not_specified)) {
+            if reason.is_drop(config!(drop_not_specified)) {
                 (wire::KIND_RECEIVED, tcp_state::NEW_SYN_RECV)
             } else {
                 (wire::KIND_STRAY, tcp_state::LISTEN)
@@ -149,7 +153,7 @@ fn judge(state: u8, reason: Option<u32>) -> (u8, u8) {
 #[inline(always)]
 fn sighting<'a>(
     skb: &Skb<'_>,
-    reason: Option<u32>,
+    reason: Reason,
     ends: &'a Ends,
     segment: &'a Segment,
 ) -> Sighting<'a> {
@@ -157,10 +161,7 @@ fn sighting<'a>(
         kind: wire::KIND_STRAY,
         hook: wire::HOOK_KFREE_SKB,
         flags: 0,
-        reason: match reason {
-            Some(reason) => Reason::Drop(reason),
-            None => Reason::None,
-        },
+        reason,
         sock: KernelAddr::NULL,
         common: None,
         socket_kind: wire::SOCKET_NONE,

@@ -4,7 +4,7 @@ use crate::hooks::{fentry_arg, kprobe_arg};
 use crate::maps::SOCKETS;
 use crate::owner;
 use crate::read::KernelAddr;
-use crate::scratch;
+use crate::scratch::{Scratch, with_scratch};
 use crate::segment::{Segment, read_segment, read_skb};
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
@@ -30,14 +30,18 @@ fn handshake(sock: KernelAddr, skb: KernelAddr) {
     if skb.is_null() {
         return;
     }
-    scratch::with(|room| {
-        let Some(skb) = read_skb(skb, &mut room.skb) else {
-            return;
-        };
-        if let Some(segment) = read_segment(&skb, Some(&mut room.options)) {
-            baseline(sock, &segment);
-        }
-    });
+    with_scratch!(handshake_segment(sock, skb));
+}
+
+/// The handshake's last segment, which is there.
+#[inline(always)]
+fn handshake_segment(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
+    let Some(skb) = read_skb(skb, &mut room.skb) else {
+        return;
+    };
+    if let Some(segment) = read_segment(&skb, Some(&mut room.options)) {
+        baseline(sock, &segment);
+    }
 }
 
 /// Notes what the peer's segment looked like.
@@ -59,8 +63,8 @@ fn note_segment(note: &mut SocketNote, segment: &Segment) {
     note.handshake_ttl = segment.ttl;
     note.handshake_ip_id = segment.ip_id;
     note.flags |= NOTE_HANDSHAKE;
-    if let Some((value, _)) = segment.timestamps {
-        note.handshake_ts_value = value;
+    if segment.has_timestamps != 0 {
+        note.handshake_ts_value = segment.ts_value;
         note.flags |= NOTE_TIMESTAMPS;
     }
 }

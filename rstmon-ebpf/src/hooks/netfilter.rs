@@ -6,7 +6,7 @@
 use crate::emit::{Reason, Sighting, report};
 use crate::hooks::{kprobe_arg, send_reset::incoming};
 use crate::read::KernelAddr;
-use crate::scratch::{self, SocketRoom};
+use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{Segment, Skb, read_segment, read_skb};
 use crate::sock::{self, Ends};
 use aya_ebpf::macros::kprobe;
@@ -74,14 +74,18 @@ fn send_reset(hook: u8, ctx: &ProbeContext) {
 
 #[inline(always)]
 fn rejected(hook: u8, net: KernelAddr, skb: KernelAddr, outgoing: bool) {
-    scratch::with(|room| {
-        let Some(skb) = read_skb(skb, &mut room.skb) else {
-            return;
-        };
-        if let Some(segment) = read_segment(&skb, None) {
-            rejected_segment(hook, net, &skb, &segment, outgoing, &mut room.socket);
-        }
-    });
+    with_scratch!(rejected_skb(hook, net, skb, outgoing));
+}
+
+/// The segment that a rule rejected.
+#[inline(always)]
+fn rejected_skb(room: &mut Scratch, hook: u8, net: KernelAddr, skb: KernelAddr, outgoing: bool) {
+    let Some(skb) = read_skb(skb, &mut room.skb) else {
+        return;
+    };
+    if let Some(segment) = read_segment(&skb, None) {
+        rejected_segment(hook, net, &skb, &segment, outgoing, &mut room.socket);
+    }
 }
 
 #[inline(always)]
@@ -114,7 +118,7 @@ fn rejected_segment(
         kind: wire::KIND_SENT,
         hook,
         flags: 0,
-        reason: Reason::None,
+        reason: Reason::NONE,
         sock: KernelAddr::NULL,
         common: None,
         socket_kind: wire::SOCKET_NONE,

@@ -9,8 +9,9 @@ use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, Pending};
+use crate::owner;
 use crate::read::KernelAddr;
-use crate::scratch::{self, SocketRoom};
+use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{read_segment, read_skb};
 use crate::sock::{self, Ends, RCV_SHUTDOWN};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
@@ -25,34 +26,46 @@ use rstmon_common::wire::{self, tcp_state};
 fn raw_tp_tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     let sock = raw_tp_arg!(ctx, 0);
     debug!(&ctx, "tcp_receive_reset sk={:x}", sock.value());
-    scratch::with(|room| {
-        let Some(common) = sock::read_common(sock, &mut room.common) else {
-            return;
-        };
-        let mut ends = Ends::NONE;
-        sock::read_ends(&common, sock, &mut ends);
-        let seen = received(sock, sock::state(Some(&common)), &ends);
-        let seen = Sighting {
-            common: Some(&common),
-            netns: sock::netns(&common),
-            ..seen
-        };
-        received_without_segment(seen, &mut room.socket);
-    });
+    with_scratch!(received_sock(sock));
     0
 }
 
-/// The tracepoint's record, where there is no BTF. It does not tell the state.
+/// What the socket tells.
+#[inline(always)]
+fn received_sock(room: &mut Scratch, sock: KernelAddr) {
+    let Some(common) = sock::read_common(sock, &mut room.common) else {
+        return;
+    };
+    let mut ends = Ends::NONE;
+    sock::read_ends(&common, sock, &mut ends);
+    let seen = received(sock, sock::state(Some(&common)), &ends);
+    let seen = Sighting {
+        common: Some(&common),
+        netns: sock::netns(&common),
+        ..seen
+    };
+    received_without_segment(seen, &mut room.socket);
+}
+
+/// The tracepoint's record, where there is no BTF. It does not tell the state; the note does.
 #[tracepoint(category = "tcp", name = "tcp_receive_reset")]
 fn tp_tcp_receive_reset(ctx: TracePointContext) -> u32 {
     let record = crate::hooks::record(&ctx);
     let mut ends = Ends::NONE;
     read_record_ends!(record, receive_reset, &mut ends);
     let sock = record.pointer(classic!(receive_reset.skaddr));
-    scratch::with(|room| {
-        received_without_segment(received(sock, tcp_state::NONE, &ends), &mut room.socket);
-    });
+    let state = match owner::note(sock) {
+        Some(note) => note.state as u8,
+        None => tcp_state::NONE,
+    };
+    with_scratch!(received_record(sock, state, &ends));
     0
+}
+
+/// What the tracepoint's record tells.
+#[inline(always)]
+fn received_record(room: &mut Scratch, sock: KernelAddr, state: u8, ends: &Ends) {
+    received_without_segment(received(sock, state, ends), &mut room.socket);
 }
 
 /// `tcp_reset(sk, skb)` since 5.11, `tcp_reset(sk)` before.
@@ -104,32 +117,36 @@ fn received_segment(sock: KernelAddr, skb: KernelAddr) {
     if skb.is_null() {
         return;
     }
-    scratch::with(|room| {
-        let Some(skb) = read_skb(skb, &mut room.skb) else {
-            return;
-        };
-        let Some(segment) = read_segment(&skb, Some(&mut room.options)) else {
-            return;
-        };
-        if !segment.is_rst() {
-            return;
-        }
-        let Some(common) = sock::read_common(sock, &mut room.common) else {
-            return;
-        };
-        let mut ends = Ends::NONE;
-        sock::read_ends(&common, sock, &mut ends);
-        let sighting = Sighting {
-            flags: wire::FLAG_SEGMENT_IS_RST,
-            hook: wire::HOOK_TCP_RESET,
-            common: Some(&common),
-            netns: sock::netns(&common),
-            ifindex: skb.interface(),
-            segment: Some(&segment),
-            ..received(sock, sock::state(Some(&common)), &ends)
-        };
-        report(&sighting, &mut room.socket);
-    });
+    with_scratch!(received_skb(sock, skb));
+}
+
+/// The segment that tore the socket down, which is there.
+#[inline(always)]
+fn received_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
+    let Some(skb) = read_skb(skb, &mut room.skb) else {
+        return;
+    };
+    let Some(segment) = read_segment(&skb, Some(&mut room.options)) else {
+        return;
+    };
+    if !segment.is_rst() {
+        return;
+    }
+    let Some(common) = sock::read_common(sock, &mut room.common) else {
+        return;
+    };
+    let mut ends = Ends::NONE;
+    sock::read_ends(&common, sock, &mut ends);
+    let sighting = Sighting {
+        flags: wire::FLAG_SEGMENT_IS_RST,
+        hook: wire::HOOK_TCP_RESET,
+        common: Some(&common),
+        netns: sock::netns(&common),
+        ifindex: skb.interface(),
+        segment: Some(&segment),
+        ..received(sock, sock::state(Some(&common)), &ends)
+    };
+    report(&sighting, &mut room.socket);
 }
 
 /// `tcp_reset()` without its segment.
@@ -185,7 +202,7 @@ const fn received(sock: KernelAddr, state: u8, ends: &Ends) -> Sighting<'_> {
         kind: wire::KIND_RECEIVED,
         hook: wire::HOOK_TCP_RECEIVE_RESET,
         flags: 0,
-        reason: Reason::None,
+        reason: Reason::NONE,
         sock,
         common: None,
         socket_kind: wire::SOCKET_FULL,

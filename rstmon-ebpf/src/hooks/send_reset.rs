@@ -4,20 +4,21 @@
 //! timers) on every kernel, and passive ones (the answer to a segment) completely only since 6.10.
 //! Below that, `tcp_v4_send_reset` and `tcp_v6_send_reset` are probed for the passive ones.
 
+use crate::counts::{count, stage};
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, Pending};
 use crate::owner;
 use crate::read::KernelAddr;
-use crate::scratch::{self, SocketRoom};
-use crate::segment::{Segment, Skb, read_segment, read_skb};
+use crate::scratch::{Scratch, SocketRoom, with_scratch};
+use crate::segment::{Segment, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::debug;
-use rstmon_common::counts::{COUNTED_RETRACTED, STATE_UNKNOWN};
+use rstmon_common::counts::{COUNTED_RETRACTED, STATE_UNKNOWN, Stage};
 use rstmon_common::wire::{self, tcp_state};
 
 /// `tcp_send_reset(sk, skb, reason)`; the reason since 6.10.
@@ -28,9 +29,9 @@ fn raw_tp_tcp_send_reset(ctx: RawTracePointContext) -> i32 {
     // A load of an argument that the tracepoint does not have fails the attachment; behind a
     // frozen flag it is never checked.
     let reason = if config!(send_reset_has_reason) != 0 {
-        Reason::Rst(ctx.arg::<u32>(2))
+        Reason::rst(ctx.arg::<u32>(2))
     } else {
-        Reason::None
+        Reason::NONE
     };
     debug!(
         &ctx,
@@ -54,7 +55,7 @@ fn fentry_tcp_v4_send_reset(ctx: FEntryContext) -> i32 {
         wire::HOOK_TCP_V4_SEND_RESET,
         fentry_arg!(ctx, 0),
         fentry_arg!(ctx, 1),
-        Reason::None,
+        Reason::NONE,
     );
     0
 }
@@ -67,7 +68,7 @@ fn kprobe_tcp_v4_send_reset(ctx: ProbeContext) -> u32 {
         wire::HOOK_TCP_V4_SEND_RESET,
         kprobe_arg!(ctx, 0),
         kprobe_arg!(ctx, 1),
-        Reason::None,
+        Reason::NONE,
     );
     0
 }
@@ -80,7 +81,7 @@ fn fentry_tcp_v6_send_reset(ctx: FEntryContext) -> i32 {
         wire::HOOK_TCP_V6_SEND_RESET,
         fentry_arg!(ctx, 0),
         fentry_arg!(ctx, 1),
-        Reason::None,
+        Reason::NONE,
     );
     0
 }
@@ -93,7 +94,7 @@ fn kprobe_tcp_v6_send_reset(ctx: ProbeContext) -> u32 {
         wire::HOOK_TCP_V6_SEND_RESET,
         kprobe_arg!(ctx, 0),
         kprobe_arg!(ctx, 1),
-        Reason::None,
+        Reason::NONE,
     );
     0
 }
@@ -108,8 +109,8 @@ fn tp_tcp_send_reset(ctx: TracePointContext) -> u32 {
     let skb = record.pointer(classic!(send_reset.skbaddr));
     let state: u32 = record.field(classic!(send_reset.state)).unwrap_or(0);
     let reason = match record.field::<u32>(classic!(send_reset.reason)) {
-        Some(reason) => Reason::Rst(reason),
-        None => Reason::None,
+        Some(reason) => Reason::rst(reason),
+        None => Reason::NONE,
     };
     let flags = if skb.is_null() { wire::FLAG_ACTIVE } else { 0 };
     let sent = Sent {
@@ -124,69 +125,97 @@ fn tp_tcp_send_reset(ctx: TracePointContext) -> u32 {
         ifindex: 0,
         segment: None,
     };
-    scratch::with(|room| send(&sent, &mut room.socket));
+    with_scratch!(send_record(&sent));
     0
+}
+
+/// What the tracepoint's record tells.
+#[inline(always)]
+fn send_record(room: &mut Scratch, sent: &Sent<'_>) {
+    send(sent, &mut room.socket);
 }
 
 /// A reset of the host's own accord.
 #[inline(always)]
 fn active(sock: KernelAddr, reason: Reason) {
-    scratch::with(|room| {
-        let mut ends = Ends::NONE;
-        let common = sock::read_common(sock, &mut room.common);
-        if let Some(common) = &common {
-            sock::read_ends(common, sock, &mut ends);
-        }
-        let sent = Sent {
-            hook: wire::HOOK_TCP_SEND_RESET,
-            flags: wire::FLAG_ACTIVE,
-            reason,
-            sock,
-            common: common.as_ref(),
-            state_at_hook: sock::state(common.as_ref()),
-            ends: &ends,
-            netns: common.as_ref().map_or(0, sock::netns),
-            ifindex: 0,
-            segment: None,
-        };
-        send(&sent, &mut room.socket);
-    });
+    with_scratch!(active_sock(sock, reason));
+}
+
+/// What the socket tells.
+#[inline(always)]
+fn active_sock(room: &mut Scratch, sock: KernelAddr, reason: Reason) {
+    let mut ends = Ends::NONE;
+    let common = sock::read_common(sock, &mut room.common);
+    if let Some(common) = &common {
+        sock::read_ends(common, sock, &mut ends);
+    }
+    let sent = Sent {
+        hook: wire::HOOK_TCP_SEND_RESET,
+        flags: wire::FLAG_ACTIVE,
+        reason,
+        sock,
+        common: common.as_ref(),
+        state_at_hook: sock::state(common.as_ref()),
+        ends: &ends,
+        netns: common.as_ref().map_or(0, sock::netns),
+        ifindex: 0,
+        segment: None,
+    };
+    send(&sent, &mut room.socket);
 }
 
 /// A reset that answers `skb`.
 #[inline(always)]
 fn passive(hook: u8, sock: KernelAddr, skb: KernelAddr, reason: Reason) {
-    scratch::with(|room| {
-        let mut ends = Ends::NONE;
-        let skb = read_skb(skb, &mut room.skb);
-        let segment = skb.as_ref().and_then(|skb| read_segment(skb, None));
-        if let Some(segment) = &segment {
-            // The functions are called for arriving RSTs too, and return at once (RFC 9293, 3.5.2).
-            if segment.is_rst() {
-                return;
-            }
-            ends = incoming(segment);
-        }
-        let common = sock::read_common(sock, &mut room.common);
-        let netns = match (&common, &skb) {
-            (Some(common), _) => sock::netns(common),
-            (None, Some(skb)) => sock::netns_of_device(skb.device()),
-            (None, None) => 0,
-        };
-        let sent = Sent {
-            hook,
-            flags: 0,
-            reason,
-            sock,
-            common: common.as_ref(),
-            state_at_hook: sock::state(common.as_ref()),
-            ends: &ends,
-            netns,
-            ifindex: skb.as_ref().map_or(0, Skb::interface),
-            segment: segment.as_ref(),
-        };
-        send(&sent, &mut room.socket);
-    });
+    with_scratch!(passive_skb(hook, sock, skb, reason));
+}
+
+/// What the socket, if any, and the segment tell.
+#[inline(always)]
+fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, reason: Reason) {
+    let Some(skb) = read_skb(skb, &mut room.skb) else {
+        count_unreadable(reason);
+        return;
+    };
+    let Some(segment) = read_segment(&skb, None) else {
+        count_unreadable(reason);
+        return;
+    };
+    // The functions are called for arriving RSTs too, and return at once (RFC 9293, 3.5.2).
+    if segment.is_rst() {
+        return;
+    }
+    let ends = incoming(&segment);
+    let common = sock::read_common(sock, &mut room.common);
+    let netns = match &common {
+        Some(common) => sock::netns(common),
+        None => sock::netns_of_device(skb.device()),
+    };
+    let sent = Sent {
+        hook,
+        flags: 0,
+        reason,
+        sock,
+        common: common.as_ref(),
+        state_at_hook: sock::state(common.as_ref()),
+        ends: &ends,
+        netns,
+        ifindex: skb.interface(),
+        segment: Some(&segment),
+    };
+    send(&sent, &mut room.socket);
+}
+
+/// A reset that answers a segment which cannot be read: it is counted, and not reported.
+#[inline(always)]
+fn count_unreadable(reason: Reason) {
+    count(
+        wire::KIND_SENT,
+        STATE_UNKNOWN,
+        wire::AF_INET,
+        reason.number(),
+    );
+    stage(Stage::Unreadable);
 }
 
 /// The ends of a segment that arrived here.
@@ -222,21 +251,15 @@ fn send(sent: &Sent<'_>, room: &mut SocketRoom) {
     let mut flags = sent.flags;
     let mut state = sent.state_at_hook;
     if socket_kind == wire::SOCKET_FULL && sent.state_at_hook == tcp_state::CLOSE {
-        if let Some(pending) = take_pending(sent.sock)
-            && sent.flags & wire::FLAG_ACTIVE == 0
-        {
+        let pending = take_pending(sent.sock);
+        if pending.is_there() && sent.flags & wire::FLAG_ACTIVE == 0 {
             // `tcp_reset()` ran because of data after close; now comes the answer to that data.
             state = pending.state as u8;
             flags |= wire::FLAG_RETRACTS;
-            crate::counts::count(
-                COUNTED_RETRACTED,
-                pending.state as u8,
-                pending.family as u16,
-                0,
-            );
+            count(COUNTED_RETRACTED, state, pending.family as u16, 0);
         } else {
             state = match owner::closed(sent.ends, sent.netns) {
-                Some((closed, _)) => closed.state,
+                Some(closed) => closed.state,
                 None => STATE_UNKNOWN,
             };
         }
@@ -262,9 +285,11 @@ fn send(sent: &Sent<'_>, room: &mut SocketRoom) {
 
 /// Takes the tentative reception of a socket out of the map.
 #[inline(always)]
-fn take_pending(sock: KernelAddr) -> Option<Pending> {
+fn take_pending(sock: KernelAddr) -> Pending {
     let key = sock.value();
-    let pending = PENDING.get_ptr(key)?;
+    let Some(pending) = PENDING.get_ptr(key) else {
+        return Pending::NONE;
+    };
     // SAFETY: an element of an LRU map stays readable while the program runs.
     let pending = unsafe { *pending };
     // An element that another CPU removed meanwhile is gone, which is what is wanted.
@@ -272,5 +297,9 @@ fn take_pending(sock: KernelAddr) -> Option<Pending> {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     // An older one is of a former socket at this address.
-    (now.wrapping_sub(pending.at_ns) < wire::TENTATIVE_NS).then_some(pending)
+    if now.wrapping_sub(pending.at_ns) < wire::TENTATIVE_NS {
+        pending
+    } else {
+        Pending::NONE
+    }
 }

@@ -8,7 +8,7 @@ use crate::hooks::{raw_tp_arg, read_record_ends};
 use crate::maps::{LISTENERS, SOCKETS};
 use crate::owner;
 use crate::read::KernelAddr;
-use crate::scratch;
+use crate::scratch::{Scratch, with_scratch};
 use crate::sock::{self, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{raw_tracepoint, tracepoint};
@@ -83,19 +83,23 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
             let refused = old as u8 == tcp_state::SYN_SENT
                 && sock.field::<u32>(offset!(sock_err)) == Some(ECONNREFUSED);
             if !refused {
-                scratch::with(|room| {
-                    let Some(common) = sock::read_common(sock, &mut room.common) else {
-                        return;
-                    };
-                    let mut ends = Ends::NONE;
-                    sock::read_ends(&common, sock, &mut ends);
-                    note_closed(sock, old as u8, &ends, sock::netns(&common));
-                });
+                with_scratch!(closed_sock(sock, old as u8));
             }
             forget(sock);
         }
     }
     0
+}
+
+/// A connection that is gone.
+#[inline(always)]
+fn closed_sock(room: &mut Scratch, sock: KernelAddr, old: u8) {
+    let Some(common) = sock::read_common(sock, &mut room.common) else {
+        return;
+    };
+    let mut ends = Ends::NONE;
+    sock::read_ends(&common, sock, &mut ends);
+    note_closed(sock, old, &ends, sock::netns(&common));
 }
 
 /// The tracepoint's record, where there is no BTF.
@@ -104,10 +108,20 @@ fn tp_inet_sock_set_state(ctx: TracePointContext) -> u32 {
     let record = crate::hooks::record(&ctx);
     let old: u32 = record.field(classic!(set_state.oldstate)).unwrap_or(0);
     let new: u32 = record.field(classic!(set_state.newstate)).unwrap_or(0);
-    let Some(change) = change(old, new) else {
-        return 0;
-    };
     let sock = record.pointer(classic!(set_state.skaddr));
+    let change = change(old, new);
+    if let Some(change) = change {
+        changed(record, sock, old, change);
+    }
+    if let Some(note) = owner::note(sock) {
+        note.state = new;
+    }
+    0
+}
+
+/// What a change tells, from the tracepoint's record.
+#[inline(always)]
+fn changed(record: KernelAddr, sock: KernelAddr, old: u32, change: Change) {
     let mut ends = Ends::NONE;
     read_record_ends!(record, set_state, &mut ends);
     match change {
@@ -120,7 +134,6 @@ fn tp_inet_sock_set_state(ctx: TracePointContext) -> u32 {
             forget(sock);
         }
     }
-    0
 }
 
 /// Network namespace of a socket of which little else is read.

@@ -12,7 +12,7 @@ use crate::hooks::send_reset::incoming;
 use crate::hooks::{fentry_arg, kprobe_arg};
 use crate::maps::{PENDING, Pending};
 use crate::read::KernelAddr;
-use crate::scratch;
+use crate::scratch::{Scratch, with_scratch};
 use crate::segment::{Segment, Skb, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
@@ -55,27 +55,31 @@ fn kprobe_tcp_rcv_state_process(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn validate(sock: KernelAddr, skb: KernelAddr) {
-    scratch::with(|room| {
-        let Some(window) = read_skb(skb, &mut room.skb) else {
-            return;
-        };
-        let Some(segment) = read_segment(&window, Some(&mut room.options)) else {
-            return;
-        };
-        if !segment.is_rst() {
-            return;
-        }
-        let state = sock::state_alone(sock);
-        if acceptable(sock, state, &segment) {
-            stash(sock, skb, state, segment.family);
-        } else if config!(kfree_has_reason) == 0 {
-            let common = sock::read_common(sock, &mut room.common);
-            let ends = incoming(&segment);
-            let hook = wire::HOOK_TCP_VALIDATE_INCOMING;
-            let seen = ignored(hook, wire::KIND_REJECTED, sock, &window, &ends, &segment);
-            report(&with_socket(seen, common.as_ref(), state), &mut room.socket);
-        }
-    });
+    with_scratch!(validate_skb(sock, skb));
+}
+
+/// A segment for a synchronized connection.
+#[inline(always)]
+fn validate_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
+    let Some(window) = read_skb(skb, &mut room.skb) else {
+        return;
+    };
+    let Some(segment) = read_segment(&window, Some(&mut room.options)) else {
+        return;
+    };
+    if !segment.is_rst() {
+        return;
+    }
+    let state = sock::state_alone(sock);
+    if acceptable(sock, state, &segment) {
+        stash(sock, skb, state, segment.family);
+    } else if config!(kfree_has_reason) == 0 {
+        let common = sock::read_common(sock, &mut room.common);
+        let ends = incoming(&segment);
+        let hook = wire::HOOK_TCP_VALIDATE_INCOMING;
+        let seen = ignored(hook, wire::KIND_REJECTED, sock, &window, &ends, &segment);
+        report(&with_socket(seen, common.as_ref(), state), &mut room.socket);
+    }
 }
 
 /// LISTEN and SYN-SENT, where `tcp_rcv_state_process()` itself decides.
@@ -85,33 +89,37 @@ fn unsynchronized(sock: KernelAddr, skb: KernelAddr) {
     if state != tcp_state::LISTEN && state != tcp_state::SYN_SENT {
         return;
     }
-    scratch::with(|room| {
-        let Some(window) = read_skb(skb, &mut room.skb) else {
-            return;
+    with_scratch!(unsynchronized_skb(sock, skb, state));
+}
+
+/// A segment for LISTEN or SYN-SENT.
+#[inline(always)]
+fn unsynchronized_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr, state: u8) {
+    let Some(window) = read_skb(skb, &mut room.skb) else {
+        return;
+    };
+    let Some(segment) = read_segment(&window, Some(&mut room.options)) else {
+        return;
+    };
+    if !segment.is_rst() {
+        return;
+    }
+    let acknowledges = segment.has(tcp_flag::ACK);
+    if state == tcp_state::SYN_SENT && acknowledges {
+        // Obeyed, or dropped by `kfree_skb`, which is traced.
+        stash(sock, skb, state, segment.family);
+    } else if !acknowledges && config!(kfree_has_reason) == 0 {
+        let kind = if state == tcp_state::LISTEN {
+            wire::KIND_STRAY
+        } else {
+            wire::KIND_REJECTED
         };
-        let Some(segment) = read_segment(&window, Some(&mut room.options)) else {
-            return;
-        };
-        if !segment.is_rst() {
-            return;
-        }
-        let acknowledges = segment.has(tcp_flag::ACK);
-        if state == tcp_state::SYN_SENT && acknowledges {
-            // Obeyed, or dropped by `kfree_skb`, which is traced.
-            stash(sock, skb, state, segment.family);
-        } else if !acknowledges && config!(kfree_has_reason) == 0 {
-            let kind = if state == tcp_state::LISTEN {
-                wire::KIND_STRAY
-            } else {
-                wire::KIND_REJECTED
-            };
-            let common = sock::read_common(sock, &mut room.common);
-            let ends = incoming(&segment);
-            let hook = wire::HOOK_TCP_RCV_STATE_PROCESS;
-            let seen = ignored(hook, kind, sock, &window, &ends, &segment);
-            report(&with_socket(seen, common.as_ref(), state), &mut room.socket);
-        }
-    });
+        let common = sock::read_common(sock, &mut room.common);
+        let ends = incoming(&segment);
+        let hook = wire::HOOK_TCP_RCV_STATE_PROCESS;
+        let seen = ignored(hook, kind, sock, &window, &ends, &segment);
+        report(&with_socket(seen, common.as_ref(), state), &mut room.socket);
+    }
 }
 
 /// Keeps the RST for the hook on `tcp_reset`.
@@ -145,7 +153,7 @@ fn ignored<'a>(
         kind,
         hook,
         flags: wire::FLAG_SEGMENT_IS_RST,
-        reason: Reason::None,
+        reason: Reason::NONE,
         sock,
         common: None,
         socket_kind: wire::SOCKET_FULL,

@@ -41,6 +41,10 @@ pub struct KernelStages {
     pub ring_full: u64,
     /// Lost: the storm budget was spent.
     pub storm_budget: u64,
+    /// Lost: hooks interrupted each other too deep.
+    pub too_deep: u64,
+    /// Lost: the segment could not be read.
+    pub segment_unreadable: u64,
     /// Lost: the kernel did not run a program, because the CPU was running it already.
     pub program_missed: u64,
 }
@@ -97,6 +101,8 @@ impl Counters {
             filtered: of(Stage::Filtered),
             ring_full: of(Stage::RingFull),
             storm_budget: of(Stage::StormBudget),
+            too_deep: of(Stage::TooDeep),
+            segment_unreadable: of(Stage::Unreadable),
             program_missed: 0,
         })
     }

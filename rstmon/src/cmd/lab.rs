@@ -215,7 +215,13 @@ fn run_jobs(
     events: &mut Events,
 ) -> Result<Vec<ScenarioResult>, Failure> {
     let shared = Arc::new((lab, jobs, AtomicUsize::new(0)));
-    let workers: Vec<JoinHandle<Vec<(usize, ScenarioResult)>>> = (0..WORKERS)
+    // Without a namespace in the events, runs that use the same addresses must not meet.
+    let workers = if sights.mode == rstmon_lab::Mode::Classic {
+        1
+    } else {
+        WORKERS
+    };
+    let workers: Vec<JoinHandle<Vec<(usize, ScenarioResult)>>> = (0..workers)
         .map(|_| {
             let shared = Arc::clone(&shared);
             let events = events.clone();

@@ -182,10 +182,12 @@ impl Session {
 }
 
 /// Stages of the kernel side at which an event is lost, by their names in the end record.
-fn losses(stages: &KernelStages) -> [(&'static str, u64); 3] {
+fn losses(stages: &KernelStages) -> [(&'static str, u64); 5] {
     [
         ("ring-full", stages.ring_full),
         ("storm-budget", stages.storm_budget),
         ("program-missed", stages.program_missed),
+        ("too-deep", stages.too_deep),
+        ("segment-unreadable", stages.segment_unreadable),
     ]
 }
