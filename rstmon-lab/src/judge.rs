@@ -70,6 +70,16 @@ impl Sights {
         }
     }
 
+    /// Why an event may be missing because of the state of its socket. The classic records show a
+    /// listener's own ends, not those of the segment.
+    fn blind_to_states(self, expected: &Expectation) -> Option<&'static str> {
+        let by_listener = |state: &&str| matches!(*state, "listen" | "syn-recv");
+        (self.mode == Mode::Classic
+            && !expected.states.is_empty()
+            && expected.states.iter().all(by_listener))
+        .then_some("classic records do not show the ends of what a listener answers")
+    }
+
     /// Without probes, kernels that give no reason pass timewait sockets over in silence.
     const fn sees_timewait(self) -> bool {
         let by_tracepoint = self.sees_socketless_sent && self.has_kernel_reason;
@@ -131,7 +141,10 @@ pub fn judge(observation: &Observation, events: &[Value], sights: &Sights) -> Ju
     for (expected, event) in &pairing.pairs {
         let summary = expected.summary();
         let Some(event) = event else {
-            match sights.blind_to(expected.needs) {
+            match sights
+                .blind_to(expected.needs)
+                .or_else(|| sights.blind_to_states(expected))
+            {
                 Some(why) => not_visible.push(format!("{summary}: {why}")),
                 None => differs.push(format!("missing: {summary}")),
             }
@@ -143,12 +156,14 @@ pub fn judge(observation: &Observation, events: &[Value], sights: &Sights) -> Ju
             event,
             sights,
         };
-        differs.extend(
-            comparison
-                .differences()
-                .into_iter()
-                .map(|difference| format!("{summary}: {difference}")),
-        );
+        let differences = comparison.differences().into_iter();
+        let differences = differences.map(|difference| format!("{summary}: {difference}"));
+        if sights.mode == Mode::Classic {
+            // The event is there, at the right ends; what it is made of, this mode does not show.
+            not_visible.extend(differences);
+        } else {
+            differs.extend(differences);
+        }
         if comparison.is_left_undiagnosed() {
             undiagnosed.push(format!("{summary}: undiagnosed"));
         }
@@ -173,7 +188,11 @@ impl Observation {
         Pairing::of(self, events)
             .pairs
             .iter()
-            .all(|(expected, event)| event.is_some() || sights.blind_to(expected.needs).is_some())
+            .all(|(expected, event)| {
+                event.is_some()
+                    || sights.blind_to(expected.needs).is_some()
+                    || sights.blind_to_states(expected).is_some()
+            })
     }
 
     /// Whether an event is of this run: of its namespace, or, where the event has none, of one of
@@ -244,6 +263,8 @@ impl Expectation {
         };
         self.causes.contains(&cause)
             || (lacks_segment && self.causes_without_segment.contains(&cause))
+            || (text(event, "drop_reason").is_none()
+                && self.causes_without_drop_reason.contains(&cause))
             || (!self.must_be_diagnosed && cause == UNDIAGNOSED)
     }
 

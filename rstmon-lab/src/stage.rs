@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,11 @@ pub(crate) const CLOSED_PORT: u16 = 7009;
 const FAKE_SERVICE_PORT: u16 = 443;
 /// The first port that the fake peer connects from.
 const FAKE_FIRST_PORT: u16 = 45_001;
+/// Ports that a run has for itself. Runs in different namespaces use different ports, because old
+/// kernels drop some RSTs without a hint to the namespace and only the ports tell them apart.
+const FAKE_PORTS_OF_A_RUN: u16 = 16;
+/// Runs after which the ports begin anew.
+const FAKE_PORT_RUNS: u16 = 1_000;
 
 /// The fake peer's initial sequence number: near the end, so that numbers wrap in every scenario
 /// that sends more than a few bytes.
@@ -51,6 +57,13 @@ pub(crate) struct Stage {
     out_rsts_before: u64,
     next_fake_port: u16,
     expectations: Vec<Expectation>,
+}
+
+/// The first port of the fake peer in the next run.
+fn next_first_port() -> u16 {
+    static RUNS: AtomicU16 = AtomicU16::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed) % FAKE_PORT_RUNS;
+    FAKE_FIRST_PORT + run * FAKE_PORTS_OF_A_RUN
 }
 
 impl Stage {
@@ -80,7 +93,7 @@ impl Stage {
             namespace,
             started_mono_ns,
             out_rsts_before: read_out_rsts()?,
-            next_fake_port: FAKE_FIRST_PORT,
+            next_fake_port: next_first_port(),
             expectations: Vec::new(),
         })
     }

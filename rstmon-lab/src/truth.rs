@@ -107,6 +107,8 @@ pub struct Expectation {
     pub causes: Vec<&'static str>,
     /// Causes that a capture is allowed instead when it does not see the segment of a received RST.
     pub causes_without_segment: Vec<&'static str>,
+    /// Causes that a capture is allowed instead when the kernel gives no reason for the drop.
+    pub causes_without_drop_reason: Vec<&'static str>,
     /// Whether `undiagnosed` would be a difference. The rules of some causes come later.
     pub must_be_diagnosed: bool,
     /// This host's end.
@@ -140,6 +142,7 @@ impl Expectation {
             kinds: vec![kind],
             causes: vec![cause],
             causes_without_segment: Vec::new(),
+            causes_without_drop_reason: Vec::new(),
             must_be_diagnosed: true,
             local,
             remote,
@@ -224,6 +227,11 @@ impl Expectation {
 
     pub(crate) fn or_without_segment(mut self, cause: &'static str) -> Self {
         self.causes_without_segment.push(cause);
+        self
+    }
+
+    pub(crate) fn or_without_drop_reason(mut self, cause: &'static str) -> Self {
+        self.causes_without_drop_reason.push(cause);
         self
     }
 

@@ -124,6 +124,7 @@ fn aborted(stage: &mut Stage) -> Result<(), LabError> {
     stage.expect(
         Expectation::new(Kind::Received, "handshake-aborted", end.local, end.fake)
             .or_kind(Kind::Stray)
+            .or_without_drop_reason("stray-reset")
             .state(&["syn-recv"])
             .role("server")
             .rst(&reset)
