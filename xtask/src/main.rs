@@ -1,11 +1,27 @@
-//! The project's own commands.
+//! The project's own commands: `cargo xtask setup | build | run | test | lab | vm | bench | ci`.
+//!
+//! Each module does one command; `process` runs other programs for all of them.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command of the project talks to whoever runs it"
+)]
 
 mod bench;
+mod build;
+mod process;
+mod setup;
+mod test;
+mod vm;
 
 use clap::{Parser, Subcommand};
+use setup::Purpose;
 use std::process::ExitCode;
 
+/// The project's own commands.
 #[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -13,13 +29,61 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Install what is missing for building and testing; does nothing the second time
+    Setup,
+    /// Build target/release/rstmon, without the network
+    Build,
+    /// Set up, build, and run rstmon as root
+    Run {
+        /// Arguments of rstmon
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Set up, and pass all tests
+    Test(test::TestArgs),
+    /// Build, and run the lab as root
+    Lab {
+        /// Arguments of `rstmon lab`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run `check` and the lab in QEMU, on Debian's kernels, in every mode they allow
+    Vm(vm::VmArgs),
     /// Measure what rstmon costs beside nothing, tcpdump and bpftrace
     Bench(bench::BenchArgs),
+    /// What continuous integration runs: the same as `test`
+    Ci,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let Command::Bench(args) = Cli::parse().command;
-    Ok(if bench::run_bench(&args)? {
+    let passed = match Cli::parse().command {
+        Command::Setup => setup::set_up(Purpose::Test).map(|()| true)?,
+        Command::Build => build::build_release().map(|()| true)?,
+        Command::Run { args } => {
+            setup::set_up(Purpose::Build)?;
+            build::build_release()?;
+            build::exec_as_root(&args)?
+        }
+        Command::Lab { args } => {
+            build::build_release()?;
+            let args: Vec<String> = std::iter::once("lab".to_owned()).chain(args).collect();
+            build::exec_as_root(&args)?
+        }
+        Command::Test(args) => test::run_tests(&args)?,
+        Command::Ci => test::run_tests(&test::TestArgs::default())?,
+        Command::Vm(args) => {
+            setup::set_up(Purpose::Test)?;
+            let outcome = vm::run_vm(&args)?;
+            println!("{} passed, {} failed", outcome.passed, outcome.failed);
+            outcome.failed == 0
+        }
+        Command::Bench(args) => {
+            setup::set_up(Purpose::Test)?;
+            build::build_release()?;
+            bench::run_bench(&args)?
+        }
+    };
+    Ok(if passed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

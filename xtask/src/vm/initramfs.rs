@@ -1,0 +1,249 @@
+//! What runs in the guest: busybox, the static binary, `nft`, a few modules, and the script `/init`.
+
+use super::cache;
+use super::kernels::Kernel;
+use crate::process::{output_of, run};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Applets that `/init` and the kernel call by name.
+const APPLETS: &[&str] = &[
+    "cat", "dmesg", "grep", "ip", "mkdir", "mknod", "modprobe", "mount", "poweroff", "sh",
+];
+/// Modules that the lab needs, where the kernel has them as modules. Those of netfilter's reject
+/// are loaded by the kernel itself when the lab's rule comes: that is part of the test.
+const MODULES: &[&str] = &[
+    "tun",
+    "nf_tables",
+    "nfnetlink",
+    "nft_reject",
+    "nft_reject_inet",
+    "nft_reject_ipv4",
+    "nft_reject_ipv6",
+    "nf_reject_ipv4",
+    "nf_reject_ipv6",
+];
+/// The one program of the lab that is not its own.
+const NFT: &str = "/usr/sbin/nft";
+
+/// The guest's `/init`: every mode that the kernel allows, then what the kernel logged.
+pub(super) fn init_script(modes: &[&str], repeat: u32) -> String {
+    let modes = modes.join(" ");
+    let runs = (1..=repeat)
+        .map(|run| run.to_string())
+        .collect::<Vec<_>>()
+        .join(" ");
+    format!(
+        r#"#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tracefs tracefs /sys/kernel/tracing
+mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+ip link set lo up
+modprobe tun
+mkdir -p /dev/net
+[ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
+echo "@@begin"
+for mode in {modes}; do
+  rstmon check --mode $mode -o json > /tmp/check 2> /tmp/err
+  code=$?
+  echo "@@check mode=$mode code=$code"
+  cat /tmp/err
+  if [ $code = 0 ]; then
+    for run in {runs}; do
+      echo "@@lab mode=$mode run=$run"
+      rstmon lab --mode $mode -o json 2> /tmp/err
+      echo "@@lab-end mode=$mode run=$run code=$?"
+      cat /tmp/err
+    done
+  fi
+done
+echo "@@dmesg"
+dmesg | grep -E 'WARNING:|BUG:|Oops|Call Trace|general protection|refcount_t|stack-protector'
+echo "@@done"
+poweroff -f
+"#
+    )
+}
+
+/// Packs the image and returns its path.
+pub(super) fn pack(kernel: &Kernel, binary: &Path, busybox: &Path, init: &str) -> Result<PathBuf> {
+    let images = cache().join("images");
+    fs::create_dir_all(&images)?;
+    let tree = tempfile::tempdir_in(&images).context("cannot make a directory for the image")?;
+    let root = tree.path();
+    for directory in ["bin", "sbin", "proc", "sys", "dev", "tmp", "lib", "lib64"] {
+        fs::create_dir(root.join(directory))?;
+    }
+    install(busybox, &root.join("bin/busybox"))?;
+    for applet in APPLETS {
+        std::os::unix::fs::symlink("/bin/busybox", root.join("bin").join(applet))?;
+    }
+    std::os::unix::fs::symlink("/bin/busybox", root.join("sbin/modprobe"))?;
+    install(binary, &root.join("bin/rstmon"))?;
+    install_with_libraries(Path::new(NFT), root)?;
+    install_modules(kernel, root)?;
+    fs::write(root.join("init"), init)?;
+    fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
+    let image = images.join(format!("{}.cpio.gz", kernel.release));
+    let script = "find . | cpio --quiet -o -H newc | gzip -1 > \"$0\"";
+    run(Command::new("sh")
+        .args(["-c", script])
+        .arg(&image)
+        .current_dir(root))?;
+    Ok(image)
+}
+
+fn install(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Installs a program of this machine with the libraries that its loader will look for.
+fn install_with_libraries(program: &Path, root: &Path) -> Result<()> {
+    let text = output_of("ldd", &[&program.display().to_string()])
+        .with_context(|| format!("{} is missing; run `cargo xtask setup`", program.display()))?;
+    let name = program.file_name().context("a program has a name")?;
+    install(program, &root.join("bin").join(name))?;
+    for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
+        let place = root.join(library.trim_start_matches('/'));
+        if let Some(directory) = place.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        install(Path::new(library), &place)?;
+    }
+    Ok(())
+}
+
+/// Installs the modules with all that they depend on, unpacked, and the lists that modprobe reads.
+fn install_modules(kernel: &Kernel, root: &Path) -> Result<()> {
+    let base = if kernel.root.join("lib/modules").is_dir() {
+        kernel.root.clone()
+    } else {
+        kernel.root.join("usr")
+    };
+    let from = base.join("lib/modules").join(&kernel.release);
+    if !from.is_dir() {
+        bail!(
+            "the kernel's packages hold no modules: {} is missing",
+            from.display()
+        );
+    }
+    run(Command::new("/sbin/depmod")
+        .arg("-b")
+        .arg(&base)
+        .arg(&kernel.release))?;
+    let dependencies = fs::read_to_string(from.join("modules.dep"))?;
+    let to = root.join("lib/modules").join(&kernel.release);
+    fs::create_dir_all(&to)?;
+    let mut list = String::new();
+    for (module, needs) in closure(&dependencies) {
+        let plain = plain_name(&module);
+        let place = to.join(&plain);
+        if let Some(directory) = place.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        unpack_module(&from.join(&module), &place)?;
+        let needs: Vec<String> = needs.iter().map(|need| plain_name(need)).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(list, "{plain}: {}", needs.join(" "));
+    }
+    fs::write(to.join("modules.dep"), list)?;
+    for name in ["modules.alias", "modules.builtin"] {
+        // A kernel without one has nothing to say there.
+        let _ = fs::copy(from.join(name), to.join(name));
+    }
+    Ok(())
+}
+
+/// The wanted modules and all that they need, from `modules.dep`.
+fn closure(dependencies: &str) -> Vec<(String, Vec<String>)> {
+    let lines: Vec<(&str, Vec<String>)> = dependencies
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(module, needs)| {
+            (
+                module,
+                needs.split_whitespace().map(str::to_owned).collect(),
+            )
+        })
+        .collect();
+    let mut wanted: BTreeSet<String> = BTreeSet::new();
+    for (module, needs) in &lines {
+        if MODULES.contains(&module_name(module).as_str()) {
+            wanted.insert((*module).to_owned());
+            wanted.extend(needs.iter().cloned());
+        }
+    }
+    lines
+        .into_iter()
+        .filter(|(module, _)| wanted.contains(*module))
+        .map(|(module, needs)| (module.to_owned(), needs))
+        .collect()
+}
+
+/// `kernel/net/netfilter/nf-tables.ko.xz` is the module `nf_tables`.
+fn module_name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split('.').next().unwrap_or(file).replace('-', "_")
+}
+
+/// The path without the ending of its compression.
+fn plain_name(path: &str) -> String {
+    path.trim_end_matches(".xz")
+        .trim_end_matches(".zst")
+        .to_owned()
+}
+
+fn unpack_module(from: &Path, to: &Path) -> Result<()> {
+    let program = match from.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        _ => return install(from, to),
+    };
+    let output = Command::new(program).args(["-dcq"]).arg(from).output()?;
+    if !output.status.success() {
+        bail!("{program} cannot unpack {}", from.display());
+    }
+    fs::write(to, output.stdout)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_come_with_what_they_need() {
+        let dependencies = "kernel/net/nft_reject_inet.ko.xz: kernel/net/nft_reject.ko.xz \
+                            kernel/net/nf_tables.ko.xz\nkernel/net/nf_tables.ko.xz: \
+                            kernel/lib/libcrc32c.ko.xz\nkernel/lib/libcrc32c.ko.xz:\n\
+                            kernel/net/nft_reject.ko.xz: kernel/net/nf_tables.ko.xz\n\
+                            kernel/drivers/other.ko.xz:\n";
+        let names: Vec<String> = closure(dependencies)
+            .iter()
+            .map(|(module, _)| module_name(module))
+            .collect();
+        assert_eq!(
+            names,
+            ["nft_reject_inet", "nf_tables", "libcrc32c", "nft_reject"]
+        );
+        assert_eq!(plain_name("a/b.ko.zst"), "a/b.ko");
+    }
+
+    #[test]
+    fn the_script_runs_every_mode_as_often_as_asked() {
+        let script = init_script(&["probe", "classic"], 2);
+        assert!(script.contains("for mode in probe classic;"));
+        assert!(script.contains("for run in 1 2;"));
+    }
+}
