@@ -55,8 +55,20 @@ enum Command {
     Ci,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    let passed = match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one command; whether all that it checked holds.
+fn run(command: Command) -> anyhow::Result<bool> {
+    Ok(match command {
         Command::Setup => setup::set_up(Purpose::Test).map(|()| true)?,
         Command::Build => build::build_release().map(|()| true)?,
         Command::Run { args } => {
@@ -82,10 +94,5 @@ fn main() -> anyhow::Result<ExitCode> {
             build::build_release()?;
             bench::run_bench(&args)?
         }
-    };
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     })
 }

@@ -3,6 +3,7 @@
 use super::cache;
 use crate::process::run;
 use anyhow::{Context, Result, bail};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,17 +42,16 @@ pub(super) fn get_kernel(version: &str) -> Result<Kernel> {
         return Ok(kernel);
     }
     let apt = Apt::prepare()?;
-    let packages = apt.kernel_packages(version)?;
-    eprintln!("vm: getting {}", packages.join(" and "));
-    let unpacked = directory.with_extension("unpacking");
-    let _ = fs::remove_dir_all(&unpacked);
-    fs::create_dir_all(&unpacked)?;
-    for package in &packages {
-        apt.unpack(package, &unpacked)?;
+    let mut failure = None;
+    for packages in apt.kernel_packages(version)? {
+        eprintln!("vm: getting {}", packages.join(" and "));
+        match apt.unpack_kernel(&packages, &directory) {
+            Ok(kernel) => return Ok(kernel),
+            // An archive may list a package that it no longer holds.
+            Err(error) => failure = Some(error),
+        }
     }
-    fs::rename(&unpacked, &directory)?;
-    find_kernel(&directory)?
-        .with_context(|| format!("{} hold no kernel with modules", packages.join(" and ")))
+    Err(failure.context("no package was tried")?)
 }
 
 /// A static busybox. The package conflicts with an installed busybox, so it is only unpacked.
@@ -129,9 +129,9 @@ impl Apt {
         command
     }
 
-    /// Names of the packages that make up the newest kernel `version`: since 6.19 the image and its
-    /// modules are two.
-    fn kernel_packages(&self, version: &str) -> Result<Vec<String>> {
+    /// Names of the packages that make up the newest kernels `version`, the newest first: since 6.19
+    /// the image and its modules are two.
+    fn kernel_packages(&self, version: &str) -> Result<Vec<Vec<String>>> {
         let output = self
             .command("apt-cache")
             .args([
@@ -146,12 +146,30 @@ impl Apt {
             .lines()
             .filter_map(|line| line.split_whitespace().next())
             .collect();
-        newest(&names, version).with_context(|| {
-            format!(
+        let candidates = newest(&names, version);
+        if candidates.is_empty() {
+            bail!(
                 "none of Debian's suites has one; known are {}",
                 known_versions(&names)
-            )
-        })
+            );
+        }
+        Ok(candidates)
+    }
+
+    /// Unpacks a kernel's packages to `directory`, which is made only if all of it is there.
+    fn unpack_kernel(&self, packages: &[String], directory: &Path) -> Result<Kernel> {
+        let unpacked = directory.with_file_name("unpacking");
+        // Left by a run that was interrupted.
+        let _ = fs::remove_dir_all(&unpacked);
+        fs::create_dir_all(&unpacked)?;
+        for package in packages {
+            self.unpack(package, &unpacked)?;
+        }
+        if find_kernel(&unpacked)?.is_none() {
+            bail!("{} hold no kernel", packages.join(" and "));
+        }
+        fs::rename(&unpacked, directory)?;
+        find_kernel(directory)?.context("the unpacked kernel is gone")
     }
 
     fn unpack(&self, package: &str, into: &Path) -> Result<()> {
@@ -170,23 +188,29 @@ impl Apt {
     }
 }
 
-/// The newest image of `version`, and the package of its modules where that is one of its own.
-fn newest(names: &BTreeSet<&str>, version: &str) -> Option<Vec<String>> {
+/// Packages that are tried at most.
+const CANDIDATES: usize = 4;
+
+/// The newest images of `version`, each with the package of its modules where that is one of its
+/// own.
+fn newest(names: &BTreeSet<&str>, version: &str) -> Vec<Vec<String>> {
     let is_image = |name: &&&str| {
         ["linux-image-", "linux-binary-"].iter().any(|prefix| {
             name.strip_prefix(prefix)
                 .is_some_and(|rest| rest.starts_with(&format!("{version}.")))
         }) && (name.ends_with("cloud-amd64") || name.ends_with("cloud-amd64-unsigned"))
     };
-    let image = names
-        .iter()
-        .filter(is_image)
-        .max_by_key(|name| natural_key(name))?;
-    let mut packages = vec![(*image).to_owned()];
-    if let Some(rest) = image.strip_prefix("linux-binary-") {
-        packages.push(format!("linux-modules-{rest}"));
-    }
-    Some(packages)
+    let mut images: Vec<&str> = names.iter().filter(is_image).copied().collect();
+    images.sort_by_key(|name| Reverse(natural_key(name)));
+    images
+        .into_iter()
+        .take(CANDIDATES)
+        .map(|image| {
+            let modules = image.strip_prefix("linux-binary-");
+            let modules = modules.map(|rest| format!("linux-modules-{rest}"));
+            std::iter::once(image.to_owned()).chain(modules).collect()
+        })
+        .collect()
 }
 
 /// Digits compare as numbers: 6.1.0-9 is before 6.1.0-56.
@@ -327,15 +351,18 @@ mod tests {
         let of = |version| newest(&names, version);
         assert_eq!(
             of("6.1"),
-            Some(vec!["linux-image-6.1.0-56-cloud-amd64-unsigned".to_owned()])
+            [
+                ["linux-image-6.1.0-56-cloud-amd64-unsigned"],
+                ["linux-image-6.1.0-9-cloud-amd64-unsigned"]
+            ]
         );
         assert_eq!(
             of("7.3"),
-            Some(vec![
-                "linux-binary-7.3.4+deb13-cloud-amd64".to_owned(),
-                "linux-modules-7.3.4+deb13-cloud-amd64".to_owned(),
-            ])
+            [[
+                "linux-binary-7.3.4+deb13-cloud-amd64",
+                "linux-modules-7.3.4+deb13-cloud-amd64"
+            ]]
         );
-        assert_eq!(of("4.19"), None);
+        assert!(of("4.19").is_empty());
     }
 }
