@@ -38,7 +38,7 @@ const SOURCES: [&str; 2] = ["/etc/apt/sources.list", "/etc/apt/sources.list.d"];
 /// The newest kernel `version` (X.Y), from the cache or from Debian.
 pub(super) fn get_kernel(version: &str) -> Result<Kernel> {
     let directory = cache().join("kernels").join(version);
-    if let Some(kernel) = find_kernel(&directory)? {
+    if let Some(kernel) = find_kernel(&directory) {
         return Ok(kernel);
     }
     let apt = Apt::prepare()?;
@@ -67,26 +67,49 @@ pub(super) fn get_busybox() -> Result<PathBuf> {
     find().context("the package busybox-static holds no busybox")
 }
 
-fn find_kernel(root: &Path) -> Result<Option<Kernel>> {
-    let Ok(boot) = fs::read_dir(root.join("boot")) else {
-        return Ok(None);
-    };
-    for entry in boot {
-        let image = entry?.path();
-        let name = image
+/// The kernel below `root`: its image lies in `boot`, since 6.19 beside its modules.
+fn find_kernel(root: &Path) -> Option<Kernel> {
+    for entry in entries(&root.join("boot")) {
+        let name = entry
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
         if let Some(release) = name.strip_prefix("vmlinuz-") {
-            return Ok(Some(Kernel {
+            let release = release.to_owned();
+            return Some(Kernel {
                 root: root.to_owned(),
-                release: release.to_owned(),
-                image: image.clone(),
-            }));
+                image: entry,
+                release,
+            });
         }
     }
-    Ok(None)
+    for modules in ["lib/modules", "usr/lib/modules"] {
+        for entry in entries(&root.join(modules)) {
+            let image = entry.join("vmlinuz");
+            if image.is_file() {
+                let release = entry
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                return Some(Kernel {
+                    root: root.to_owned(),
+                    image,
+                    release,
+                });
+            }
+        }
+    }
+    None
+}
+
+/// What a directory holds; nothing, if there is none.
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 /// apt with lists, cache and sources of its own.
@@ -165,11 +188,11 @@ impl Apt {
         for package in packages {
             self.unpack(package, &unpacked)?;
         }
-        if find_kernel(&unpacked)?.is_none() {
+        if find_kernel(&unpacked).is_none() {
             bail!("{} hold no kernel", packages.join(" and "));
         }
         fs::rename(&unpacked, directory)?;
-        find_kernel(directory)?.context("the unpacked kernel is gone")
+        find_kernel(directory).context("the unpacked kernel is gone")
     }
 
     fn unpack(&self, package: &str, into: &Path) -> Result<()> {
