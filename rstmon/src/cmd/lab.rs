@@ -17,18 +17,14 @@ use crate::sink::jsonl;
 use clap::{Args, ValueEnum};
 use rstmon_common::wire::RawEvent;
 use rstmon_lab::{
-    Family, Lab, Observation, Outcome, Scenario, ScenarioResult, Sights, find_scenario, judge,
-    render_report, scenarios,
+    Family, Lab, LabError, Observation, Outcome, Scenario, ScenarioResult, Sights, find_scenario,
+    judge, render_report, scenarios,
 };
 use serde_json::{Value, json};
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Scenarios that run at a time: most of their time is waiting.
-const WORKERS: usize = 4;
 /// How long an expected event may take on a slow, emulated machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long an unexpected event has to show itself.
@@ -206,7 +202,12 @@ fn turn(session: &mut Session, events: &mut Events) -> Result<(), Failure> {
 /// One scenario in one family.
 type Job = (&'static Scenario, Family);
 
-/// Runs the jobs on a few threads while this one reads the capture. Results are in the jobs' order.
+/// A run that has ended, not yet judged.
+type Ran = (Job, Result<Observation, LabError>);
+
+/// Runs the jobs one after another on a thread of its own while this one reads the capture, then
+/// judges them. Not at once: since the kernel leaves a program out where it would interrupt itself,
+/// runs beside each other on a slow machine could hide each other's events.
 fn run_jobs(
     lab: Lab,
     jobs: Vec<Job>,
@@ -214,58 +215,39 @@ fn run_jobs(
     session: &mut Session,
     events: &mut Events,
 ) -> Result<Vec<ScenarioResult>, Failure> {
-    let shared = Arc::new((lab, jobs, AtomicUsize::new(0)));
-    // Without a namespace in the events, runs that use the same addresses must not meet.
-    let workers = if sights.mode == rstmon_lab::Mode::Classic {
-        1
-    } else {
-        WORKERS
-    };
-    let workers: Vec<JoinHandle<Vec<(usize, ScenarioResult)>>> = (0..workers)
-        .map(|_| {
-            let shared = Arc::clone(&shared);
-            let events = events.clone();
-            std::thread::spawn(move || {
-                let (lab, jobs, next) = &*shared;
-                let mut results = Vec::new();
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(job) = jobs.get(index) else {
-                        return results;
-                    };
-                    results.push((index, run_job(lab, job, &sights, &events)));
-                }
-            })
-        })
-        .collect();
-    while workers.iter().any(|worker| !worker.is_finished()) {
+    let worker = std::thread::spawn(move || -> Vec<Ran> {
+        let run = |(scenario, family): Job| ((scenario, family), lab.run(scenario, family));
+        jobs.into_iter().map(run).collect()
+    });
+    while !worker.is_finished() {
         turn(session, events)?;
     }
-    let mut results = Vec::new();
-    for worker in workers {
-        let part = worker.join().map_err(|_| {
-            Failure::run_time("a thread of the lab died; please report what it printed")
-        })?;
-        results.extend(part);
-    }
-    results.sort_by_key(|(index, _)| *index);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
-}
-
-/// Runs one scenario, waits until its events are there and others have had their time, and judges.
-fn run_job(lab: &Lab, job: &Job, sights: &Sights, events: &Events) -> ScenarioResult {
-    let &(scenario, family) = job;
-    let observation = match lab.run(scenario, family) {
-        Ok(observation) => observation,
-        Err(error) => return ScenarioResult::not_run(scenario, family, error),
+    let runs = worker.join().map_err(|_| {
+        Failure::run_time("the thread of the lab died; please report what it printed")
+    })?;
+    let is_awaited = |(_, run): &Ran| {
+        run.as_ref()
+            .is_ok_and(|one| !one.is_complete(&events.of(one), &sights))
     };
     let deadline = Instant::now() + PATIENCE;
-    while !observation.is_complete(&events.of(&observation), sights) && Instant::now() < deadline {
+    while runs.iter().any(is_awaited) && Instant::now() < deadline {
+        session
+            .turn(&mut events.clone())
+            .map_err(|error| Failure::run_time(error.to_string()))?;
         std::thread::sleep(LOOK_INTERVAL);
     }
-    std::thread::sleep(SETTLE);
-    let judgement = judge(&observation, &events.of(&observation), sights);
-    ScenarioResult::judged(scenario, observation, judgement)
+    let settled = Instant::now() + SETTLE;
+    while Instant::now() < settled {
+        turn(session, events)?;
+    }
+    let judged = |((scenario, family), run): Ran| match run {
+        Ok(observation) => {
+            let judgement = judge(&observation, &events.of(&observation), &sights);
+            ScenarioResult::judged(scenario, observation, judgement)
+        }
+        Err(error) => ScenarioResult::not_run(scenario, family, error),
+    };
+    Ok(runs.into_iter().map(judged).collect())
 }
 
 fn print_report(results: &[ScenarioResult], format: ReportFormat) -> Result<(), Failure> {
