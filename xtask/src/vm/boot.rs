@@ -7,16 +7,20 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// Boots that may die before they reach `/init`; about one emulated boot in a hundred does.
 const TRIES: u32 = 3;
-/// Time for the boot and the first run of the lab in three modes, on a busy machine.
-const FIRST_RUN: Duration = Duration::from_mins(7);
+/// Time until `/init`, on a busy machine: three to five seconds on an idle one.
+const REACH_INIT: Duration = Duration::from_mins(2);
+/// Time without a word after that: longer than the guest gives one run of the lab.
+const SILENCE: Duration = Duration::from_mins(4);
+/// Time for the first run of the lab in three modes, which takes a minute.
+const FIRST_RUN: Duration = Duration::from_mins(10);
 /// Time for each further run.
-const FURTHER_RUN: Duration = Duration::from_mins(2);
+const FURTHER_RUN: Duration = Duration::from_mins(3);
 
 /// Where the console's text is kept.
 pub(super) fn log_path(version: &str) -> PathBuf {
@@ -43,40 +47,68 @@ pub(super) fn boot(version: &str, kernel: &Kernel, image: &Path, repeat: u32) ->
     )
 }
 
+/// Removes what an earlier run has left.
+pub(super) fn forget_log(version: &str) -> Result<()> {
+    let log = log_path(version);
+    if log.exists() {
+        fs::remove_file(&log).with_context(|| format!("cannot remove {}", log.display()))?;
+    }
+    Ok(())
+}
+
+/// Boots once, and returns the console when QEMU ends or is ended.
 fn boot_once(kernel: &Kernel, image: &Path, time: Duration) -> Result<String> {
-    let mut child = Command::new("qemu-system-x86_64")
-        .args([
-            "-M",
-            "q35",
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-        ])
-        .args([
-            "-m",
-            "768M",
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-        ])
-        .args(["-serial", "stdio", "-no-reboot", "-kernel"])
-        .arg(&kernel.image)
-        .arg("-initrd")
-        .arg(image)
-        // Without the last one the check of the timer warns in many emulated boots.
-        .args([
-            "-append",
-            "console=ttyS0 panic=-1 loglevel=3 no_timer_check",
-        ])
+    let mut child = qemu(kernel, image)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start qemu-system-x86_64; run `cargo xtask setup`")?;
-    let stdout = child.stdout.take().context("QEMU has no output")?;
+    let lines = read_lines(child.stdout.take().context("QEMU has no output")?);
+    let started = Instant::now();
+    let mut has_reached_init = false;
+    let mut console = String::new();
+    loop {
+        let patience = if has_reached_init {
+            SILENCE.min(time.saturating_sub(started.elapsed()))
+        } else {
+            REACH_INIT.saturating_sub(started.elapsed())
+        };
+        match lines.recv_timeout(patience) {
+            Ok(line) => {
+                has_reached_init |= line.starts_with(BEGIN);
+                console.push_str(&line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill().context("cannot end QEMU")?;
+                console.push_str("\nvm: out of time\n");
+                break;
+            }
+        }
+    }
+    child.wait().context("cannot wait for QEMU")?;
+    Ok(console)
+}
+
+/// QEMU with a console on its standard output, and nothing else of a machine's periphery.
+fn qemu(kernel: &Kernel, image: &Path) -> Command {
+    let machine = "-M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 768M -nodefaults \
+                   -no-user-config -display none -serial stdio -no-reboot";
+    // Without no_timer_check the check of the timer warns in many emulated boots.
+    let command_line = "console=ttyS0 panic=-1 loglevel=3 no_timer_check";
+    let mut command = Command::new("qemu-system-x86_64");
+    command
+        .args(machine.split_whitespace())
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(image)
+        .args(["-append", command_line]);
+    command
+}
+
+/// Hands over the console line by line: only a channel can be waited on for a limited time.
+fn read_lines(stdout: ChildStdout) -> Receiver<String> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stdout);
@@ -92,19 +124,5 @@ fn boot_once(kernel: &Kernel, image: &Path, time: Duration) -> Result<String> {
             }
         }
     });
-    let deadline = Instant::now() + time;
-    let mut console = String::new();
-    loop {
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => console.push_str(&line),
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                child.kill().context("cannot end QEMU")?;
-                console.push_str("\nvm: out of time\n");
-                break;
-            }
-        }
-    }
-    child.wait().context("cannot wait for QEMU")?;
-    Ok(console)
+    lines
 }

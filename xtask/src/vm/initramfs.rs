@@ -14,6 +14,7 @@ use std::process::Command;
 /// Applets that `/init` and the kernel call by name.
 const APPLETS: &[&str] = &[
     "cat", "dmesg", "grep", "ip", "mkdir", "mknod", "modprobe", "mount", "poweroff", "sh",
+    "timeout",
 ];
 /// Modules that the lab needs, where the kernel has them as modules. Those of netfilter's reject
 /// are loaded by the kernel itself when the lab's rule comes: that is part of the test.
@@ -27,7 +28,12 @@ const MODULES: &[&str] = &[
     "nft_reject_ipv6",
     "nf_reject_ipv4",
     "nf_reject_ipv6",
+    // What libcrc32c asks for by name when it starts, where it is no part of the kernel.
+    "crc32c_generic",
 ];
+/// How long one run of the lab, or a check, may take in the guest, in seconds: one that hangs must
+/// not hide the others.
+const RUN_LIMIT: u32 = 150;
 /// The one program of the lab that is not its own.
 const NFT: &str = "/usr/sbin/nft";
 
@@ -40,6 +46,7 @@ pub(super) fn init_script(modes: &[&str], repeat: u32) -> String {
         .join(" ");
     format!(
         r#"#!/bin/sh
+echo "@@begin"
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -50,16 +57,15 @@ ip link set lo up
 modprobe tun
 mkdir -p /dev/net
 [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
-echo "@@begin"
 for mode in {modes}; do
-  rstmon check --mode $mode -o json > /tmp/check 2> /tmp/err
+  timeout -k 5 {RUN_LIMIT} rstmon check --mode $mode -o json > /tmp/check 2> /tmp/err
   code=$?
   echo "@@check mode=$mode code=$code"
   cat /tmp/err
   if [ $code = 0 ]; then
     for run in {runs}; do
       echo "@@lab mode=$mode run=$run"
-      rstmon lab --mode $mode -o json 2> /tmp/err
+      timeout -k 5 {RUN_LIMIT} rstmon lab --mode $mode -o json 2> /tmp/err
       echo "@@lab-end mode=$mode run=$run code=$?"
       cat /tmp/err
     done
@@ -93,7 +99,7 @@ pub(super) fn pack(kernel: &Kernel, binary: &Path, busybox: &Path, init: &str) -
     fs::write(root.join("init"), init)?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
     let image = images.join(format!("{}.cpio.gz", kernel.release));
-    let script = "find . | cpio --quiet -o -H newc | gzip -1 > \"$0\"";
+    let script = "find . | cpio --quiet -o -H newc -R 0:0 | gzip -1 > \"$0\"";
     run(Command::new("sh")
         .args(["-c", script])
         .arg(&image)
@@ -126,22 +132,22 @@ fn install_with_libraries(program: &Path, root: &Path) -> Result<()> {
 
 /// Installs the modules with all that they depend on, unpacked, and the lists that modprobe reads.
 fn install_modules(kernel: &Kernel, root: &Path) -> Result<()> {
-    let base = if kernel.root.join("lib/modules").is_dir() {
-        kernel.root.clone()
-    } else {
-        kernel.root.join("usr")
-    };
-    let from = base.join("lib/modules").join(&kernel.release);
-    if !from.is_dir() {
-        bail!(
-            "the kernel's packages hold no modules: {} is missing",
-            from.display()
-        );
-    }
-    run(Command::new("/sbin/depmod")
+    let from = &kernel.modules;
+    // depmod wants the directory that holds lib/modules.
+    let base = from
+        .ancestors()
+        .nth(3)
+        .context("modules lie in lib/modules/RELEASE")?;
+    let depmod = Command::new("/sbin/depmod")
         .arg("-b")
-        .arg(&base)
-        .arg(&kernel.release))?;
+        .arg(base)
+        .arg(&kernel.release)
+        .output()
+        .context("cannot start depmod; run `cargo xtask setup`")?;
+    // It warns of lists that lie in packages nobody needs here.
+    if !depmod.status.success() {
+        bail!("depmod: {}", String::from_utf8_lossy(&depmod.stderr).trim());
+    }
     let dependencies = fs::read_to_string(from.join("modules.dep"))?;
     let to = root.join("lib/modules").join(&kernel.release);
     fs::create_dir_all(&to)?;

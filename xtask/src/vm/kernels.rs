@@ -1,6 +1,6 @@
 //! Debian's kernels, from the mirrors that this machine already uses, with apt's state kept apart.
 
-use super::cache;
+use super::{cache, mirrors};
 use crate::process::run;
 use anyhow::{Context, Result, bail};
 use std::cmp::Reverse;
@@ -12,28 +12,13 @@ use std::process::Command;
 /// An unpacked kernel.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    /// What the packages were unpacked to.
-    pub(super) root: PathBuf,
+    /// Directory of its modules, `lib/modules/RELEASE`.
+    pub(super) modules: PathBuf,
     /// The image.
     pub(super) image: PathBuf,
     /// `uname -r`.
     pub(super) release: String,
 }
-
-/// Releases that hold kernels of the matrix; of each, its updates are looked through too.
-const SUITES: &[&str] = &[
-    "bullseye",
-    "bookworm",
-    "bookworm-backports",
-    "trixie",
-    "trixie-backports",
-    "sid",
-];
-/// Releases with an archive of security updates.
-const SECURITY_SUITES: &[&str] = &["bullseye-security", "bookworm-security", "trixie-security"];
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Where this machine says which mirrors it uses.
-const SOURCES: [&str; 2] = ["/etc/apt/sources.list", "/etc/apt/sources.list.d"];
 
 /// The newest kernel `version` (X.Y), from the cache or from Debian.
 pub(super) fn get_kernel(version: &str) -> Result<Kernel> {
@@ -41,17 +26,27 @@ pub(super) fn get_kernel(version: &str) -> Result<Kernel> {
     if let Some(kernel) = find_kernel(&directory) {
         return Ok(kernel);
     }
-    let apt = Apt::prepare()?;
-    let mut failure = None;
-    for packages in apt.kernel_packages(version)? {
-        eprintln!("vm: getting {}", packages.join(" and "));
-        match apt.unpack_kernel(&packages, &directory) {
-            Ok(kernel) => return Ok(kernel),
-            // An archive may list a package that it no longer holds.
-            Err(error) => failure = Some(error),
+    Apt::prepare()?.with_current_lists(|apt| {
+        let mut failures = Vec::new();
+        for packages in apt.kernel_packages(version)? {
+            eprintln!("vm: getting {}", packages.join(" and "));
+            match apt.unpack_kernel(&packages, &directory) {
+                Ok(kernel) => return Ok(kernel),
+                // An archive may list a package that it no longer holds.
+                Err(error) => failures.push(format!("{error:#}")),
+            }
         }
+        bail!("{}", failures.join("; "))
+    })
+}
+
+/// Makes a directory; what an interrupted run has left there goes.
+fn make_empty(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory)
+            .with_context(|| format!("cannot remove {}", directory.display()))?;
     }
-    Err(failure.context("no package was tried")?)
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))
 }
 
 /// A static busybox. The package conflicts with an installed busybox, so it is only unpacked.
@@ -63,45 +58,30 @@ pub(super) fn get_busybox() -> Result<PathBuf> {
         return Ok(binary);
     }
     fs::create_dir_all(&directory)?;
-    Apt::prepare()?.unpack("busybox-static", &directory)?;
+    Apt::prepare()?.with_current_lists(|apt| apt.unpack("busybox-static", &directory))?;
     find().context("the package busybox-static holds no busybox")
 }
 
-/// The kernel below `root`: its image lies in `boot`, since 6.19 beside its modules.
+/// The kernel below `root`. Up to 6.18 the image is `boot/vmlinuz-RELEASE`; since then it lies with
+/// the modules.
 fn find_kernel(root: &Path) -> Option<Kernel> {
-    for entry in entries(&root.join("boot")) {
-        let name = entry
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        if let Some(release) = name.strip_prefix("vmlinuz-") {
-            let release = release.to_owned();
-            return Some(Kernel {
-                root: root.to_owned(),
-                image: entry,
+    ["lib/modules", "usr/lib/modules"]
+        .iter()
+        .flat_map(|modules| entries(&root.join(modules)))
+        .filter(|modules| modules.join("kernel").is_dir())
+        .find_map(|modules| {
+            let release = modules.file_name()?.to_string_lossy().into_owned();
+            let images = [
+                root.join("boot").join(format!("vmlinuz-{release}")),
+                modules.join("vmlinuz"),
+            ];
+            let image = images.into_iter().find(|image| image.is_file())?;
+            Some(Kernel {
+                modules,
+                image,
                 release,
-            });
-        }
-    }
-    for modules in ["lib/modules", "usr/lib/modules"] {
-        for entry in entries(&root.join(modules)) {
-            let image = entry.join("vmlinuz");
-            if image.is_file() {
-                let release = entry
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                return Some(Kernel {
-                    root: root.to_owned(),
-                    image,
-                    release,
-                });
-            }
-        }
-    }
-    None
+            })
+        })
 }
 
 /// What a directory holds; nothing, if there is none.
@@ -112,43 +92,82 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// apt with lists, cache and sources of its own.
+/// apt with lists, cache and sources of its own. Its proxies and credentials stay the machine's.
 struct Apt {
     directory: PathBuf,
+    /// The lists were fetched by this process.
+    are_lists_current: bool,
 }
 
 impl Apt {
-    /// Writes the sources and fetches the lists, once.
+    /// Writes the sources, and fetches the lists unless an earlier run has fetched those.
     fn prepare() -> Result<Self> {
-        let apt = Self {
+        let mut apt = Self {
             directory: cache().join("apt"),
+            are_lists_current: false,
         };
-        for part in ["lists/partial", "cache/archives/partial", "debs"] {
+        for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(apt.directory.join(part))?;
         }
-        let sources = sources(&mirrors()?);
-        let path = apt.directory.join("sources.list");
-        let is_new = fs::read_to_string(&path).ok().as_deref() != Some(&sources);
-        if is_new {
-            fs::write(&path, sources)?;
-            run(apt.command("apt-get").args(["-q", "update"]))?;
+        let sources = mirrors::render_sources(&mirrors::read_mirrors()?);
+        fs::write(apt.directory.join("sources.list"), &sources)?;
+        if fs::read_to_string(apt.stamp()).ok().as_deref() != Some(&sources) {
+            apt.update()?;
         }
         Ok(apt)
+    }
+
+    /// Holds the sources whose lists were fetched.
+    fn stamp(&self) -> PathBuf {
+        self.directory.join("fetched.list")
+    }
+
+    /// Fetches the lists. A suite that cannot be had, because it has moved to the archive of old
+    /// releases, leaves the others usable: whether something is missing shows when it is looked for.
+    fn update(&mut self) -> Result<()> {
+        match run(self.command("apt-get").args(["-q", "update"])) {
+            Ok(()) => {
+                fs::copy(self.directory.join("sources.list"), self.stamp())?;
+            }
+            Err(error) => eprintln!("vm: some of apt's lists are missing: {error:#}"),
+        }
+        self.are_lists_current = true;
+        Ok(())
+    }
+
+    /// Does what needs the lists; once more with new ones if it fails with those of an earlier run:
+    /// a mirror drops a package when the next version comes.
+    fn with_current_lists<T>(mut self, work: impl Fn(&Self) -> Result<T>) -> Result<T> {
+        match work(&self) {
+            Err(error) if !self.are_lists_current => {
+                eprintln!("vm: {error:#}; trying with new lists");
+                self.update()?;
+                work(&self)
+            }
+            outcome => outcome,
+        }
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let place = |part: &str| self.directory.join(part).display().to_string();
-        command.args([
-            "-o",
-            &format!("Dir::Etc::sourcelist={}", place("sources.list")),
-        ]);
-        command.args(["-o", "Dir::Etc::sourceparts=/dev/null"]);
-        command.args(["-o", &format!("Dir::State::lists={}", place("lists"))]);
-        command.args(["-o", &format!("Dir::Cache={}", place("cache"))]);
-        command.args(["-o", "Acquire::Languages=none"]);
-        // An old release's lists are past their date, and its kernels are what is wanted.
-        command.args(["-o", "Acquire::Check-Valid-Until=false"]);
+        let options = [
+            format!("Dir::Etc::sourcelist={}", place("sources.list")),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            "Dir::Etc::preferences=/dev/null".to_owned(),
+            "Dir::Etc::preferencesparts=/dev/null".to_owned(),
+            format!("Dir::State::lists={}", place("lists")),
+            format!("Dir::Cache={}", place("cache")),
+            "APT::Architecture=amd64".to_owned(),
+            // apt's own user may not be let into this directory.
+            "APT::Sandbox::User=root".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            // An old release's lists are past their date, and its kernels are what is wanted.
+            "Acquire::Check-Valid-Until=false".to_owned(),
+        ];
+        for option in options {
+            command.arg("-o").arg(option);
+        }
         command
     }
 
@@ -182,22 +201,24 @@ impl Apt {
     /// Unpacks a kernel's packages to `directory`, which is made only if all of it is there.
     fn unpack_kernel(&self, packages: &[String], directory: &Path) -> Result<Kernel> {
         let unpacked = directory.with_file_name("unpacking");
-        // Left by a run that was interrupted.
-        let _ = fs::remove_dir_all(&unpacked);
-        fs::create_dir_all(&unpacked)?;
+        make_empty(&unpacked)?;
         for package in packages {
             self.unpack(package, &unpacked)?;
         }
         if find_kernel(&unpacked).is_none() {
-            bail!("{} hold no kernel", packages.join(" and "));
+            bail!("{} hold no kernel with modules", packages.join(" and "));
         }
-        fs::rename(&unpacked, directory)?;
+        // What is there is no kernel, or it would have been found.
+        make_empty(directory)?;
+        fs::rename(&unpacked, directory)
+            .with_context(|| format!("cannot put a kernel at {}", directory.display()))?;
         find_kernel(directory).context("the unpacked kernel is gone")
     }
 
+    /// Downloads a package and unpacks it, without installing anything.
     fn unpack(&self, package: &str, into: &Path) -> Result<()> {
         let debs = self.directory.join("debs").join(package);
-        fs::create_dir_all(&debs)?;
+        make_empty(&debs)?;
         run(self
             .command("apt-get")
             .args(["-q", "download", package])
@@ -217,23 +238,51 @@ const CANDIDATES: usize = 4;
 /// The newest images of `version`, each with the package of its modules where that is one of its
 /// own.
 fn newest(names: &BTreeSet<&str>, version: &str) -> Vec<Vec<String>> {
-    let is_image = |name: &&&str| {
-        ["linux-image-", "linux-binary-"].iter().any(|prefix| {
-            name.strip_prefix(prefix)
-                .is_some_and(|rest| rest.starts_with(&format!("{version}.")))
-        }) && (name.ends_with("cloud-amd64") || name.ends_with("cloud-amd64-unsigned"))
-    };
-    let mut images: Vec<&str> = names.iter().filter(is_image).copied().collect();
-    images.sort_by_key(|name| Reverse(natural_key(name)));
+    let mut images: Vec<Image<'_>> = names
+        .iter()
+        .filter_map(|name| Image::parse(name))
+        .filter(|image| image.release.starts_with(&format!("{version}.")))
+        .collect();
+    images.sort_by_key(|image| Reverse((natural_key(image.release), image.has_own_modules)));
     images
-        .into_iter()
+        .iter()
         .take(CANDIDATES)
-        .map(|image| {
-            let modules = image.strip_prefix("linux-binary-");
-            let modules = modules.map(|rest| format!("linux-modules-{rest}"));
-            std::iter::once(image.to_owned()).chain(modules).collect()
-        })
+        .map(Image::packages)
         .collect()
+}
+
+/// A package named for a kernel image.
+#[derive(Debug)]
+struct Image<'a> {
+    package: &'a str,
+    /// What the package's name says of the kernel's release.
+    release: &'a str,
+    /// It holds the image alone. Beside it is an empty `linux-image-…` of the same release, which
+    /// only depends on it.
+    has_own_modules: bool,
+}
+
+impl<'a> Image<'a> {
+    fn parse(package: &'a str) -> Option<Self> {
+        let binary = package.strip_prefix("linux-binary-");
+        let name = binary.or_else(|| package.strip_prefix("linux-image-"))?;
+        Some(Self {
+            package,
+            release: name
+                .strip_suffix("-unsigned")
+                .unwrap_or(name)
+                .strip_suffix("-cloud-amd64")?,
+            has_own_modules: binary.is_some(),
+        })
+    }
+
+    fn packages(&self) -> Vec<String> {
+        let mut packages = vec![self.package.to_owned()];
+        if self.has_own_modules {
+            packages.push(format!("linux-modules-{}-cloud-amd64", self.release));
+        }
+        packages
+    }
 }
 
 /// Digits compare as numbers: 6.1.0-9 is before 6.1.0-56.
@@ -256,109 +305,43 @@ fn natural_key(name: &str) -> Vec<(u64, String)> {
 fn known_versions(names: &BTreeSet<&str>) -> String {
     let versions: BTreeSet<String> = names
         .iter()
-        .filter_map(|name| {
-            name.strip_prefix("linux-image-")
-                .or(name.strip_prefix("linux-binary-"))
+        .filter_map(|name| Some(Image::parse(name)?.release))
+        .map(|release| {
+            release
+                .split(['.', '-'])
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(".")
         })
-        .map(|rest| rest.split(['.', '-']).take(2).collect::<Vec<_>>().join("."))
         .collect();
     versions.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// The archives of this machine: of releases and of security updates.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Mirrors {
-    main: Option<String>,
-    security: Option<String>,
-}
-
-fn mirrors() -> Result<Mirrors> {
-    let mut mirrors = Mirrors::default();
-    for place in SOURCES.map(Path::new) {
-        let files: Vec<PathBuf> = if place.is_dir() {
-            fs::read_dir(place)?
-                .filter_map(|entry| Some(entry.ok()?.path()))
-                .collect()
-        } else {
-            vec![place.to_owned()]
-        };
-        for file in files {
-            if file
-                .extension()
-                .is_some_and(|extension| extension == "sources" || extension == "list")
-            {
-                read_mirrors(&fs::read_to_string(&file).unwrap_or_default(), &mut mirrors);
-            }
-        }
-    }
-    if mirrors.main.is_none() {
-        bail!(
-            "this machine's apt has no source of Debian's archive: add one to {}, or run this on \
-             a Debian machine",
-            SOURCES[0]
-        );
-    }
-    Ok(mirrors)
-}
-
-/// Takes the archives from a file of apt's sources, of either form.
-fn read_mirrors(text: &str, mirrors: &mut Mirrors) {
-    for line in text.lines().map(str::trim) {
-        let uris = match line.split_once(':') {
-            Some(("URIs", uris)) => uris,
-            _ if line.starts_with("deb ") => line,
-            _ => continue,
-        };
-        for word in uris.split_whitespace() {
-            let uri = word.trim_end_matches('/');
-            if uri.ends_with("/debian") {
-                mirrors.main.get_or_insert_with(|| uri.to_owned());
-            } else if uri.ends_with("/debian-security") {
-                mirrors.security.get_or_insert_with(|| uri.to_owned());
-            }
-        }
-    }
-}
-
-fn sources(mirrors: &Mirrors) -> String {
-    let line =
-        |uri: &String, suite: &&str| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n");
-    let main = mirrors
-        .main
-        .iter()
-        .flat_map(|uri| SUITES.iter().map(move |suite| line(uri, suite)));
-    let security = mirrors
-        .security
-        .iter()
-        .flat_map(|uri| SECURITY_SUITES.iter().map(move |suite| line(uri, suite)));
-    main.chain(security).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, reason = "a failed test panics")]
+
     use super::*;
 
     #[test]
-    fn mirrors_are_read_from_both_forms_of_sources() {
-        let expected = Mirrors {
-            main: Some("http://mirror.example/debian".to_owned()),
-            security: Some("http://mirror.example/debian-security".to_owned()),
+    fn a_kernel_is_found_where_any_release_puts_it() {
+        let place = tempfile::tempdir().expect("a directory");
+        let make = |path: &str| {
+            let path = place.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+            fs::write(path, "").expect("a file");
         };
-        let mut found = Mirrors::default();
-        read_mirrors(
-            "Types: deb\nURIs: http://mirror.example/debian/\nSuites: bookworm\n\n\
-             URIs: http://mirror.example/debian-security\n",
-            &mut found,
-        );
-        assert_eq!(found, expected);
-        let mut found = Mirrors::default();
-        read_mirrors(
-            "# deb http://other.example/debian x main\ndeb [arch=amd64] \
-             http://mirror.example/debian bookworm main\ndeb http://mirror.example/debian-security \
-             bookworm-security main\n",
-            &mut found,
-        );
-        assert_eq!(found, expected);
+        let found = |root: &str| find_kernel(&place.path().join(root));
+        assert!(found("nothing").is_none());
+        make("old/boot/vmlinuz-5.10.0-46");
+        assert!(found("old").is_none(), "no modules yet");
+        make("old/lib/modules/5.10.0-46/kernel/drivers/net/tun.ko");
+        assert_eq!(found("old").expect("a kernel").release, "5.10.0-46");
+        make("new/usr/lib/modules/7.3.4/vmlinuz");
+        assert!(found("new").is_none(), "no modules yet");
+        make("new/usr/lib/modules/7.3.4/kernel/drivers/net/tun.ko.xz");
+        let new = found("new").expect("a kernel");
+        assert_eq!(new.image, new.modules.join("vmlinuz"));
     }
 
     #[test]
@@ -369,6 +352,7 @@ mod tests {
             "linux-image-6.12.1-cloud-amd64-unsigned",
             "linux-image-6.1.0-57-cloud-amd64-dbg",
             "linux-binary-7.3.4+deb13-cloud-amd64",
+            "linux-image-7.3.4+deb13-cloud-amd64",
             "linux-modules-7.3.4+deb13-cloud-amd64",
         ]);
         let of = |version| newest(&names, version);
@@ -381,10 +365,13 @@ mod tests {
         );
         assert_eq!(
             of("7.3"),
-            [[
-                "linux-binary-7.3.4+deb13-cloud-amd64",
-                "linux-modules-7.3.4+deb13-cloud-amd64"
-            ]]
+            [
+                vec![
+                    "linux-binary-7.3.4+deb13-cloud-amd64",
+                    "linux-modules-7.3.4+deb13-cloud-amd64"
+                ],
+                vec!["linux-image-7.3.4+deb13-cloud-amd64"],
+            ]
         );
         assert!(of("4.19").is_empty());
     }
