@@ -12,6 +12,10 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![no_std]
 #![no_main]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "aya's macros hand a program its context by value"
+)]
 
 mod counts;
 mod emit;

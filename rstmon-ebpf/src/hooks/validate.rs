@@ -203,10 +203,16 @@ fn in_window(sock: KernelAddr, rcv_nxt: u32, segment: &Segment) -> bool {
     let rcv_wup: u32 = sock.field(offset!(tcp_rcv_wup)).unwrap_or(rcv_nxt);
     let rcv_wnd: u32 = sock.field(offset!(tcp_rcv_wnd)).unwrap_or(0);
     // `tcp_receive_window()`.
-    let left = rcv_wup.wrapping_add(rcv_wnd).wrapping_sub(rcv_nxt) as i32;
-    let window = if left < 0 { 0 } else { left as u32 };
-    let before = segment.end_seq().wrapping_sub(rcv_wup) as i32;
-    let after = segment.seq.wrapping_sub(rcv_nxt.wrapping_add(window)) as i32;
+    let left = rcv_wup
+        .wrapping_add(rcv_wnd)
+        .wrapping_sub(rcv_nxt)
+        .cast_signed();
+    let window = if left < 0 { 0 } else { left.cast_unsigned() };
+    let before = segment.end_seq().wrapping_sub(rcv_wup).cast_signed();
+    let after = segment
+        .seq
+        .wrapping_sub(rcv_nxt.wrapping_add(window))
+        .cast_signed();
     before >= 0 && after <= 0
 }
 
@@ -228,7 +234,7 @@ fn highest_sack(sock: KernelAddr) -> u32 {
         }
         let end_at = u64::from(blocks) + u64::from(index) * 8 + 4;
         if let Some(end) = sock.plus(end_at).read::<u32>()
-            && end.wrapping_sub(highest) as i32 > 0
+            && end.wrapping_sub(highest).cast_signed() > 0
         {
             highest = end;
         }

@@ -253,10 +253,17 @@ fn run_jobs(
 fn print_report(results: &[ScenarioResult], format: ReportFormat) -> Result<(), Failure> {
     let text = match format {
         ReportFormat::Text => render_report(results),
-        ReportFormat::Json => results
-            .iter()
-            .map(|result| format!("{}\n", line_of(result)))
-            .collect(),
+        ReportFormat::Json => {
+            let lines: Vec<String> = results
+                .iter()
+                .map(|result| line_of(result).to_string())
+                .collect();
+            lines.join(
+                "
+",
+            ) + "
+"
+        }
     };
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run_time(format!(
