@@ -109,8 +109,9 @@ pub const FLAG_CLIENT: u16 = 1 << 5;
 pub const FLAG_SERVER: u16 = 1 << 6;
 
 /// Longest time between a tentative event and the one that retracts it. Both happen in one call of
-/// `tcp_rcv_state_process` and its caller; what lies between is an interrupt at worst.
-pub const TENTATIVE_NS: u64 = 5_000_000;
+/// `tcp_rcv_state_process` and its caller; what lies between is an interrupt at worst, or a
+/// hypervisor that ran something else: an emulated machine was seen to take more than 5 ms.
+pub const TENTATIVE_NS: u64 = 25_000_000;
 
 /// [`RawEvent::socket_kind`]: no socket.
 pub const SOCKET_NONE: u8 = 0;

@@ -9,7 +9,7 @@
 use rstmon_common::wire::{FLAG_RETRACTS, FLAG_TENTATIVE, RawEvent, TENTATIVE_NS};
 use std::collections::VecDeque;
 
-/// Records held at most: at 150,000 resets a second, five times what [`TENTATIVE_NS`] can gather.
+/// Records held at most: at 150,000 resets a second, what [`TENTATIVE_NS`] can gather.
 const MAX_HELD: usize = 4096;
 
 /// The stage between the ring and the decoder.
