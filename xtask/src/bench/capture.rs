@@ -1,4 +1,4 @@
-//! What rstmon itself did in a storm (events seen and lost, CPU time, memory) and how long it takes
+//! What rstmon itself did in a paced storm (events seen and lost, CPU time, memory) and how long it takes
 //! from exec to the hooks. Called by `run_bench`, apart from the throughput runs: here the events
 //! go to a file in memory, since the last line says what was lost.
 
@@ -32,7 +32,7 @@ struct EndRecord {
     kernel_counts: BTreeMap<String, u64>,
 }
 
-/// One storm at full rate.
+/// One paced storm.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct CaptureRound {
     /// Connections refused, a second.
@@ -80,7 +80,7 @@ pub(super) struct Capture {
     pub(super) rounds: Vec<CaptureRound>,
 }
 
-/// A storm whose events go to a file in memory.
+/// A paced storm whose events go to a file in memory.
 pub(super) fn measure_capture(storm: &Load, shop: &Workshop) -> anyhow::Result<CaptureRound> {
     let directory = Path::new(MEMORY_FILES);
     let file = if directory.is_dir() {
@@ -95,7 +95,7 @@ pub(super) fn measure_capture(storm: &Load, shop: &Workshop) -> anyhow::Result<C
     );
     let running = start_rstmon(shop, stdout)?;
     let out_rsts_before = read_out_rsts()?;
-    let work = storm.run(shop)?;
+    let work = storm.run_paced(shop)?;
     settle(shop)?;
     let out_rsts = read_out_rsts()?.saturating_sub(out_rsts_before);
     let ended = running.end()?;

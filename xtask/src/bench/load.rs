@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 /// Threads that connect, and open connections of wrk.
 const STORM_THREADS: usize = 2;
 const WRK_CONNECTIONS: usize = 32;
+/// Refused connections a second of a paced storm; each is one reset sent and one received.
+const PACED_REFUSED: u32 = 75_000;
 /// A thread looks at the clock after so many connections, so that the clock costs nothing.
 const CONNECTIONS_BETWEEN_CLOCK_READS: usize = 64;
 /// nginx answers within milliseconds of its start; a machine that is busy gets this long.
@@ -90,7 +92,16 @@ impl Load {
     pub(super) fn run(&self, shop: &Workshop) -> anyhow::Result<Work> {
         match &self.nginx {
             Some(nginx) => nginx.run_wrk(self.workload, shop.seconds),
-            None => run_storm(shop.duration(), &shop.interrupt),
+            None => run_storm(shop.duration(), None, &shop.interrupt),
+        }
+    }
+
+    /// Runs a storm at the rate that two cores make beside their other work: the rate at which
+    /// nothing may be lost. Other loads run as ever.
+    pub(super) fn run_paced(&self, shop: &Workshop) -> anyhow::Result<Work> {
+        match self.workload {
+            Workload::Storm => run_storm(shop.duration(), Some(PACED_REFUSED), &shop.interrupt),
+            Workload::Keepalive | Workload::Connections => self.run(shop),
         }
     }
 }
@@ -137,13 +148,13 @@ fn parse_used_ports(sockets: &str) -> BTreeSet<u16> {
         .collect()
 }
 
-/// Connects to a closed port until the time is over.
-fn run_storm(duration: Duration, interrupt: &Interrupt) -> anyhow::Result<Work> {
+/// Connects to a closed port until the time is over, as fast as it goes or at `rate` a second.
+fn run_storm(duration: Duration, rate: Option<u32>, interrupt: &Interrupt) -> anyhow::Result<Work> {
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, find_closed_port()?));
     let begin = Instant::now();
     let counts: Vec<anyhow::Result<u64>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..STORM_THREADS)
-            .map(|_| scope.spawn(|| refuse_until(target, begin + duration, interrupt)))
+            .map(|_| scope.spawn(|| refuse_until(target, begin + duration, rate, interrupt)))
             .collect();
         threads
             .into_iter()
@@ -166,9 +177,24 @@ fn run_storm(duration: Duration, interrupt: &Interrupt) -> anyhow::Result<Work> 
 }
 
 /// One thread of the storm: connections that were refused.
-fn refuse_until(target: SocketAddr, end: Instant, interrupt: &Interrupt) -> anyhow::Result<u64> {
+fn refuse_until(
+    target: SocketAddr,
+    end: Instant,
+    rate: Option<u32>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<u64> {
+    let batch = rate.map(|rate| {
+        let threads = as_number(STORM_THREADS as u64);
+        let connections = as_number(CONNECTIONS_BETWEEN_CLOCK_READS as u64);
+        Duration::from_secs_f64(connections * threads / f64::from(rate))
+    });
     let mut refused = 0;
+    let mut next_batch = Instant::now();
     while Instant::now() < end && !interrupt.is_set() {
+        if let Some(batch) = batch {
+            thread::sleep(next_batch.saturating_duration_since(Instant::now()));
+            next_batch += batch;
+        }
         for _ in 0..CONNECTIONS_BETWEEN_CLOCK_READS {
             match TcpStream::connect(target) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,
@@ -379,7 +405,7 @@ Transfer/sec:     14.33MB
     #[test]
     fn a_storm_is_refused_and_its_rate_is_per_second() {
         let begin = Instant::now();
-        let storm = run_storm(Duration::from_millis(50), &Interrupt::default()).unwrap();
+        let storm = run_storm(Duration::from_millis(50), None, &Interrupt::default()).unwrap();
         let elapsed = begin.elapsed();
         assert!(elapsed >= Duration::from_millis(50));
         assert!(storm.count >= 2);
