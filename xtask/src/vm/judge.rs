@@ -96,13 +96,16 @@ pub(super) fn judge(version: &str, console: &str) -> Report {
         }
         match &mut part {
             Part::Outside => {}
+            // So little is let through to the console that it is the end of the guest.
+            Part::Complaints | Part::Lab(_) if is_kernel_line(line) => logged.push(line),
             Part::Complaints => report.lines.push(format!("     {line}")),
             Part::Lab(run) => scenario(&mut report, version, run, line),
             Part::Log => logged.push(line),
         }
     }
-    let complaint = (!logged.is_empty()).then(|| logged.join("; "));
-    report.add(&format!("vm {version} kernel log"), complaint.as_deref());
+    report.add(&format!("vm {version} kernel log"), logged.first().copied());
+    let more = logged.iter().skip(1).map(|line| format!("     {line}"));
+    report.lines.extend(more);
     end_guest(&mut report, version, console, has_ended);
     if allowed == 0 {
         report.add(
@@ -215,6 +218,12 @@ fn scenario(report: &mut Report, version: &str, run: &mut Run<'_>, line: &str) {
         .push(format!("test {name} ... ok, {remark}: {details}"));
 }
 
+/// Whether the kernel itself wrote this: `[   12.345678] text`.
+fn is_kernel_line(line: &str) -> bool {
+    let stamp = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    stamp.is_some_and(|(stamp, _)| stamp.trim().parse::<f64>().is_ok())
+}
+
 /// The value of `key=value` in a marker.
 fn value_of<'a>(marker: &'a str, key: &str) -> &'a str {
     marker
@@ -283,10 +292,14 @@ rstmon: no tracepoints\r
     fn a_guest_that_dies_fails_and_its_last_words_are_shown() {
         let died = judge(
             "6.1",
-            "@@begin\n@@check mode=probe code=0\n@@lab mode=probe run=1\nKernel panic: y\n",
+            "@@begin\n@@check mode=probe code=0\n@@lab mode=probe run=1\n\
+             [    6.386955] Kernel panic: y\n[    6.387288] RIP: z\n",
         );
-        assert!(died.failed >= 2, "{:#?}", died.lines);
-        assert!(died.lines.iter().any(|line| line == "     Kernel panic: y"));
+        // The log, and that there was no end: not each line of the panic.
+        assert_eq!(died.failed, 2, "{:#?}", died.lines);
+        let text = died.lines.join("\n");
+        assert!(text.contains("kernel log ... FAILED: [    6.386955] Kernel panic: y\n     ["));
+        assert!(text.ends_with("     [    6.387288] RIP: z"));
     }
 
     #[test]

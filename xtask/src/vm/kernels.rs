@@ -306,6 +306,8 @@ fn known_versions(names: &BTreeSet<&str>) -> String {
     let versions: BTreeSet<String> = names
         .iter()
         .filter_map(|name| Some(Image::parse(name)?.release))
+        // Packages for all of Debian's versions are named for none.
+        .filter(|release| release.starts_with(|first: char| first.is_ascii_digit()))
         .map(|release| {
             release
                 .split(['.', '-'])
