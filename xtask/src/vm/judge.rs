@@ -67,7 +67,7 @@ pub(super) fn judge(version: &str, console: &str) -> Report {
     let mut part = Part::Outside;
     let mut allowed = 0;
     let mut logged = Vec::new();
-    let mut has_ended = false;
+    let (mut has_log, mut has_ended) = (false, false);
     for line in console.lines().map(str::trim_end) {
         if let Some(marker) = line.strip_prefix("@@") {
             let (mode, code) = (value_of(marker, "mode"), value_of(marker, "code"));
@@ -86,7 +86,10 @@ pub(super) fn judge(version: &str, console: &str) -> Report {
                     end_run(&mut report, version, &run, code);
                     Part::Complaints
                 }
-                (Some("dmesg"), _) => Part::Log,
+                (Some("dmesg"), _) => {
+                    has_log = true;
+                    Part::Log
+                }
                 (word, _) => {
                     has_ended |= word == Some(DONE);
                     Part::Outside
@@ -103,9 +106,7 @@ pub(super) fn judge(version: &str, console: &str) -> Report {
             Part::Log => logged.push(line),
         }
     }
-    report.add(&format!("vm {version} kernel log"), logged.first().copied());
-    let more = logged.iter().skip(1).map(|line| format!("     {line}"));
-    report.lines.extend(more);
+    judge_log(&mut report, version, &logged, has_log);
     end_guest(&mut report, version, console, has_ended);
     if allowed == 0 {
         report.add(
@@ -121,6 +122,15 @@ pub(super) fn unbootable(version: &str, why: &str) -> Report {
     let mut report = Report::default();
     report.add(&format!("vm {version} boot"), Some(why));
     report
+}
+
+/// What the kernel complained about. Of a guest that died before it was asked, silence says nothing.
+fn judge_log(report: &mut Report, version: &str, logged: &[&str], has_log: bool) {
+    if has_log || !logged.is_empty() {
+        report.add(&format!("vm {version} kernel log"), logged.first().copied());
+    }
+    let more = logged.iter().skip(1).map(|line| format!("     {line}"));
+    report.lines.extend(more);
 }
 
 /// Whether the guest came to its end; if not, what it said last.
@@ -300,6 +310,16 @@ rstmon: no tracepoints\r
         let text = died.lines.join("\n");
         assert!(text.contains("kernel log ... FAILED: [    6.386955] Kernel panic: y\n     ["));
         assert!(text.ends_with("     [    6.387288] RIP: z"));
+    }
+
+    #[test]
+    fn the_log_of_a_guest_that_hung_is_not_called_clean() {
+        let hung = judge(
+            "6.1",
+            "@@begin\n@@check mode=probe code=0\n@@lab mode=probe run=1\n",
+        );
+        assert_eq!(hung.failed, 1, "{:#?}", hung.lines);
+        assert!(!hung.lines.join("\n").contains("kernel log"));
     }
 
     #[test]
