@@ -4,19 +4,16 @@ use crate::counts::{count, stage};
 use crate::globals::{config, offset};
 use crate::maps::{CPU, EVENTS};
 use crate::owner;
-use crate::read::{KernelAddr, Window};
+use crate::read::{KernelAddr, Window, zeroed};
 use crate::scratch::SocketRoom;
 use crate::segment::Segment;
 use crate::sock::{self, Common, Ends};
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::generated::{
-    bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel,
-};
-use core::mem::MaybeUninit;
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns};
 use rstmon_common::config::{FILTER_PORTS, ICSK_WINDOW_LEN, SOCK_WINDOW_LEN, TCP_WINDOW_LEN};
 use rstmon_common::counts::{STATE_UNKNOWN, Stage};
 use rstmon_common::layout::ABSENT;
-use rstmon_common::wire::{self, RAW_EVENT_SIZE, RawEvent, sock_flag, tcp_flag, tcp_state};
+use rstmon_common::wire::{self, RawEvent, sock_flag, tcp_flag, tcp_state};
 
 /// A CPU wakes the reader at most this often.
 const WAKE_INTERVAL_NS: u64 = 10_000_000;
@@ -213,25 +210,6 @@ fn wake_flags(now: u64) -> u64 {
         return u64::from(BPF_RB_FORCE_WAKEUP);
     }
     u64::from(BPF_RB_NO_WAKEUP)
-}
-
-/// A record of zeros, to begin from.
-static ZEROS: [u8; RAW_EVENT_SIZE] = [0; RAW_EVENT_SIZE];
-
-/// Clears the record with one call of a helper: a loop of stores is walked again for every path of
-/// the verifier that leads here, which takes old kernels seconds.
-#[inline(always)]
-fn zeroed(entry: &mut MaybeUninit<RawEvent>) -> &mut RawEvent {
-    // SAFETY: both are as long as said; a static of ours can always be read.
-    let _ = unsafe {
-        bpf_probe_read_kernel(
-            entry.as_mut_ptr().cast(),
-            RAW_EVENT_SIZE as u32,
-            (&raw const ZEROS).cast(),
-        )
-    };
-    // SAFETY: all bytes were written, and any bytes make a `RawEvent`.
-    unsafe { entry.assume_init_mut() }
 }
 
 #[inline(always)]

@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use bytemuck::Pod;
 use core::mem::MaybeUninit;
 use rstmon_common::layout::ABSENT;
+use rstmon_common::wire::{RAW_EVENT_SIZE, RawEvent};
 
 /// The address of a kernel object, from a hook's argument or from another object.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -173,4 +174,23 @@ impl<'a, const LEN: usize> Window<'a, LEN> {
             None => KernelAddr::NULL,
         }
     }
+}
+
+/// A record of zeros.
+static ZEROS: [u8; RAW_EVENT_SIZE] = [0; RAW_EVENT_SIZE];
+
+/// Clears a record with one call of the helper: a loop of stores is walked again for every path of
+/// the verifier that leads there, which takes old kernels seconds.
+#[inline(always)]
+pub(crate) fn zeroed(entry: &mut MaybeUninit<RawEvent>) -> &mut RawEvent {
+    // SAFETY: both are as long as said; a static of ours can always be read.
+    let _ = unsafe {
+        bpf_probe_read_kernel(
+            entry.as_mut_ptr().cast(),
+            RAW_EVENT_SIZE as u32,
+            (&raw const ZEROS).cast(),
+        )
+    };
+    // SAFETY: all bytes were written, and any bytes make a `RawEvent`.
+    unsafe { entry.assume_init_mut() }
 }

@@ -1,3 +1,5 @@
+//! Tests of the judge: what matches, what differs, what a mode cannot see.
+
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use std::sync::Arc;
