@@ -26,22 +26,16 @@ pub(crate) fn stage(stage: Stage) {
     }
 }
 
+/// Atomic, because a softirq can interrupt a hook that runs in process context on the same CPU.
+/// `core`'s atomics have no addition for this target; the instruction has been there since 3.18.
 #[inline(always)]
 fn add_one(counter: &mut u64) {
-    add(counter, 1);
-}
-
-/// Adds with one instruction, because a softirq or another task can interrupt a hook on the same
-/// CPU. `core`'s atomics have no addition for this target; the kernel has had the instruction since
-/// 3.18.
-#[inline(always)]
-pub(crate) fn add(counter: &mut u64, summand: u64) {
     // SAFETY: the reference is valid, aligned and stays so; the instruction touches nothing else.
     unsafe {
         core::arch::asm!(
-            "lock *(u64 *)({counter} + 0) += {summand}",
+            "lock *(u64 *)({counter} + 0) += {one}",
             counter = in(reg) core::ptr::from_mut(counter),
-            summand = in(reg) summand,
+            one = in(reg) 1_u64,
         );
     }
 }

@@ -1,6 +1,6 @@
 //! The maps. Sizes that a user may choose are set by the loader.
 
-use crate::scratch::{PLACE_COUNT, Places, Scratch};
+use crate::scratch::{LEVELS, Scratch};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use bytemuck::{Pod, Zeroable};
@@ -87,10 +87,10 @@ pub(crate) struct CpuState {
 #[map]
 pub(crate) static CPU: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 
-/// Which places of a CPU's scratch room are taken.
+/// How many hooks are running on this CPU, one interrupting the other.
 #[map]
-pub(crate) static PLACES: PerCpuArray<Places> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static LEVEL: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
-/// A CPU's scratch room, a place for each hook that runs.
+/// Room for each level of nesting.
 #[map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(PLACE_COUNT, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(LEVELS, 0);

@@ -1,23 +1,13 @@
 //! Room beside the 512 bytes of a program's stack, for one run of one hook.
 //!
-//! A hook can be interrupted by a softirq, and since Linux 7.0 preempted by another task, that runs
-//! another hook on the same CPU; they need not end in the reverse order. So each CPU has several
-//! places, [`enter`] takes a free one, and [`leave`] gives it back.
+//! A hook in process context can be interrupted by a softirq that runs another hook on the same CPU,
+//! so each level of nesting has its own room: [`enter`] takes it, [`leave`] gives it back.
 
-use crate::counts::add;
-use crate::maps::{PLACES, SCRATCH};
+use crate::maps::{LEVEL, SCRATCH};
 use rstmon_common::config::{ICSK_WINDOW_LEN, SOCK_WINDOW_LEN, TCP_WINDOW_LEN};
 
-/// Places of a CPU: for a process, a softirq, a hard interrupt, and as many that were preempted.
-pub(crate) const PLACE_COUNT: u32 = 6;
-/// No place is free.
-pub(crate) const NO_PLACE: u32 = PLACE_COUNT;
-
-/// How many want or have each place of this CPU.
-#[repr(C)]
-pub(crate) struct Places {
-    wanted: [u64; PLACE_COUNT as usize],
-}
+/// Levels of nesting: process, softirq, hard interrupt, and one to spare.
+pub(crate) const LEVELS: u32 = 4;
 
 /// Holds every field of `struct sk_buff` that is read.
 pub(crate) const SKB_WINDOW_LEN: usize = 256;
@@ -48,64 +38,44 @@ pub(crate) struct SocketRoom {
     pub(crate) tcp: [u8; TCP_WINDOW_LEN],
 }
 
-/// Takes a place: the first that nobody else wants, or [`NO_PLACE`]. Whoever finds that it was not
-/// alone withdraws, so that two never have the same one, whenever they are interrupted.
+/// Takes the room of this level. `None` beyond the deepest level: the hook cannot run.
 #[inline(always)]
-pub(crate) fn enter() -> u32 {
-    let Some(places) = PLACES.get_ptr_mut(0) else {
-        return NO_PLACE;
-    };
-    // SAFETY: a live element of this CPU.
-    let places = unsafe { &mut *places };
-    for place in 0..PLACE_COUNT {
-        let Some(wanted) = places.wanted.get_mut(place as usize) else {
-            return NO_PLACE;
-        };
-        add(wanted, 1);
-        // SAFETY: a member of a live element.
-        if unsafe { core::ptr::read_volatile(wanted) } == 1 {
-            return place;
-        }
-        add(wanted, u64::MAX);
+pub(crate) fn enter() -> Option<&'static mut Scratch> {
+    let level = LEVEL.get_ptr_mut(0)?;
+    // SAFETY: a live element of this CPU; whoever interrupts puts it back before it returns.
+    let level = unsafe { &mut *level };
+    let mine = *level;
+    if mine >= LEVELS {
+        return None;
     }
-    NO_PLACE
-}
-
-/// The room of a place that was taken.
-#[inline(always)]
-pub(crate) fn room(place: u32) -> Option<&'static mut Scratch> {
-    let room = SCRATCH.get_ptr_mut(place)?;
+    let room = SCRATCH.get_ptr_mut(mine)?;
+    *level = mine + 1;
     // SAFETY: a live element of this CPU that nobody else uses until `leave`.
     Some(unsafe { &mut *room })
 }
 
-/// Gives a place back.
+/// Gives the room of this level back.
 #[inline(always)]
-pub(crate) fn leave(place: u32) {
-    let Some(places) = PLACES.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: a live element of this CPU.
-    let places = unsafe { &mut *places };
-    if let Some(wanted) = places.wanted.get_mut(place as usize) {
-        add(wanted, u64::MAX);
+pub(crate) fn leave() {
+    if let Some(level) = LEVEL.get_ptr_mut(0) {
+        // SAFETY: as in `enter`.
+        let level = unsafe { &mut *level };
+        *level = level.wrapping_sub(1);
     }
 }
 
-/// Runs a function with the room of a free place as its first argument. A macro and not a closure:
+/// Runs a function with the room of this level as its first argument. A macro and not a closure:
 /// closures become functions of their own, and the stacks of a program's functions add up.
 macro_rules! with_scratch {
-    ($body:ident($($argument:expr),*)) => {{
-        let place = $crate::scratch::enter();
-        match $crate::scratch::room(place) {
+    ($body:ident($($argument:expr),*)) => {
+        match $crate::scratch::enter() {
             Some(room) => {
                 $body(room, $($argument),*);
-                $crate::scratch::leave(place);
+                $crate::scratch::leave();
             }
-            // Beyond the last place there is no room.
             None => $crate::counts::stage(rstmon_common::counts::Stage::TooDeep),
         }
-    }};
+    };
 }
 
 pub(crate) use with_scratch;
