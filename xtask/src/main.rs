@@ -69,28 +69,28 @@ fn main() -> ExitCode {
 /// Runs one command; whether all that it checked holds.
 fn run(command: Command) -> anyhow::Result<bool> {
     Ok(match command {
-        Command::Setup => setup::set_up(Purpose::Test).map(|()| true)?,
+        Command::Setup => setup::set_up(Purpose::ALL).map(|()| true)?,
         Command::Build => build::build_release().map(|()| true)?,
         Command::Run { args } => {
-            setup::set_up(Purpose::Build)?;
+            setup::set_up(&[])?;
             build::build_release()?;
-            build::exec_as_root(&args)?
+            match build::exec_as_root(&args)? {}
         }
         Command::Lab { args } => {
             build::build_release()?;
             let args: Vec<String> = std::iter::once("lab".to_owned()).chain(args).collect();
-            build::exec_as_root(&args)?
+            match build::exec_as_root(&args)? {}
         }
         Command::Test(args) => test::run_tests(&args)?,
         Command::Ci => test::run_tests(&test::TestArgs::default())?,
         Command::Vm(args) => {
-            setup::set_up(Purpose::Test)?;
+            setup::set_up(&[Purpose::Machines])?;
             let outcome = vm::run_vm(&args)?;
             println!("{} passed, {} failed", outcome.passed, outcome.failed);
             outcome.failed == 0
         }
         Command::Bench(args) => {
-            setup::set_up(Purpose::Test)?;
+            setup::set_up(&[Purpose::Bench])?;
             build::build_release()?;
             bench::run_bench(&args)?
         }

@@ -11,10 +11,14 @@ pub(crate) fn root() -> PathBuf {
         .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-/// A command of cargo in the workspace's root, by the cargo that runs this.
+/// A command of cargo in the workspace's root, by the cargo that runs this. What it builds lies
+/// below `target`, wherever the caller's own builds go: others look for it there.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(args).current_dir(root());
+    command
+        .args(args)
+        .current_dir(root())
+        .env("CARGO_TARGET_DIR", root().join("target"));
     command
 }
 
@@ -49,6 +53,11 @@ pub(crate) fn is_installed(program: &str) -> bool {
 /// Whether this process is root.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// Whether [`as_root`] gives a command that may run.
+pub(crate) fn can_be_root() -> bool {
+    is_root() || is_installed("sudo")
 }
 
 /// A command that runs as root: itself where this process is, else through sudo.

@@ -1,20 +1,31 @@
 //! `setup`: installs what is missing, and does nothing the second time.
 //!
-//! Every thing is asked for, no stamp is trusted. Where apt is not there, or this is not root and
-//! there is no sudo, what is missing is said by name.
+//! Every thing is asked for, no stamp is trusted. A command asks for what it needs itself; `setup`
+//! for everything. Where apt is not there, or this is not root and there is no sudo, what is missing
+//! is said by name.
 
-use crate::process::{as_root, cargo, is_installed, is_root, output_of, root, run};
+use crate::process::{as_root, can_be_root, cargo, is_installed, output_of, root, run};
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What the set-up is for.
+/// What the set-up is for, besides building and running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Building and running.
-    Build,
-    /// The tests too.
-    Test,
+    /// The tests and the lab on this kernel.
+    Tests,
+    /// The virtual machines.
+    Machines,
+    /// The measurements.
+    Bench,
+    /// Nothing that a command does: what is of use while working on rstmon.
+    Work,
+}
+
+impl Purpose {
+    /// Everything.
+    pub(crate) const ALL: &[Self] = &[Self::Tests, Self::Machines, Self::Bench, Self::Work];
 }
 
 /// The linker whose LLVM is the compiler's.
@@ -23,37 +34,38 @@ const BPF_LINKER: (&str, &str) = ("0.10.3", "bpf-linker 0.10.");
 const COMPONENTS: &[&str] = &["rust-src", "clippy", "rustfmt"];
 /// The target of the binary that runs in the virtual machines.
 const VM_TARGET: &str = "x86_64-unknown-linux-musl";
-/// Programs that the tests run, and the Debian package of each.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("bpftool", "bpftool"),
-    ("bpftrace", "bpftrace"),
-    ("cpio", "cpio"),
-    ("curl", "curl"),
-    ("ip", "iproute2"),
-    ("modinfo", "kmod"),
-    ("nft", "nftables"),
-    ("nginx", "nginx-light"),
-    ("prometheus", "prometheus"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("tcpdump", "tcpdump"),
-    ("tmux", "tmux"),
-    ("wrk", "wrk"),
-    ("xz", "xz-utils"),
-    ("zstd", "zstd"),
-];
+/// Programs that are run, the Debian package of each, and what needs it.
+const PROGRAMS: &[(&str, &str, &[Purpose])] = {
+    use Purpose::{Bench, Machines, Tests, Work};
+    &[
+        ("bpftool", "bpftool", &[Tests, Bench]),
+        ("bpftrace", "bpftrace", &[Bench]),
+        ("cpio", "cpio", &[Machines]),
+        ("curl", "curl", &[Work]),
+        ("depmod", "kmod", &[Machines]),
+        ("ip", "iproute2", &[Work]),
+        ("nft", "nftables", &[Tests, Machines]),
+        ("nginx", "nginx-light", &[Bench]),
+        ("prometheus", "prometheus", &[Work]),
+        ("qemu-system-x86_64", "qemu-system-x86", &[Machines]),
+        ("tcpdump", "tcpdump", &[Bench]),
+        ("tmux", "tmux", &[Work]),
+        ("wrk", "wrk", &[Bench]),
+        ("xz", "xz-utils", &[Machines]),
+        ("zstd", "zstd", &[Machines]),
+    ]
+};
 /// Told by Debian's packages before they start a daemon; 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Sets up, and says what it did.
-pub(crate) fn set_up(purpose: Purpose) -> Result<()> {
+/// Sets up for building, for running and for these purposes, and says what it did.
+pub(crate) fn set_up(purposes: &[Purpose]) -> Result<()> {
     let mut did = Vec::new();
-    did.extend(toolchain(purpose)?);
+    did.extend(toolchain(purposes)?);
     did.extend(bpf_linker()?);
     did.extend(crates()?);
-    did.extend(file_systems()?);
-    if purpose == Purpose::Test {
-        did.extend(packages()?);
-    }
+    did.extend(file_systems());
+    did.extend(packages(purposes)?);
     if did.is_empty() {
         eprintln!("set-up: nothing to do");
     } else {
@@ -62,7 +74,7 @@ pub(crate) fn set_up(purpose: Purpose) -> Result<()> {
     Ok(())
 }
 
-fn toolchain(purpose: Purpose) -> Result<Vec<String>> {
+fn toolchain(purposes: &[Purpose]) -> Result<Vec<String>> {
     let Some(components) = output_of("rustup", &["component", "list", "--installed"]) else {
         if cfg!(target_os = "linux") && output_of("rustc", &["--version"]).is_some() {
             bail!(
@@ -82,7 +94,7 @@ fn toolchain(purpose: Purpose) -> Result<Vec<String>> {
             did.push(format!("added {component}"));
         }
     }
-    if purpose == Purpose::Test && !targets.lines().any(|line| line == VM_TARGET) {
+    if purposes.contains(&Purpose::Machines) && !targets.lines().any(|line| line == VM_TARGET) {
         run(Command::new("rustup")
             .args(["target", "add", VM_TARGET])
             .current_dir(root()))?;
@@ -110,57 +122,77 @@ fn bpf_linker() -> Result<Option<String>> {
     Ok(Some(format!("installed bpf-linker {version}")))
 }
 
-/// Fetches the crates, so that the build needs no network.
+/// Fetches the crates, so that the build needs no network: the workspace's, and those of the
+/// standard library, by its own lock file. The latter is read even where `core` alone is built, as
+/// for the eBPF programs.
 fn crates() -> Result<Option<String>> {
-    let is_there = cargo(&["fetch", "--locked", "--offline"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if is_there {
-        return Ok(None);
+    let sysroot = output_of("rustc", &["--print", "sysroot"]).context("rustc does not run")?;
+    let library = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.toml");
+    let mut has_fetched = false;
+    for manifest in [root().join("Cargo.toml"), library] {
+        let fetch = || {
+            let mut command = cargo(&["fetch", "--locked", "--manifest-path"]);
+            // The standard library's manifest uses features of cargo that are unstable elsewhere.
+            command.arg(&manifest).env("RUSTC_BOOTSTRAP", "1");
+            command
+        };
+        let is_there = fetch()
+            .arg("--offline")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if !is_there {
+            run(&mut fetch())?;
+            has_fetched = true;
+        }
     }
-    run(&mut cargo(&["fetch", "--locked"]))?;
-    Ok(Some("fetched the crates".to_owned()))
+    Ok(has_fetched.then(|| "fetched the crates".to_owned()))
 }
 
-fn file_systems() -> Result<Vec<String>> {
-    let mut did = Vec::new();
-    if !is_root() {
-        return Ok(did);
-    }
+/// Mounts what the tracer reads. Where that is refused, `rstmon check` says what is lost by it.
+fn file_systems() -> Vec<String> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut did = Vec::new();
     for (kind, place) in [("tracefs", "/sys/kernel/tracing"), ("bpf", "/sys/fs/bpf")] {
         let is_mounted = mounts
             .lines()
             .any(|line| line.split(' ').nth(1) == Some(place));
-        if !is_mounted && Path::new(place).is_dir() {
-            run(Command::new("mount").args(["-t", kind, kind, place]))?;
-            did.push(format!("mounted {kind}"));
+        if is_mounted || !Path::new(place).is_dir() || !can_be_root() {
+            continue;
+        }
+        match run(as_root("mount").args(["-t", kind, kind, place])) {
+            Ok(()) => did.push(format!("mounted {kind}")),
+            Err(error) => eprintln!("set-up: {kind} is not mounted at {place}: {error:#}"),
         }
     }
-    Ok(did)
+    did
 }
 
-fn packages() -> Result<Option<String>> {
-    let missing: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| !is_installed(program))
-        .map(|(_, package)| *package)
-        .collect();
+fn packages(purposes: &[Purpose]) -> Result<Option<String>> {
+    let missing = missing_packages(purposes, is_installed);
     if missing.is_empty() {
         return Ok(None);
     }
     let names = missing.join(" ");
-    let may_install = is_installed("apt-get") && (is_root() || is_installed("sudo"));
-    if !may_install {
+    if !is_installed("apt-get") || !can_be_root() {
         bail!(
-            "the tests need programs that are not installed; install what your system calls these \
+            "this needs programs that are not installed; install what your system calls these \
              Debian packages, as root: {names}"
         );
     }
     install(&missing).with_context(|| format!("cannot install {names}"))?;
     Ok(Some(format!("installed {names}")))
+}
+
+/// The packages of those programs that are needed and not there.
+fn missing_packages(purposes: &[Purpose], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    PROGRAMS
+        .iter()
+        .filter(|(_, _, needed_by)| needed_by.iter().any(|need| purposes.contains(need)))
+        .filter(|(program, _, _)| !is_there(program))
+        .map(|(_, package, _)| *package)
+        .collect()
 }
 
 /// Installs packages without starting their daemons.
@@ -170,19 +202,79 @@ fn install(packages: &[&str]) -> Result<()> {
         command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
         command
     };
-    let forbids_daemons = is_root() && !Path::new(POLICY).exists();
-    if forbids_daemons {
-        std::fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(POLICY, mode)?;
+    let _no_daemons = NoDaemons::declare()?;
+    run(apt().arg("update"))?;
+    run(apt()
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(packages))
+}
+
+/// While it lives, packages start no daemons, unless this machine has a policy of its own. An
+/// interrupt ends apt, and then this: the policy must not stay behind.
+struct NoDaemons {
+    actions: Vec<(Signal, SigAction)>,
+}
+
+impl NoDaemons {
+    fn declare() -> Result<Option<Self>> {
+        if Path::new(POLICY).exists() {
+            return Ok(None);
+        }
+        let mut policy = Self {
+            actions: Vec::new(),
+        };
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let survive = SigAction::new(
+                SigHandler::Handler(ignore_signal),
+                SaFlags::SA_RESTART,
+                SigSet::empty(),
+            );
+            // SAFETY: the handler does nothing. Unlike an ignored signal, apt does not inherit it.
+            let former = unsafe { sigaction(signal, &survive) }.context("cannot handle signals")?;
+            policy.actions.push((signal, former));
+        }
+        let script = r#"printf '#!/bin/sh\nexit 101\n' > "$0" && chmod 755 "$0""#;
+        run(as_root("sh").args(["-c", script, POLICY]))?;
+        Ok(Some(policy))
     }
-    let installed = run(apt().arg("update")).and_then(|()| {
-        run(apt()
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(packages))
-    });
-    if forbids_daemons {
-        std::fs::remove_file(POLICY)?;
+}
+
+impl Drop for NoDaemons {
+    fn drop(&mut self) {
+        if let Err(error) = run(as_root("rm").args(["-f", POLICY])) {
+            eprintln!("set-up: {POLICY} forbids daemons to start, remove it: {error:#}");
+        }
+        for (signal, former) in &self.actions {
+            // SAFETY: these actions were in force before.
+            if let Err(error) = unsafe { sigaction(*signal, former) } {
+                eprintln!("set-up: {signal} stays without effect: {error}");
+            }
+        }
     }
-    installed
+}
+
+extern "C" fn ignore_signal(_: nix::libc::c_int) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_purpose_asks_for_its_own_programs() {
+        let nothing_there = |_: &str| false;
+        assert!(missing_packages(&[], nothing_there).is_empty());
+        assert_eq!(
+            missing_packages(&[Purpose::Tests], nothing_there),
+            ["bpftool", "nftables"]
+        );
+        let all = missing_packages(Purpose::ALL, nothing_there);
+        assert_eq!(all.len(), PROGRAMS.len());
+    }
+
+    #[test]
+    fn what_is_there_is_not_asked_for() {
+        let but_nginx = |program: &str| program != "nginx";
+        assert_eq!(missing_packages(Purpose::ALL, but_nginx), ["nginx-light"]);
+        assert!(missing_packages(&[Purpose::Tests], but_nginx).is_empty());
+    }
 }

@@ -7,11 +7,12 @@ use crate::process::{as_root, cargo, is_root};
 use crate::setup::{Purpose, set_up};
 use crate::vm::{VmArgs, run_vm};
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// Arguments of `test`.
 #[derive(Debug, Default, Args)]
@@ -19,6 +20,79 @@ pub(crate) struct TestArgs {
     /// Leave the virtual machines out
     #[arg(long)]
     quick: bool,
+    /// Only these layers
+    #[arg(
+        long,
+        value_name = "LAYER",
+        value_delimiter = ',',
+        conflicts_with = "quick"
+    )]
+    only: Vec<Layer>,
+}
+
+impl TestArgs {
+    /// What to run, in order.
+    fn layers(&self) -> Vec<Layer> {
+        let all = Layer::value_variants().iter().copied();
+        all.filter(|layer| {
+            if self.only.is_empty() {
+                !(self.quick && *layer == Layer::Vm)
+            } else {
+                self.only.contains(layer)
+            }
+        })
+        .collect()
+    }
+}
+
+/// A layer of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Layer {
+    /// Format and lints
+    Lints,
+    /// Unit, binary and kernel tests
+    Tests,
+    /// The lab on this kernel
+    Lab,
+    /// The lab on Debian's kernels, in QEMU
+    Vm,
+}
+
+impl Layer {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Lints => "format and lints",
+            Self::Tests => "unit, binary and kernel tests",
+            Self::Lab => "lab on this kernel",
+            Self::Vm => "lab on Debian's kernels",
+        }
+    }
+
+    fn purpose(self) -> Option<Purpose> {
+        match self {
+            Self::Lints => None,
+            Self::Tests | Self::Lab => Some(Purpose::Tests),
+            Self::Vm => Some(Purpose::Machines),
+        }
+    }
+
+    /// An error is what kept the layer from its end.
+    fn run(self, sums: &mut Sums) -> Result<()> {
+        match self {
+            Self::Lints => lints(sums),
+            Self::Tests => cargo_test(sums)?,
+            Self::Lab => lab(sums)?,
+            Self::Vm => {
+                let outcome = run_vm(&VmArgs {
+                    kernels: VM_KERNELS.map(str::to_owned).to_vec(),
+                    ..VmArgs::default()
+                })?;
+                sums.passed += outcome.passed;
+                sums.failed += outcome.failed;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Oldest and newest kernel of the matrix.
@@ -44,11 +118,26 @@ impl Sums {
     }
 }
 
-/// Runs all layers; whether all passed.
+/// Runs the layers; whether all passed.
 pub(crate) fn run_tests(args: &TestArgs) -> Result<bool> {
-    set_up(Purpose::Test)?;
+    let layers = args.layers();
+    let purposes: Vec<Purpose> = layers.iter().filter_map(|layer| layer.purpose()).collect();
+    set_up(&purposes)?;
     let mut sums = Sums::default();
-    headline("format and lints");
+    for layer in layers {
+        let started = Instant::now();
+        println!("\n== {}", layer.title());
+        if let Err(error) = layer.run(&mut sums) {
+            println!("error: {error:#}");
+            sums.add(layer.title(), false);
+        }
+        println!("== {}: {} s", layer.title(), started.elapsed().as_secs());
+    }
+    println!("\n{} passed, {} failed", sums.passed, sums.failed);
+    Ok(sums.failed == 0)
+}
+
+fn lints(sums: &mut Sums) {
     sums.add("cargo fmt", succeeds(cargo(&["fmt", "--all", "--check"])));
     let lints = ["--all-targets", "--", "-D", "warnings"];
     sums.add(
@@ -56,27 +145,6 @@ pub(crate) fn run_tests(args: &TestArgs) -> Result<bool> {
         succeeds(with(with(cargo(&["clippy"]), WORKSPACE), &lints)),
     );
     sums.add("cargo clippy of the eBPF programs", succeeds(ebpf_clippy()));
-    headline("unit, binary and kernel tests");
-    cargo_test(&mut sums)?;
-    headline("lab on this kernel");
-    build_release()?;
-    lab(&mut sums)?;
-    if !args.quick {
-        headline("lab on Debian's kernels");
-        let kernels = VM_KERNELS.map(str::to_owned).to_vec();
-        let outcome = run_vm(&VmArgs {
-            kernels,
-            ..VmArgs::default()
-        })?;
-        sums.passed += outcome.passed;
-        sums.failed += outcome.failed;
-    }
-    println!("\n{} passed, {} failed", sums.passed, sums.failed);
-    Ok(sums.failed == 0)
-}
-
-fn headline(text: &str) {
-    println!("\n== {text}");
 }
 
 fn with(mut command: Command, args: &[&str]) -> Command {
@@ -113,6 +181,7 @@ fn ebpf_clippy() -> Command {
 
 /// Runs the tests of all crates, and takes their sums from what the harness prints.
 fn cargo_test(sums: &mut Sums) -> Result<()> {
+    let failed_before = sums.failed;
     let mut command = with(with(cargo(&["test"]), WORKSPACE), &["--no-fail-fast"]);
     if is_root() && Path::new("/sys/kernel/btf/vmlinux").exists() {
         command.env("RSTMON_REQUIRE_BPF", "1");
@@ -130,7 +199,7 @@ fn cargo_test(sums: &mut Sums) -> Result<()> {
             sums.failed += failed;
         }
     }
-    if !child.wait()?.success() && sums.failed == 0 {
+    if !child.wait()?.success() && sums.failed == failed_before {
         sums.add("cargo test", false);
     }
     Ok(())
@@ -152,6 +221,7 @@ fn harness_sums(line: &str) -> Option<(usize, usize)> {
 
 /// The whole lab against the release binary, in the mode that this kernel gets by itself.
 fn lab(sums: &mut Sums) -> Result<()> {
+    build_release()?;
     let binary = release_binary();
     let output = as_root(&binary.to_string_lossy())
         .args(["lab", "-o", "json"])
@@ -159,21 +229,30 @@ fn lab(sums: &mut Sums) -> Result<()> {
         .output()
         .context("cannot start the lab")?;
     let before = sums.passed + sums.failed;
-    for line in output.stdout.lines() {
-        let result: Value = serde_json::from_str(&line?).context("the lab printed no JSON")?;
-        let word = |key: &str| result[key].as_str().unwrap_or("?").to_owned();
-        let verdict = word("verdict");
-        let name = format!("lab {}/{} ({verdict})", word("scenario"), word("family"));
-        let passed = matches!(verdict.as_str(), "matched" | "undiagnosed" | "not-visible");
-        sums.add(&name, passed);
-        for detail in result["detail"].as_array().into_iter().flatten() {
-            println!("     {}", detail.as_str().unwrap_or("?"));
-        }
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        lab_result(sums, line);
     }
     if !output.status.success() || sums.passed + sums.failed == before {
         sums.add("lab as a whole", false);
     }
     Ok(())
+}
+
+/// One result of the lab. A line that is none fails too: nothing else belongs there.
+fn lab_result(sums: &mut Sums, line: &str) {
+    let Ok(result) = serde_json::from_str::<Value>(line) else {
+        println!("     {line}");
+        sums.add("lab output", false);
+        return;
+    };
+    let word = |key: &str| result[key].as_str().unwrap_or("?").to_owned();
+    let verdict = word("verdict");
+    let name = format!("lab {}/{} ({verdict})", word("scenario"), word("family"));
+    let passed = matches!(verdict.as_str(), "matched" | "undiagnosed" | "not-visible");
+    sums.add(&name, passed);
+    for detail in result["detail"].as_array().into_iter().flatten() {
+        println!("     {}", detail.as_str().unwrap_or("?"));
+    }
 }
 
 #[cfg(test)]
@@ -185,5 +264,40 @@ mod tests {
         let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; finished";
         assert_eq!(harness_sums(line), Some((12, 3)));
         assert_eq!(harness_sums("test a ... ok"), None);
+    }
+
+    #[test]
+    fn layers_are_left_out_as_asked() {
+        let quick = TestArgs {
+            quick: true,
+            only: Vec::new(),
+        };
+        assert_eq!(quick.layers(), [Layer::Lints, Layer::Tests, Layer::Lab]);
+        let only = TestArgs {
+            quick: false,
+            only: vec![Layer::Vm, Layer::Lints],
+        };
+        assert_eq!(only.layers(), [Layer::Lints, Layer::Vm]);
+        let all = TestArgs::default().layers();
+        assert_eq!(all, Layer::value_variants());
+    }
+
+    #[test]
+    fn a_result_of_the_lab_counts_by_its_verdict() {
+        let sums_of = |line: &str| {
+            let mut sums = Sums::default();
+            lab_result(&mut sums, line);
+            (sums.passed, sums.failed)
+        };
+        let result = |verdict: &str| {
+            format!(r#"{{"scenario":"s","family":"ipv4","verdict":"{verdict}","detail":["d"]}}"#)
+        };
+        for passed in ["matched", "not-visible"] {
+            assert_eq!(sums_of(&result(passed)), (1, 0), "{passed}");
+        }
+        for failed in ["differs", "skipped"] {
+            assert_eq!(sums_of(&result(failed)), (0, 1), "{failed}");
+        }
+        assert_eq!(sums_of("{\"scenario\":\"torn"), (0, 1));
     }
 }
