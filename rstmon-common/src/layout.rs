@@ -158,6 +158,10 @@ kernel_layout! {
     tcp_total_retrans: "tcp_sock", ["total_retrans"], 4, Optional;
     /// FIN-WAIT-2 timeout, jiffies; negative: TCP_LINGER2 below zero.
     tcp_linger2: "tcp_sock", ["linger2"], 4, Optional;
+    /// When the peer last acknowledged something, jiffies.
+    tcp_last_heard: "tcp_sock", ["rcv_tstamp"], 4, Optional;
+    /// Newest TSval of the peer.
+    tcp_ts_recent: "tcp_sock", ["rx_opt.ts_recent"], 4, Optional;
     /// Number of SACK blocks to be sent.
     tcp_num_sacks: "tcp_sock", ["rx_opt.num_sacks"], 1, Optional;
     /// The SACK blocks to be sent: `struct tcp_sack_block { u32 start_seq, end_seq; }[4]`.
@@ -191,6 +195,19 @@ kernel_layout! {
     /// The thread's name.
     task_comm: "task_struct", ["comm"], 16, Optional;
 
+    /// Process id: that of the first thread, in the initial pid namespace.
+    task_tgid: "task_struct", ["tgid"], 4, Optional;
+    /// `PF_*`.
+    task_flags: "task_struct", ["flags"], 4, Optional;
+    /// How the thread ended, once it is exiting.
+    task_exit_code: "task_struct", ["exit_code"], 4, Optional;
+    /// `struct signal_struct *`, shared by the threads of a process.
+    task_signal: "task_struct", ["signal"], 8, Optional;
+    /// The memory of a process that was chosen to free it; NULL of all others.
+    signal_oom_mm: "signal_struct", ["oom_mm"], 8, Optional;
+    /// Who or what sent a signal: zero and below is another process.
+    siginfo_code: "kernel_siginfo", ["si_code"], 4, Optional;
+
     // --- struct sk_buff ---
     /// Start of the packet's buffer.
     skb_head: "sk_buff", ["head"], 8, Required;
@@ -198,6 +215,8 @@ kernel_layout! {
     skb_data: "sk_buff", ["data"], 8, Required;
     /// Length from `data` on, fragments included.
     skb_len: "sk_buff", ["len"], 4, Required;
+    /// How much of `len` lies in fragments, and not at `data`.
+    skb_data_len: "sk_buff", ["data_len"], 4, Optional;
     /// Ethertype, network order.
     skb_protocol: "sk_buff", ["protocol", "headers.protocol"], 2, Required;
     /// Offset of the TCP header from `head`.

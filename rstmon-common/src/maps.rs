@@ -37,8 +37,8 @@ pub struct SocketNote {
     pub flags: u8,
     /// State of the socket, for tracepoints that do not tell it; kept in classic mode only.
     pub state: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// With [`NOTE_EXIT`]: how the owner ended, see `RawEvent::exit_code`.
+    pub exit_code: u32,
 }
 
 /// [`SocketNote::flags`]: this host opened the connection.
@@ -49,6 +49,23 @@ pub const NOTE_SERVER: u8 = 1 << 1;
 pub const NOTE_HANDSHAKE: u8 = 1 << 2;
 /// [`SocketNote::flags`]: `handshake_ts_value` was seen.
 pub const NOTE_TIMESTAMPS: u8 = 1 << 3;
+
+/// [`SocketNote::flags`]: the owner was exiting when it closed the socket.
+pub const NOTE_EXIT: u8 = 1 << 4;
+/// [`SocketNote::flags`]: and the kernel had chosen it to free memory.
+pub const NOTE_OOM_VICTIM: u8 = 1 << 5;
+
+/// Who sent a process a signal that can end it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Killer {
+    /// tgid of the sender in the initial pid namespace.
+    pub pid: u32,
+    /// Number of the signal.
+    pub signal: u32,
+    /// Name of the sender.
+    pub comm: [u8; COMM_LEN],
+}
 
 /// A connection's addresses within a network namespace, seen from this end.
 #[repr(C)]
@@ -131,5 +148,7 @@ pub const SOCKETS: u32 = 65_536;
 /// Places for closed connections, a power of two.
 pub const CLOSED: u32 = 65_536;
 const _: () = assert!(CLOSED.is_power_of_two());
+/// Signalled processes remembered at a time.
+pub const KILLERS: u32 = 1024;
 /// Listeners remembered at a time.
 pub const LISTENERS: u32 = 16_384;

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every type in this crate. Raise it with any change of size, order or meaning; a
 /// recording made with another number is refused.
-pub const ABI: u16 = 1;
+pub const ABI: u16 = 2;
 
 /// Length of `task_struct.comm`.
 pub const COMM_LEN: usize = 16;
@@ -91,6 +91,16 @@ pub const HAVE_TIMEWAIT: u32 = 1 << 17;
 /// [`RawEvent::have`]: `ack_backlog`, `max_ack_backlog` of a listener.
 pub const HAVE_BACKLOG: u32 = 1 << 18;
 
+/// [`RawEvent::have`]: `payload`, `payload_len`: the first bytes that the segment carries. Of a RST
+/// up to [`PAYLOAD_LEN`]; of a segment that a RST answers one, which tells a TLS alert.
+pub const HAVE_PAYLOAD: u32 = 1 << 19;
+/// [`RawEvent::have`]: `mptcp_reset_reason`: the segment carried `MP_TCPRST` (RFC 8684, 3.6).
+pub const HAVE_MPTCP_RESET: u32 = 1 << 20;
+/// [`RawEvent::have`]: `exit_code`: the owner was exiting when it closed the socket.
+pub const HAVE_EXIT: u32 = 1 << 21;
+/// [`RawEvent::have`]: `killer_*`: who last sent the owner a signal that can end a process.
+pub const HAVE_KILLER: u32 = 1 << 22;
+
 /// [`RawEvent::flags`]: the segment fields are of the RST itself (else of the segment that
 /// triggered it).
 pub const FLAG_SEGMENT_IS_RST: u16 = 1 << 0;
@@ -107,6 +117,13 @@ pub const FLAG_DEDUCED: u16 = 1 << 4;
 pub const FLAG_CLIENT: u16 = 1 << 5;
 /// [`RawEvent::flags`]: the peer opened the connection.
 pub const FLAG_SERVER: u16 = 1 << 6;
+
+/// [`RawEvent::flags`]: the kernel had chosen the exiting owner to free memory.
+pub const FLAG_OOM_VICTIM: u16 = 1 << 7;
+
+/// Bytes of a RST's payload that the record has room for. The longest that a middlebox is known to
+/// send is 101.
+pub const PAYLOAD_LEN: usize = 104;
 
 /// Longest time between a tentative event and the one that retracts it. Both happen in one call of
 /// `tcp_rcv_state_process` and its caller; what lies between is an interrupt at worst, or a
@@ -213,6 +230,10 @@ pub struct RawEvent {
     pub owner_comm: [u8; COMM_LEN],
     /// Name of the task that ran.
     pub current_comm: [u8; COMM_LEN],
+    /// Name of who sent the owner a signal.
+    pub killer_comm: [u8; COMM_LEN],
+    /// First bytes that the segment carries.
+    pub payload: [u8; PAYLOAD_LEN],
     /// `sk_rst_reason` or `skb_drop_reason`, by `have`.
     pub reason: u32,
     /// Inode number of the network namespace.
@@ -253,6 +274,11 @@ pub struct RawEvent {
     pub last_sent: u32,
     /// Low 32 bits of the jiffies at the last data received.
     pub last_received: u32,
+    /// Low 32 bits of the jiffies at the last segment that the peer acknowledged something with
+    /// (`rcv_tstamp`), a FIN included.
+    pub last_heard: u32,
+    /// Newest TSval that the peer's segments have shown.
+    pub ts_recent: u32,
     /// Retransmissions over the connection's life.
     pub total_retrans: u32,
     /// TCP_USER_TIMEOUT, milliseconds.
@@ -281,6 +307,11 @@ pub struct RawEvent {
     pub owner_uid: u32,
     /// Process id of the task that ran; 0 in the idle task.
     pub current_pid: u32,
+    /// How the owner ended, as wait(2) tells it: the signal in bits 0 to 6, bit 7: core dumped, the
+    /// exit status in bits 8 to 15.
+    pub exit_code: u32,
+    /// Process id of who sent the owner a signal.
+    pub killer_pid: u32,
     /// Local port.
     pub local_port: u16,
     /// Remote port.
@@ -323,13 +354,19 @@ pub struct RawEvent {
     pub handshake_ttl: u8,
     /// `OWNER_*`.
     pub owner_source: u8,
+    /// How many of `payload` were copied.
+    pub payload_len: u8,
+    /// Reason of `MP_TCPRST`.
+    pub mptcp_reset_reason: u8,
+    /// Number of the signal that `killer_pid` sent.
+    pub killer_signal: u8,
     /// Zero; a multiple of eight is the size.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 1],
 }
 
 /// Size of [`RawEvent`], bytes. Fixed by [`ABI`].
 pub const RAW_EVENT_SIZE: usize = size_of::<RawEvent>();
-const _: () = assert!(RAW_EVENT_SIZE == 328);
+const _: () = assert!(RAW_EVENT_SIZE == 464);
 
 /// A name cut at its first NUL.
 #[must_use]

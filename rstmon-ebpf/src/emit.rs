@@ -283,6 +283,26 @@ fn fill_segment(event: &mut RawEvent, segment: &Segment) {
         event.segment_ts_echo = segment.ts_echo;
         event.have |= wire::HAVE_SEGMENT_TIMESTAMPS;
     }
+    if segment.mptcp_reset != 0 {
+        event.mptcp_reset_reason = segment.mptcp_reset as u8;
+        event.have |= wire::HAVE_MPTCP_RESET;
+    }
+    fill_payload(event, segment);
+}
+
+/// Of a RST what it says of itself, of another segment one byte: data are the users' own.
+#[inline(always)]
+fn fill_payload(event: &mut RawEvent, segment: &Segment) {
+    let wanted = if segment.is_rst() || segment.payload_len == 0 {
+        segment.payload_len
+    } else {
+        1
+    };
+    let read = segment.payload.read_bytes(wanted, &mut event.payload);
+    if read != 0 {
+        event.payload_len = read as u8;
+        event.have |= wire::HAVE_PAYLOAD;
+    }
 }
 
 #[inline(always)]
@@ -364,6 +384,8 @@ fn fill_tcp(event: &mut RawEvent, sock: KernelAddr, room: &mut [u8; TCP_WINDOW_L
         tcp.field_into(rtt_min + 4, &mut event.min_rtt_us);
     }
     tcp.field_into(offset!(tcp_last_sent), &mut event.last_sent);
+    tcp.field_into(offset!(tcp_last_heard), &mut event.last_heard);
+    tcp.field_into(offset!(tcp_ts_recent), &mut event.ts_recent);
     tcp.field_into(offset!(tcp_bytes_sent), &mut event.bytes_sent);
     tcp.field_into(offset!(tcp_bytes_acked), &mut event.bytes_acked);
     tcp.field_into(offset!(tcp_bytes_received), &mut event.bytes_received);
@@ -426,6 +448,9 @@ fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
     if sighting.flags & wire::FLAG_ACTIVE != 0 {
         fill_actor(event, sighting.state_at_hook);
     }
+    if event.have & wire::HAVE_EXIT != 0 {
+        owner::put_killer(event);
+    }
 }
 
 /// What is known of the connection that had this tuple.
@@ -458,6 +483,7 @@ fn fill_actor(event: &mut RawEvent, state_at_hook: u8) {
     // the socket was orphaned and its reset comes from a timer.
     if state_at_hook == tcp_state::CLOSE && event.sock_flags & sock_flag::DEAD == 0 {
         owner::put_owner(event, &current);
+        owner::put_exit(event, &owner::exit_of_current());
     }
 }
 

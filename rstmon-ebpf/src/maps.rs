@@ -6,8 +6,8 @@ use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use bytemuck::{Pod, Zeroable};
 use rstmon_common::counts::{BLOCKS, CountBlock, STAGES as STAGE_COUNT};
 use rstmon_common::maps::{
-    CLOSED as CLOSED_SIZE, ClosedNote, LISTENERS as LISTENERS_SIZE, ListenKey, Owner,
-    SOCKETS as SOCKETS_SIZE, SocketNote,
+    CLOSED as CLOSED_SIZE, ClosedNote, KILLERS as KILLERS_SIZE, Killer,
+    LISTENERS as LISTENERS_SIZE, ListenKey, Owner, SOCKETS as SOCKETS_SIZE, SocketNote,
 };
 
 /// Events on their way to user space. The loader sets its size.
@@ -35,6 +35,10 @@ pub(crate) static CLOSED: Array<ClosedNote> = Array::with_max_entries(CLOSED_SIZ
 #[map]
 pub(crate) static LISTENERS: LruHashMap<ListenKey, Owner> =
     LruHashMap::with_max_entries(LISTENERS_SIZE, 0);
+
+/// Who sent a process a signal that can end it, by the tgid of the process.
+#[map]
+pub(crate) static KILLERS: LruHashMap<u32, Killer> = LruHashMap::with_max_entries(KILLERS_SIZE, 0);
 
 /// What [`PENDING`] remembers of a socket between two hooks of one reset.
 #[repr(C)]

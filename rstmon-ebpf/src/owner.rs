@@ -4,12 +4,12 @@
 //! loopback the peer's task runs our receive path.
 
 use crate::globals::offset;
-use crate::maps::{CLOSED, LISTENERS, SOCKETS};
+use crate::maps::{CLOSED, KILLERS, LISTENERS, SOCKETS};
 use crate::read::KernelAddr;
 use crate::sock::Ends;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
-use rstmon_common::maps::{ClosedNote, ListenKey, Owner, SocketNote};
+use rstmon_common::maps::{ClosedNote, ListenKey, NOTE_EXIT, NOTE_OOM_VICTIM, Owner, SocketNote};
 use rstmon_common::wire;
 use rstmon_common::wire::{AF_INET, AF_INET6, COMM_LEN, RawEvent};
 
@@ -31,7 +31,7 @@ pub(crate) const NO_NOTE: SocketNote = SocketNote {
     handshake_ttl: 0,
     flags: 0,
     state: 0,
-    reserved: 0,
+    exit_code: 0,
 };
 
 /// The task that runs, in a context where it is known to act on the socket.
@@ -46,6 +46,64 @@ pub(crate) fn current(source: u8) -> Owner {
     }
 }
 
+/// `PF_EXITING` of `include/linux/sched.h`.
+const PF_EXITING: u32 = 0x4;
+
+/// How the process that runs is ending. Plain numbers, see `emit::Reason`.
+pub(crate) struct Exit {
+    /// `NOTE_EXIT` and `NOTE_OOM_VICTIM`; 0: it is not ending.
+    pub(crate) flags: u8,
+    /// See `RawEvent::exit_code`.
+    pub(crate) code: u32,
+}
+
+/// Whether and how the process that runs is ending: a process that dies closes its sockets itself,
+/// after `do_exit` has noted why.
+#[inline(always)]
+pub(crate) fn exit_of_current() -> Exit {
+    let mut exit = Exit { flags: 0, code: 0 };
+    // SAFETY: a helper without arguments.
+    let task = KernelAddr::new(unsafe { bpf_get_current_task() });
+    let flags: u32 = task.field(offset!(task_flags)).unwrap_or(0);
+    if flags & PF_EXITING == 0 || !task.field_into(offset!(task_exit_code), &mut exit.code) {
+        return exit;
+    }
+    exit.flags = NOTE_EXIT;
+    // `mark_oom_victim` sets it.
+    let signal = task.pointer(offset!(task_signal));
+    if !signal.pointer(offset!(signal_oom_mm)).is_null() {
+        exit.flags |= NOTE_OOM_VICTIM;
+    }
+    exit
+}
+
+/// Writes how the owner ended into the record.
+#[inline(always)]
+pub(crate) fn put_exit(event: &mut RawEvent, exit: &Exit) {
+    if exit.flags & NOTE_EXIT == 0 {
+        return;
+    }
+    event.exit_code = exit.code;
+    event.have |= wire::HAVE_EXIT;
+    if exit.flags & NOTE_OOM_VICTIM != 0 {
+        event.flags |= wire::FLAG_OOM_VICTIM;
+    }
+}
+
+/// Writes who signalled the owner into the record.
+#[inline(always)]
+pub(crate) fn put_killer(event: &mut RawEvent) {
+    let Some(killer) = KILLERS.get_ptr(event.owner_pid) else {
+        return;
+    };
+    // SAFETY: as in `note`.
+    let killer = unsafe { &*killer };
+    event.killer_pid = killer.pid;
+    event.killer_signal = killer.signal as u8;
+    event.killer_comm = killer.comm;
+    event.have |= wire::HAVE_KILLER;
+}
+
 /// Whether `owner` is the process that runs.
 #[inline(always)]
 pub(crate) fn is_current(owner: &Owner) -> bool {
@@ -55,7 +113,7 @@ pub(crate) fn is_current(owner: &Owner) -> bool {
 /// Name of the process that runs: its first thread's, as `ps` shows it. A worker thread's own name
 /// would hide the program.
 #[inline(always)]
-fn process_comm() -> [u8; COMM_LEN] {
+pub(crate) fn process_comm() -> [u8; COMM_LEN] {
     // SAFETY: a helper without arguments.
     let task = KernelAddr::new(unsafe { bpf_get_current_task() });
     let leader = task.pointer(offset!(task_group_leader));
@@ -184,6 +242,13 @@ pub(crate) fn put_note(event: &mut RawEvent, note: &SocketNote) {
         event.handshake_ip_id = note.handshake_ip_id;
         event.have |= wire::HAVE_HANDSHAKE;
     }
+    put_exit(
+        event,
+        &Exit {
+            flags: note.flags,
+            code: note.exit_code,
+        },
+    );
     if note.flags & NOTE_TIMESTAMPS != 0 {
         event.handshake_ts_value = note.handshake_ts_value;
         event.have |= wire::HAVE_HANDSHAKE_TIMESTAMPS;

@@ -76,6 +76,22 @@ impl KernelAddr {
         status == 0
     }
 
+    /// Reads the first `len` bytes into `destination`, as many as it holds at most. The number that
+    /// were read; 0 if the address cannot be read.
+    #[inline(always)]
+    pub(crate) fn read_bytes<const LEN: usize>(self, len: u32, destination: &mut [u8; LEN]) -> u32 {
+        // One comparison that bounds it for the verifier; zero bytes are refused by old kernels.
+        let len = if len > LEN as u32 { LEN as u32 } else { len };
+        if len == 0 {
+            return 0;
+        }
+        // SAFETY: `len` is no more than the destination holds; the helper checks the source itself.
+        let status = unsafe {
+            bpf_probe_read_kernel(destination.as_mut_ptr().cast(), len, self.0 as *const _)
+        };
+        if status == 0 { len } else { 0 }
+    }
+
     /// Reads the field at `offset`, unless this kernel has none.
     #[inline(always)]
     pub(crate) fn field<T: Pod>(self, offset: u16) -> Option<T> {

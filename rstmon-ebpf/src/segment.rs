@@ -21,6 +21,11 @@ const TCP_HEADER_LEN: u32 = 20;
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
 const OPTION_TIMESTAMPS: u8 = 8;
+/// Option kind of Multipath TCP, and its subtype that gives the reason of a RST (RFC 8684, 3.6).
+const OPTION_MPTCP: u8 = 30;
+const MP_TCPRST: u8 = 8;
+/// Length of the timestamps option.
+const TIMESTAMPS_LEN: usize = 10;
 /// More options than fit into 40 bytes, NOPs included in pairs, do not occur in practice.
 const OPTIONS_READ: usize = 14;
 
@@ -44,6 +49,12 @@ pub(crate) struct Segment {
     pub(crate) ts_echo: u32,
     /// 1: the timestamps option was there. No `Option`, see `emit::Reason`.
     pub(crate) has_timestamps: u32,
+    /// Where the payload begins.
+    pub(crate) payload: KernelAddr,
+    /// How much of the payload lies there; the rest is in fragments.
+    pub(crate) payload_len: u32,
+    /// 256 and the reason of `MP_TCPRST`; 0: no such option.
+    pub(crate) mptcp_reset: u16,
     pub(crate) ip_id: u16,
     pub(crate) flags: u8,
     pub(crate) ttl: u8,
@@ -141,7 +152,7 @@ impl Skb<'_> {
 }
 
 /// Reads the segment in `skb`; `None` if it holds no TCP segment that can be read. With `options`,
-/// room for them, the timestamps option is read too.
+/// room for them, those that tell something are read too.
 #[inline(always)]
 pub(crate) fn read_segment(skb: &Skb<'_>, options: Option<&mut [u8; 64]>) -> Option<Segment> {
     let protocol: u16 = skb.field(offset!(skb_protocol))?;
@@ -197,6 +208,9 @@ const EMPTY: Segment = Segment {
     ts_value: 0,
     ts_echo: 0,
     has_timestamps: 0,
+    payload: KernelAddr::NULL,
+    payload_len: 0,
+    mptcp_reset: 0,
     ip_id: 0,
     flags: 0,
     ttl: 0,
@@ -224,17 +238,21 @@ fn read_tcp(
     let len: u32 = skb.field(offset!(skb_len))?;
     let before_tcp = tcp.value().wrapping_sub(data) as u32;
     segment.len = len.saturating_sub(before_tcp).saturating_sub(header_len);
+    let in_fragments: u32 = skb.field(offset!(skb_data_len)).unwrap_or(len);
+    segment.payload = tcp.plus(u64::from(header_len));
+    segment.payload_len = segment.len.saturating_sub(in_fragments);
     if let Some(room) = options
         && header_len > TCP_HEADER_LEN
     {
-        read_timestamps(tcp.plus(20), header_len - TCP_HEADER_LEN, room, segment);
+        read_options(tcp.plus(20), header_len - TCP_HEADER_LEN, room, segment);
     }
     Some(())
 }
 
-/// Finds TSval and TSecr among `len` bytes of options (RFC 7323, 3.2).
+/// Finds the timestamps (RFC 7323, 3.2) and the reason of an MPTCP reset among `len` bytes of
+/// options.
 #[inline(always)]
-fn read_timestamps(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mut Segment) {
+fn read_options(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mut Segment) {
     let Some(read) = options.read::<[u8; 40]>() else {
         return;
     };
@@ -252,6 +270,10 @@ fn read_timestamps(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: 
                 segment.ts_value = big_endian_at(room, at + 2);
                 segment.ts_echo = big_endian_at(room, at + 6);
                 segment.has_timestamps = 1;
+                at += TIMESTAMPS_LEN;
+            }
+            OPTION_MPTCP if room[(at + 2) & 0x3f] >> 4 == MP_TCPRST => {
+                segment.mptcp_reset = 256 + u16::from(room[(at + 3) & 0x3f]);
                 return;
             }
             _ => at += usize::from(room[(at + 1) & 0x3f]).max(2),

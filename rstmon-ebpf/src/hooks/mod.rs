@@ -9,6 +9,7 @@ mod netfilter;
 mod receive_reset;
 mod send_reset;
 mod set_state;
+mod signal;
 mod support;
 mod validate;
 

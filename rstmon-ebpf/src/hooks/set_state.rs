@@ -186,16 +186,21 @@ fn accepted(sock: KernelAddr) {
 
 #[inline(always)]
 fn closing(sock: KernelAddr) {
+    let exit = owner::exit_of_current();
     if let Some(note) = owner::note(sock) {
         // Mostly whoever opened it closes it, and is noted already.
         if !owner::is_current(&note.owner) {
             note.owner = owner::current(wire::OWNER_CLOSE);
         }
+        note.flags |= exit.flags;
+        note.exit_code = exit.code;
         return;
     }
     // A socket that was there before rstmon: when it began is not known.
     let note = SocketNote {
         owner: owner::current(wire::OWNER_CLOSE),
+        flags: exit.flags,
+        exit_code: exit.code,
         ..owner::NO_NOTE
     };
     // As in `connecting`.

@@ -38,6 +38,8 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
         role: None,
         rst: None,
         trigger: None,
+        payload: None,
+        mptcp_reset_reason: None,
         handshake_ttl: None,
         handshake_ip_id: None,
         handshake_ts_value: None,
@@ -45,6 +47,8 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
         socket: Some(SocketFacts::default()),
         recent_close: None,
         owner: None,
+        owner_end: None,
+        killer: None,
         exe: None,
         uid: None,
         actor: None,
@@ -56,6 +60,7 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
         mark: None,
         cookie: None,
         inode: None,
+        story: None,
     }
 }
 

@@ -6,6 +6,7 @@
 //! an error, never a panic.
 
 mod connection;
+mod process;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -13,11 +14,10 @@ mod tests;
 use crate::event::capture::CaptureFacts;
 use crate::event::clock::ClockMap;
 use crate::event::model::{
-    Cause, Confidence, Event, Family, HookId, Initiator, Kind, Process, RecentClose, Role,
-    SocketState, Verdict,
+    Cause, Confidence, Event, Family, HookId, Initiator, Kind, RecentClose, Role, SocketState,
+    Verdict,
 };
-use crate::event::printable::printable;
-use rstmon_common::wire::{self, RawEvent, comm_bytes, tcp_flag, tcp_state};
+use rstmon_common::wire::{self, RawEvent, tcp_flag, tcp_state};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thiserror::Error;
 
@@ -150,18 +150,22 @@ pub fn decode(raw: &RawEvent, seq_no: u64, facts: &CaptureFacts) -> Result<Event
         role: resolve_role(raw, state, trigger.map(|segment| segment.flags.0)),
         rst,
         trigger,
+        payload: segments::payload(raw),
+        mptcp_reset_reason: known(raw, wire::HAVE_MPTCP_RESET, raw.mptcp_reset_reason),
         handshake_ttl: known(raw, wire::HAVE_HANDSHAKE, raw.handshake_ttl),
         handshake_ip_id: known(raw, wire::HAVE_HANDSHAKE, raw.handshake_ip_id)
             .filter(|_| raw.family == wire::AF_INET),
         handshake_ts_value: known(raw, wire::HAVE_HANDSHAKE_TIMESTAMPS, raw.handshake_ts_value),
         connection: connection::connection_numbers(raw, state, facts.hz),
-        socket: connection::socket_facts(raw, state),
+        socket: connection::socket_facts(raw, state, facts.hz),
         recent_close: recent_close(raw),
-        owner: process(raw, wire::HAVE_OWNER, raw.owner_pid, &raw.owner_comm),
+        owner: process::process(raw, wire::HAVE_OWNER, raw.owner_pid, &raw.owner_comm),
+        owner_end: process::owner_end(raw),
+        killer: process::killer(raw),
         exe: None,
         uid: known(raw, wire::HAVE_SOCK, raw.uid),
         actor: None,
-        current: process(raw, wire::HAVE_CURRENT, raw.current_pid, &raw.current_comm),
+        current: process::process(raw, wire::HAVE_CURRENT, raw.current_pid, &raw.current_comm),
         cgroup_id: known(raw, wire::HAVE_CGROUP, raw.cgroup_id),
         cgroup: None,
         netns: known(raw, wire::HAVE_NETNS, raw.netns),
@@ -169,6 +173,7 @@ pub fn decode(raw: &RawEvent, seq_no: u64, facts: &CaptureFacts) -> Result<Event
         mark: (raw.mark != 0).then_some(raw.mark),
         cookie: (raw.cookie != 0).then_some(raw.cookie),
         inode: (raw.inode != 0).then_some(raw.inode),
+        story: None,
     })
 }
 
@@ -296,11 +301,4 @@ fn recent_close(raw: &RawEvent) -> Option<RecentClose> {
             state,
         },
     )
-}
-
-fn process(raw: &RawEvent, bit: u32, pid: u32, comm: &[u8; wire::COMM_LEN]) -> Option<Process> {
-    known(raw, bit, pid).map(|pid| Process {
-        pid,
-        comm: printable(comm_bytes(comm)).into_owned(),
-    })
 }

@@ -316,6 +316,34 @@ pub struct Process {
     pub comm: String,
 }
 
+/// How a process ended, as wait(2) tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessEnd {
+    /// It called exit with this status.
+    Exited {
+        /// The status.
+        status: u8,
+    },
+    /// A signal ended it.
+    Signalled {
+        /// Number of the signal.
+        signal: u8,
+        /// It left a core dump: it crashed.
+        dumped_core: bool,
+        /// The kernel had chosen it to free memory.
+        out_of_memory: bool,
+    },
+}
+
+/// Who sent a process a signal that can end it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Killer {
+    /// The sender.
+    pub process: Process,
+    /// Number of the signal.
+    pub signal: u8,
+}
+
 /// The connection's numbers at the reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
@@ -384,6 +412,16 @@ pub struct SocketFacts {
     pub snd_nxt: Option<u32>,
     /// SND.UNA.
     pub snd_una: Option<u32>,
+    /// Since data was last sent, retransmissions included, milliseconds.
+    pub since_sent_ms: Option<u64>,
+    /// Since data was last received, milliseconds.
+    pub since_received_ms: Option<u64>,
+    /// Since a segment of the peer last acknowledged something, its FIN included, milliseconds.
+    pub since_heard_ms: Option<u64>,
+    /// What the stamps above are off by at most: a jiffy, milliseconds.
+    pub tick_ms: u64,
+    /// Newest TSval that the peer's segments have shown; 0 without timestamps.
+    pub ts_recent: u32,
 }
 
 /// The connection that had this tuple and was closed here a short while ago.
@@ -453,6 +491,10 @@ pub struct Event {
     pub rst: Option<Segment>,
     /// The segment that a sent RST answers.
     pub trigger: Option<Segment>,
+    /// First bytes that the segment carries, the RST's or else the trigger's; never empty.
+    pub payload: Option<Box<[u8]>>,
+    /// Reason that an `MP_TCPRST` option of the RST gives (RFC 8684, 3.6).
+    pub mptcp_reset_reason: Option<u8>,
     /// TTL seen in the handshake.
     pub handshake_ttl: Option<u8>,
     /// IP identification seen in the handshake (IPv4).
@@ -467,6 +509,10 @@ pub struct Event {
     pub recent_close: Option<RecentClose>,
     /// Who owns the socket.
     pub owner: Option<Process>,
+    /// How the owner ended, if it was ending when it closed the socket.
+    pub owner_end: Option<ProcessEnd>,
+    /// Who last sent the owner a signal that can end a process.
+    pub killer: Option<Killer>,
     /// Path of the owner's executable.
     pub exe: Option<String>,
     /// uid of the socket.
@@ -489,4 +535,6 @@ pub struct Event {
     pub cookie: Option<u64>,
     /// Socket inode.
     pub inode: Option<u64>,
+    /// The other end's event, where both ends are on this machine: its `seq_no`.
+    pub story: Option<u64>,
 }

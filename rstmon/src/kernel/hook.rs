@@ -105,6 +105,8 @@ hooks! {
     KfreeSkb = "kfree_skb", Some(wire::HOOK_KFREE_SKB), Place::Tracepoint { group: "skb" };
     /// A socket changes its TCP state.
     InetSockSetState = "inet_sock_set_state", None, Place::Tracepoint { group: "sock" };
+    /// A process is sent a signal.
+    SignalGenerate = "signal_generate", None, Place::Tracepoint { group: "signal" };
     /// TCP answers an IPv4 segment with a RST.
     TcpV4SendReset = "tcp_v4_send_reset", Some(wire::HOOK_TCP_V4_SEND_RESET), BUILT_IN;
     /// TCP answers an IPv6 segment with a RST.
@@ -147,6 +149,7 @@ impl Hook {
             Self::TcpReceiveReset => "resets that tear a socket down",
             Self::KfreeSkb => "resets that are dropped: refused ones and strays",
             Self::InetSockSetState => "owner, age and former state of connections",
+            Self::SignalGenerate => "who killed a process that held a connection",
             Self::TcpV4SendReset => "resets sent without a full socket, IPv4",
             Self::TcpV6SendReset => "resets sent without a full socket, IPv6",
             Self::TcpReset => "the segment of resets that tear a socket down",
@@ -192,7 +195,7 @@ impl Hook {
             Self::TcpSendReset | Self::TcpReceiveReset | Self::InetSockSetState => {
                 &[Variant::RawTracepoint, Variant::ClassicTracepoint]
             }
-            Self::KfreeSkb => &[Variant::RawTracepoint],
+            Self::KfreeSkb | Self::SignalGenerate => &[Variant::RawTracepoint],
             Self::TcpV4SendReset
             | Self::TcpV6SendReset
             | Self::TcpReset

@@ -169,6 +169,7 @@ line! {
         cookie: Exact,
         inode: Exact,
         community_id: String,
+        story: Exact,
     }
 }
 
@@ -324,6 +325,7 @@ impl<'a> EventLine<'a> {
             cookie: event.cookie.map(Exact),
             inode: event.inode.map(Exact),
             community_id: community_id(event),
+            story: event.story.map(Exact),
         }
     }
 }

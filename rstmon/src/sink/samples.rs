@@ -45,6 +45,8 @@ pub(crate) fn bare() -> Event {
         role: None,
         rst: None,
         trigger: None,
+        payload: None,
+        mptcp_reset_reason: None,
         handshake_ttl: None,
         handshake_ip_id: None,
         handshake_ts_value: None,
@@ -52,6 +54,8 @@ pub(crate) fn bare() -> Event {
         socket: None,
         recent_close: None,
         owner: None,
+        owner_end: None,
+        killer: None,
         exe: None,
         uid: None,
         actor: None,
@@ -63,6 +67,7 @@ pub(crate) fn bare() -> Event {
         mark: None,
         cookie: None,
         inode: None,
+        story: None,
     }
 }
 
@@ -120,6 +125,7 @@ pub(crate) fn full() -> Event {
         mark: Some(1),
         cookie: Some(u64::MAX),
         inode: Some(123_456),
+        story: Some(6),
         ..bare()
     }
 }

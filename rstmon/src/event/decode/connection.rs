@@ -5,7 +5,7 @@
 
 use super::{has, known, state_of_number};
 use crate::event::model::{Connection, SocketFacts, SocketState};
-use rstmon_common::wire::{self, RawEvent, sock_flag};
+use rstmon_common::wire::{self, RawEvent, sock_flag, tcp_flag};
 
 /// `RCV_SHUTDOWN` of `include/net/sock.h`.
 const RCV_SHUTDOWN: u8 = 1;
@@ -30,7 +30,7 @@ pub(super) fn connection_numbers(
     if !has(raw, wire::HAVE_TCP) || !is_connection {
         return numbers;
     }
-    numbers.idle_ms = idle_ms(raw, hz);
+    numbers.idle_ms = idle_ms(raw, state, hz);
     numbers.srtt_us = Some(raw.srtt_us_8 >> 3).filter(|&srtt| srtt != 0);
     // The kernel's minimum filter starts at all ones.
     numbers.min_rtt_us = Some(raw.min_rtt_us).filter(|&rtt| rtt != 0 && rtt != u32::MAX);
@@ -44,20 +44,52 @@ pub(super) fn connection_numbers(
     numbers
 }
 
-/// Time since the last data in either direction.
+/// Jiffies since `stamp`; `None` if it was never set.
+fn jiffies_since(raw: &RawEvent, stamp: u32) -> Option<u32> {
+    let now = raw.jiffies as u32;
+    Some(now.wrapping_sub(stamp))
+        .filter(|&jiffies| raw.jiffies != 0 && stamp != 0 && jiffies < HALF)
+}
+
+fn to_ms(jiffies: u32, hz: Option<u32>) -> Option<u64> {
+    let hz = hz.filter(|&hz| hz != 0)?;
+    Some(u64::from(jiffies) * 1000 / u64::from(hz))
+}
+
+/// Time since the last data in either direction, before the segment that led to the reset.
 ///
 /// Neither a RST nor a segment that the kernel answers with one moves the stamps
 /// (`tcp_event_data_recv` comes after the checks that reset), so what they hold is from before.
-fn idle_ms(raw: &RawEvent, hz: Option<u32>) -> Option<u64> {
-    let hz = hz.filter(|&hz| hz != 0)?;
-    let now = raw.jiffies as u32;
-    let since =
-        |stamp: u32| Some(now.wrapping_sub(stamp)).filter(|&jiffies| stamp != 0 && jiffies < HALF);
-    let jiffies = match (since(raw.last_sent), since(raw.last_received)) {
+/// Only where our own data led to it, the quiet time is the one before that data: from the last
+/// data received on. With retransmissions under way that data's first time is not known.
+fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Option<u64> {
+    let sent = jiffies_since(raw, raw.last_sent);
+    let received = jiffies_since(raw, raw.last_received);
+    if answers_our_data(raw, state)
+        && let (Some(sent), Some(received)) = (sent, received)
+        && received >= sent
+    {
+        return if raw.retransmits == 0 {
+            to_ms(received - sent, hz)
+        } else {
+            None
+        };
+    }
+    let jiffies = match (sent, received) {
         (Some(sent), Some(received)) => sent.min(received),
         (sent, received) => sent.or(received)?,
     };
-    Some(u64::from(jiffies) * 1000 / u64::from(hz)).filter(|_| raw.jiffies != 0)
+    to_ms(jiffies, hz)
+}
+
+/// Whether a received RST answers data of ours: some is not acknowledged, and the RST is bare (RFC
+/// 9293, 3.5.2) or was not seen.
+fn answers_our_data(raw: &RawEvent, state: Option<SocketState>) -> bool {
+    let rst_seen = raw.flags & wire::FLAG_SEGMENT_IS_RST != 0 && has(raw, wire::HAVE_SEGMENT);
+    let is_bare = !rst_seen || raw.segment_flags & tcp_flag::ACK == 0;
+    raw.kind == wire::KIND_RECEIVED
+        && is_bare
+        && unacked_bytes(raw, state).is_some_and(|bytes| bytes > 0)
 }
 
 /// Received and not read; the peer's FIN, which `SOCK_DONE` tells of, takes a number and is no byte.
@@ -102,7 +134,11 @@ fn distance(from: u32, to: u32) -> Option<u32> {
 }
 
 /// What rules read; `None` without a socket that could be read.
-pub(super) fn socket_facts(raw: &RawEvent, state: Option<SocketState>) -> Option<SocketFacts> {
+pub(super) fn socket_facts(
+    raw: &RawEvent,
+    state: Option<SocketState>,
+    hz: Option<u32>,
+) -> Option<SocketFacts> {
     let readable = wire::HAVE_SOCK | wire::HAVE_TCP | wire::HAVE_TIMEWAIT;
     if raw.have & readable == 0 && raw.socket_kind != wire::SOCKET_TIMEWAIT {
         return None;
@@ -136,6 +172,14 @@ pub(super) fn socket_facts(raw: &RawEvent, state: Option<SocketState>) -> Option
         facts.rcv_window_end = Some(raw.rcv_wup.wrapping_add(raw.rcv_wnd));
         facts.snd_nxt = Some(raw.snd_nxt);
         facts.snd_una = Some(raw.snd_una);
+        facts.ts_recent = raw.ts_recent;
+        let since = |stamp| to_ms(jiffies_since(raw, stamp)?, hz);
+        facts.since_sent_ms = since(raw.last_sent);
+        facts.since_received_ms = since(raw.last_received);
+        facts.since_heard_ms = since(raw.last_heard);
+        facts.tick_ms = hz
+            .filter(|&hz| hz != 0)
+            .map_or(0, |hz| 1000_u64.div_ceil(hz.into()));
     }
     Some(facts)
 }

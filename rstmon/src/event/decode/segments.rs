@@ -26,6 +26,13 @@ pub(super) fn seen_segment(raw: &RawEvent) -> Option<Segment> {
     })
 }
 
+/// What the segment carries, as far as it was copied.
+pub(super) fn payload(raw: &RawEvent) -> Option<Box<[u8]>> {
+    known(raw, wire::HAVE_PAYLOAD, ())?;
+    let bytes = raw.payload.get(..usize::from(raw.payload_len))?;
+    (!bytes.is_empty()).then(|| bytes.into())
+}
+
 /// The RST: seen, or what the kernel sends in this place.
 pub(super) fn rst_segment(
     raw: &RawEvent,

@@ -103,6 +103,7 @@ pub(crate) fn btf_of(generation: &Generation) -> BtfFacts {
             (Hook::TcpSendReset, generation.send_reset),
             (Hook::TcpReceiveReset, 1),
             (Hook::KfreeSkb, generation.kfree),
+            (Hook::SignalGenerate, 5),
             (Hook::InetSockSetState, 3),
             (Hook::TcpV4SendReset, generation.send_reset),
             (Hook::TcpV6SendReset, generation.send_reset),

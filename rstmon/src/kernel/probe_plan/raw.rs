@@ -122,7 +122,7 @@ impl<'a> RawBasis<'a> {
         if !has_reason {
             plan.degradations.push(Degradation::NoKernelReason);
         }
-        for hook in [Hook::KfreeSkb, Hook::InetSockSetState] {
+        for hook in [Hook::KfreeSkb, Hook::InetSockSetState, Hook::SignalGenerate] {
             match self.optional_tracepoint(hook) {
                 Ok(planned) => plan.hooks.push(planned),
                 Err(reason) => plan
@@ -297,6 +297,7 @@ fn tracepoint_parameters(facts: &KernelFacts, btf: &BtfFacts, hook: Hook) -> Opt
         Hook::TcpReceiveReset => Some(1),
         Hook::KfreeSkb => Some(2 + has("reason") + has("rx_sk")),
         Hook::InetSockSetState => Some(3),
+        Hook::SignalGenerate => Some(5),
         _ => None,
     }
 }

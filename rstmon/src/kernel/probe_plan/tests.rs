@@ -16,7 +16,7 @@ use crate::kernel::symbols::Symbols;
 use std::path::PathBuf;
 
 const TRACEPOINT_HOOKS: &str = "tracepoint tcp_send_reset:raw_tp! kfree_skb:raw_tp \
-     inet_sock_set_state:raw_tp tcp_receive_reset:raw_tp!";
+     inet_sock_set_state:raw_tp signal_generate:raw_tp tcp_receive_reset:raw_tp!";
 
 #[test]
 fn tracepoint_mode_is_the_same_hooks_on_every_kernel() {
@@ -88,7 +88,8 @@ fn tracepoint_mode_is_the_same_hooks_on_every_kernel() {
 
 #[test]
 fn probe_mode_adds_what_each_kernel_does_not_trace() {
-    let begin = "probe tcp_send_reset:raw_tp! kfree_skb:raw_tp inet_sock_set_state:raw_tp";
+    let begin = "probe tcp_send_reset:raw_tp! kfree_skb:raw_tp inet_sock_set_state:raw_tp \
+         signal_generate:raw_tp";
     let passive = "tcp_v4_send_reset:fentry|kprobe! tcp_v6_send_reset:fentry|kprobe!";
     let judges = "tcp_validate_incoming:fentry|kprobe tcp_rcv_state_process:fentry|kprobe";
     let handshake = "tcp_init_transfer:fentry|kprobe";

@@ -1,0 +1,62 @@
+//! Who ends processes: the sender of a signal, so that a reset by a killed process names the killer.
+
+use crate::globals::offset;
+use crate::hooks::raw_tp_arg;
+use crate::maps::KILLERS;
+use crate::owner;
+use crate::read::KernelAddr;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use rstmon_common::maps::Killer;
+
+/// The signals up to SIGTERM end a process unless it handles them (signal(7)); of those above, none
+/// is sent to end one.
+const SIGTERM: u32 = 15;
+/// `TRACE_SIGNAL_DELIVERED` of `include/trace/events/signal.h`.
+const DELIVERED: u32 = 0;
+/// `SEND_SIG_PRIV`: the kernel sent it.
+const SEND_SIG_PRIV: u64 = 1;
+
+/// `signal_generate(sig, info, task, group, result)`.
+#[raw_tracepoint(tracepoint = "signal_generate")]
+fn raw_tp_signal_generate(ctx: RawTracePointContext) -> i32 {
+    let signal = ctx.arg::<u32>(0);
+    if signal == 0 || signal > SIGTERM || ctx.arg::<u32>(4) != DELIVERED {
+        return 0;
+    }
+    let info = raw_tp_arg!(ctx, 1);
+    let task = raw_tp_arg!(ctx, 2);
+    if from_process(info) {
+        sent(signal, task);
+    }
+    0
+}
+
+/// Whether a process sent the signal: above zero, `si_code` names an event within the kernel.
+#[inline(always)]
+fn from_process(info: KernelAddr) -> bool {
+    match info.value() {
+        // `SEND_SIG_NOINFO`
+        0 => true,
+        SEND_SIG_PRIV => false,
+        _ => match info.field::<i32>(offset!(siginfo_code)) {
+            Some(code) => code <= 0,
+            None => false,
+        },
+    }
+}
+
+#[inline(always)]
+fn sent(signal: u32, task: KernelAddr) {
+    let Some(victim) = task.field::<u32>(offset!(task_tgid)) else {
+        return;
+    };
+    let killer = Killer {
+        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        signal,
+        comm: owner::process_comm(),
+    };
+    // The map is LRU: it makes room. Where it cannot, the killer is absent from the event.
+    let _ = KILLERS.insert(victim, killer, 0);
+}
