@@ -15,6 +15,7 @@ pub mod evidence;
 mod flows;
 pub mod key_facts;
 pub mod rules;
+pub mod stories;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
