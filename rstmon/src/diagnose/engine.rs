@@ -4,6 +4,7 @@
 
 use super::evidence::Evidence;
 use super::flows::Flows;
+use super::proxies::Proxies;
 use super::rules::{Case, Finding, RULES, Rule};
 use crate::event::model::{Cause, Confidence, Event, Initiator, Verdict};
 
@@ -11,6 +12,7 @@ use crate::event::model::{Cause, Confidence, Event, Initiator, Verdict};
 #[derive(Debug)]
 pub struct Engine {
     flows: Flows,
+    proxies: Proxies,
 }
 
 impl Default for Engine {
@@ -25,6 +27,7 @@ impl Engine {
     pub fn new() -> Self {
         Self {
             flows: Flows::new(),
+            proxies: Proxies::new(),
         }
     }
 
@@ -43,6 +46,13 @@ impl Engine {
             Some((Rule { cause, .. }, finding)) => (*cause, finding),
             None => (Cause::Undiagnosed, unexplained(&case)),
         };
+        let evidence = match self.proxies.upstream_of(event) {
+            Some(upstream) => finding
+                .evidence
+                .value("propagated_from", Some(upstream.peer))
+                .value("propagated_from_seq_no", Some(upstream.seq_no)),
+            None => finding.evidence,
+        };
         let actor = (finding.initiator == Initiator::LocalAdmin)
             .then(|| case.foreign_task())
             .flatten();
@@ -50,11 +60,12 @@ impl Engine {
             cause: verdict_cause,
             initiator: finding.initiator,
             confidence: finding.confidence,
-            evidence: finding.evidence.into_facts(),
+            evidence: evidence.into_facts(),
         };
         event.actor = actor;
         event.verdict = verdict;
         self.flows.remember(event);
+        self.proxies.remember(event);
     }
 
     #[cfg(test)]

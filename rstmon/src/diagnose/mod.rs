@@ -8,12 +8,14 @@
 //! * [`engine`]: runs the rules and keeps what a later event of the same flow needs.
 //! * [`rules`]: one file a cause or close family, and the table that orders them.
 //! * [`evidence`]: how a fact used is written.
+//! * [`stories`]: the two ends of a reset within one machine.
 //! * [`key_facts`]: the facts that a text line has room for.
 
 pub mod engine;
 pub mod evidence;
 mod flows;
 pub mod key_facts;
+mod proxies;
 pub mod rules;
 pub mod stories;
 #[cfg(test)]

@@ -215,8 +215,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn rst(seq: u32) -> Option<Segment> {
-        Some(Segment {
+    fn rst(seq: u32) -> Segment {
+        Segment {
             flags: TcpFlags(tcp_flag::RST),
             seq,
             ack: 0,
@@ -225,7 +225,7 @@ mod tests {
             ttl: None,
             ip_id: None,
             timestamps: None,
-        })
+        }
     }
 
     fn sent(seq_no: u64, at_ms: u64, rst_seq: u32) -> Event {
@@ -233,7 +233,7 @@ mod tests {
             seq_no,
             mono_ns: at_ms * MS,
             kind: Kind::Sent,
-            rst: rst(rst_seq),
+            rst: Some(rst(rst_seq)),
             netns: Some(1),
             ..samples::bare()
         }
@@ -306,7 +306,7 @@ mod tests {
         let refusal = Segment {
             flags: TcpFlags(tcp_flag::RST | tcp_flag::ACK),
             ack: 1001,
-            ..rst(0).unwrap_or_else(|| unreachable!())
+            ..rst(0)
         };
         let sent = Event {
             rst: Some(refusal),
