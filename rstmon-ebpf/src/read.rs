@@ -80,16 +80,27 @@ impl KernelAddr {
     /// were read; 0 if the address cannot be read.
     #[inline(always)]
     pub(crate) fn read_bytes<const LEN: usize>(self, len: u32, destination: &mut [u8; LEN]) -> u32 {
-        // One comparison that bounds it for the verifier; zero bytes are refused by old kernels.
-        let len = if len > LEN as u32 { LEN as u32 } else { len };
-        if len == 0 {
+        const { assert!(LEN >= 64 && LEN < 128, "the mask below") };
+        let mut len = u64::from(len);
+        if len > LEN as u64 {
+            len = LEN as u64;
+        }
+        // SAFETY: one operation on a register, without effect on the value; the compiler would drop
+        // it, and the verifier of some kernels loses the bound of the comparison above.
+        unsafe { core::arch::asm!("{len} &= 127", len = inout(reg) len) };
+        // Zero bytes are refused by old kernels.
+        if len == 0 || len > LEN as u64 {
             return 0;
         }
         // SAFETY: `len` is no more than the destination holds; the helper checks the source itself.
         let status = unsafe {
-            bpf_probe_read_kernel(destination.as_mut_ptr().cast(), len, self.0 as *const _)
+            bpf_probe_read_kernel(
+                destination.as_mut_ptr().cast(),
+                len as u32,
+                self.0 as *const _,
+            )
         };
-        if status == 0 { len } else { 0 }
+        if status == 0 { len as u32 } else { 0 }
     }
 
     /// Reads the field at `offset`, unless this kernel has none.

@@ -24,8 +24,6 @@ const OPTION_TIMESTAMPS: u8 = 8;
 /// Option kind of Multipath TCP, and its subtype that gives the reason of a RST (RFC 8684, 3.6).
 const OPTION_MPTCP: u8 = 30;
 const MP_TCPRST: u8 = 8;
-/// Length of the timestamps option.
-const TIMESTAMPS_LEN: usize = 10;
 /// More options than fit into 40 bytes, NOPs included in pairs, do not occur in practice.
 const OPTIONS_READ: usize = 14;
 
@@ -257,28 +255,61 @@ fn read_options(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mu
         return;
     };
     room[..40].copy_from_slice(&read);
-    let mut at = 0_usize;
+    keep(room, CURSOR, 0);
+    keep(room, TIMESTAMPS_AT, NOT_FOUND);
+    keep(room, MPTCP_AT, NOT_FOUND);
     for _ in 0..OPTIONS_READ {
-        if at as u32 >= len || at >= 38 {
-            return;
+        let at = kept(room, CURSOR);
+        if u32::from(at) >= len || at >= 38 {
+            break;
         }
         // The mask repeats the bound for the verifier.
-        match room[at & 0x3f] {
-            OPTION_END => return,
-            OPTION_NOP => at += 1,
-            OPTION_TIMESTAMPS => {
-                segment.ts_value = big_endian_at(room, at + 2);
-                segment.ts_echo = big_endian_at(room, at + 6);
-                segment.has_timestamps = 1;
-                at += TIMESTAMPS_LEN;
+        let at_index = usize::from(at);
+        let step = match room[at_index & 0x3f] {
+            OPTION_END => break,
+            OPTION_NOP => 1,
+            kind => {
+                if kind == OPTION_TIMESTAMPS {
+                    keep(room, TIMESTAMPS_AT, at);
+                } else if kind == OPTION_MPTCP && room[(at_index + 2) & 0x3f] >> 4 == MP_TCPRST {
+                    keep(room, MPTCP_AT, at);
+                }
+                room[(at_index + 1) & 0x3f].max(2)
             }
-            OPTION_MPTCP if room[(at + 2) & 0x3f] >> 4 == MP_TCPRST => {
-                segment.mptcp_reset = 256 + u16::from(room[(at + 3) & 0x3f]);
-                return;
-            }
-            _ => at += usize::from(room[(at + 1) & 0x3f]).max(2),
-        }
+        };
+        keep(room, CURSOR, at.saturating_add(step));
     }
+    let timestamps = usize::from(kept(room, TIMESTAMPS_AT));
+    if timestamps < 38 {
+        segment.ts_value = big_endian_at(room, timestamps + 2);
+        segment.ts_echo = big_endian_at(room, timestamps + 6);
+        segment.has_timestamps = 1;
+    }
+    let mptcp = usize::from(kept(room, MPTCP_AT));
+    if mptcp < 38 {
+        segment.mptcp_reset = 256 + u16::from(room[(mptcp + 3) & 0x3f]);
+    }
+}
+
+/// Places behind the options where the walk keeps what it knows. The verifier takes what it reads
+/// from there for any value; from a register it would know each way that led to it, and would walk
+/// the rest of the program once for every order of options.
+const CURSOR: usize = 48;
+const TIMESTAMPS_AT: usize = 49;
+const MPTCP_AT: usize = 50;
+/// No place of an option.
+const NOT_FOUND: u8 = u8::MAX;
+
+#[inline(always)]
+fn keep(room: &mut [u8; 64], place: usize, value: u8) {
+    // SAFETY: a member of a live array.
+    unsafe { core::ptr::write_volatile(&raw mut room[place], value) };
+}
+
+#[inline(always)]
+fn kept(room: &[u8; 64], place: usize) -> u8 {
+    // SAFETY: a member of a live array.
+    unsafe { core::ptr::read_volatile(&raw const room[place]) }
 }
 
 #[inline(always)]
