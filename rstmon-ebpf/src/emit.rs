@@ -283,7 +283,7 @@ fn fill_segment(event: &mut RawEvent, segment: &Segment) {
         event.segment_ts_echo = segment.ts_echo;
         event.have |= wire::HAVE_SEGMENT_TIMESTAMPS;
     }
-    if segment.mptcp_reset != 0 {
+    if segment.mptcp_reset >= 256 {
         event.mptcp_reset_reason = segment.mptcp_reset as u8;
         event.have |= wire::HAVE_MPTCP_RESET;
     }

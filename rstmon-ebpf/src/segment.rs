@@ -51,7 +51,7 @@ pub(crate) struct Segment {
     pub(crate) payload: KernelAddr,
     /// How much of the payload lies there; the rest is in fragments.
     pub(crate) payload_len: u32,
-    /// 256 and the reason of `MP_TCPRST`; 0: no such option.
+    /// From 256 on: 256 and the reason of `MP_TCPRST`; below: no such option.
     pub(crate) mptcp_reset: u16,
     pub(crate) ip_id: u16,
     pub(crate) flags: u8,
@@ -235,16 +235,28 @@ fn read_tcp(
     let data: u64 = skb.field(offset!(skb_data))?;
     let len: u32 = skb.field(offset!(skb_len))?;
     let before_tcp = tcp.value().wrapping_sub(data) as u32;
-    segment.len = len.saturating_sub(before_tcp).saturating_sub(header_len);
+    segment.len = without(len, before_tcp + header_len);
     let in_fragments: u32 = skb.field(offset!(skb_data_len)).unwrap_or(len);
     segment.payload = tcp.plus(u64::from(header_len));
-    segment.payload_len = segment.len.saturating_sub(in_fragments);
+    segment.payload_len = without(segment.len, in_fragments);
     if let Some(room) = options
         && header_len > TCP_HEADER_LEN
     {
         read_options(tcp.plus(20), header_len - TCP_HEADER_LEN, room, segment);
     }
     Some(())
+}
+
+/// `all - part`, 0 if that is below 0: without a branch, after each half of which the verifier would
+/// walk the rest of the program.
+#[inline(always)]
+fn without(all: u32, part: u32) -> u32 {
+    let difference = i64::from(all) - i64::from(part);
+    let mut sign = difference >> 63;
+    // SAFETY: one operation on a register that leaves it as it is; it hides from the compiler what it
+    // would make a branch of.
+    unsafe { core::arch::asm!("{sign} += 0", sign = inout(reg) sign) };
+    (difference & !sign) as u32
 }
 
 /// Finds the timestamps (RFC 7323, 3.2) and the reason of an MPTCP reset among `len` bytes of
@@ -255,9 +267,15 @@ fn read_options(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mu
         return;
     };
     room[..40].copy_from_slice(&read);
-    keep(room, CURSOR, 0);
-    keep(room, TIMESTAMPS_AT, NOT_FOUND);
-    keep(room, MPTCP_AT, NOT_FOUND);
+    for place in [
+        CURSOR,
+        TIMESTAMPS_FOUND,
+        TIMESTAMPS_AT,
+        MPTCP_FOUND,
+        MPTCP_AT,
+    ] {
+        keep(room, place, 0);
+    }
     for _ in 0..OPTIONS_READ {
         let at = kept(room, CURSOR);
         if u32::from(at) >= len || at >= 38 {
@@ -270,8 +288,10 @@ fn read_options(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mu
             OPTION_NOP => 1,
             kind => {
                 if kind == OPTION_TIMESTAMPS {
+                    keep(room, TIMESTAMPS_FOUND, 1);
                     keep(room, TIMESTAMPS_AT, at);
                 } else if kind == OPTION_MPTCP && room[(at_index + 2) & 0x3f] >> 4 == MP_TCPRST {
+                    keep(room, MPTCP_FOUND, 1);
                     keep(room, MPTCP_AT, at);
                 }
                 room[(at_index + 1) & 0x3f].max(2)
@@ -280,25 +300,22 @@ fn read_options(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mu
         keep(room, CURSOR, at.saturating_add(step));
     }
     let timestamps = usize::from(kept(room, TIMESTAMPS_AT));
-    if timestamps < 38 {
-        segment.ts_value = big_endian_at(room, timestamps + 2);
-        segment.ts_echo = big_endian_at(room, timestamps + 6);
-        segment.has_timestamps = 1;
-    }
+    segment.has_timestamps = u32::from(kept(room, TIMESTAMPS_FOUND));
+    segment.ts_value = big_endian_at(room, timestamps + 2);
+    segment.ts_echo = big_endian_at(room, timestamps + 6);
     let mptcp = usize::from(kept(room, MPTCP_AT));
-    if mptcp < 38 {
-        segment.mptcp_reset = 256 + u16::from(room[(mptcp + 3) & 0x3f]);
-    }
+    let reason = u16::from(room[(mptcp + 3) & 0x3f]);
+    segment.mptcp_reset = u16::from(kept(room, MPTCP_FOUND)) << 8 | reason;
 }
 
 /// Places behind the options where the walk keeps what it knows. The verifier takes what it reads
 /// from there for any value; from a register it would know each way that led to it, and would walk
 /// the rest of the program once for every order of options.
 const CURSOR: usize = 48;
-const TIMESTAMPS_AT: usize = 49;
-const MPTCP_AT: usize = 50;
-/// No place of an option.
-const NOT_FOUND: u8 = u8::MAX;
+const TIMESTAMPS_FOUND: usize = 49;
+const TIMESTAMPS_AT: usize = 50;
+const MPTCP_FOUND: usize = 51;
+const MPTCP_AT: usize = 52;
 
 #[inline(always)]
 fn keep(room: &mut [u8; 64], place: usize, value: u8) {
