@@ -67,69 +67,65 @@ pub struct Killer {
     pub comm: [u8; COMM_LEN],
 }
 
-/// A connection's addresses within a network namespace, seen from this end.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
-pub struct FlowKey {
-    /// This end's address.
-    pub local_addr: [u8; 16],
-    /// The other end's address.
-    pub remote_addr: [u8; 16],
-    /// Network namespace.
-    pub netns: u32,
-    /// This end's port.
-    pub local_port: u16,
-    /// The other end's port.
-    pub remote_port: u16,
-}
+/// Places of a [`SocketBucket`].
+pub const WAYS: usize = 4;
 
-impl FlowKey {
-    /// Where among [`CLOSED`] places this connection is remembered: a multiplicative hash, because a
-    /// list in the order of use costs the kernel ten times as much for every connection.
-    #[inline(always)]
-    #[must_use]
-    pub const fn place(&self) -> u32 {
-        /// 2^64 divided by the golden ratio, odd.
-        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-        const fn word(bytes: &[u8; 16], at: usize) -> u64 {
-            u64::from_ne_bytes([
-                bytes[at],
-                bytes[at + 1],
-                bytes[at + 2],
-                bytes[at + 3],
-                bytes[at + 4],
-                bytes[at + 5],
-                bytes[at + 6],
-                bytes[at + 7],
-            ])
-        }
-        let ports = (self.local_port as u64) << 16 | self.remote_port as u64;
-        let mut hash = (self.netns as u64) << 32 | ports;
-        hash = hash.wrapping_mul(MULTIPLIER);
-        hash = (hash ^ word(&self.local_addr, 0)).wrapping_mul(MULTIPLIER);
-        hash = (hash ^ word(&self.local_addr, 8)).wrapping_mul(MULTIPLIER);
-        hash = (hash ^ word(&self.remote_addr, 0)).wrapping_mul(MULTIPLIER);
-        hash = (hash ^ word(&self.remote_addr, 8)).wrapping_mul(MULTIPLIER);
-        (hash >> (u64::BITS - CLOSED.trailing_zeros())) as u32
-    }
+/// A place for what is remembered of a live socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct SocketEntry {
+    /// Address of the socket; 0: the place is free.
+    pub sock: u64,
+    /// What is remembered.
+    pub note: SocketNote,
+}
+/// A line of the processor's cache: sockets that come and go touch no more than that.
+const _: () = assert!(size_of::<SocketEntry>() == 64);
+
+/// The places that a socket's address may have.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct SocketBucket {
+    /// In no order.
+    pub entries: [SocketEntry; WAYS],
 }
 
 /// What is remembered of a connection after its socket went to CLOSED.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ClosedNote {
-    /// Which connection; the last one of its place.
-    pub key: FlowKey,
-    /// What was known of its socket.
-    pub note: SocketNote,
+    /// Which connection: the last one of its place.
+    pub tag: u64,
     /// When it went to CLOSED, monotonic nanoseconds. 0 while the note is written: whoever reads
     /// it looks before and after.
     pub closed_ns: u64,
+    /// See [`SocketNote::born_ns`].
+    pub born_ns: u64,
+    /// See [`Owner::comm`].
+    pub owner_comm: [u8; COMM_LEN],
+    /// See [`Owner::pid`].
+    pub owner_pid: u32,
+    /// See [`Owner::uid`].
+    pub owner_uid: u32,
+    /// See [`SocketNote::exit_code`].
+    pub exit_code: u32,
+    /// See [`SocketNote::handshake_ts_value`].
+    pub handshake_ts_value: u32,
+    /// See [`SocketNote::handshake_ip_id`].
+    pub handshake_ip_id: u16,
+    /// See [`SocketNote::handshake_ttl`].
+    pub handshake_ttl: u8,
+    /// `NOTE_*`.
+    pub flags: u8,
+    /// See [`Owner::source`].
+    pub owner_source: u8,
     /// State that it left.
     pub state: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 2],
 }
+/// As [`SocketEntry`].
+const _: () = assert!(size_of::<ClosedNote>() == 64);
 
 /// A listener within a network namespace.
 #[repr(C)]
@@ -143,8 +139,9 @@ pub struct ListenKey {
     pub family: u16,
 }
 
-/// Sockets remembered at a time; the least recently used goes first.
-pub const SOCKETS: u32 = 65_536;
+/// Buckets for live sockets, a power of two: 65,536 sockets where they spread evenly.
+pub const SOCKET_BUCKETS: u32 = 16_384;
+const _: () = assert!(SOCKET_BUCKETS.is_power_of_two());
 /// Places for closed connections, a power of two.
 pub const CLOSED: u32 = 65_536;
 const _: () = assert!(CLOSED.is_power_of_two());

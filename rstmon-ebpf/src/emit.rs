@@ -3,6 +3,7 @@
 use crate::counts::{count, stage};
 use crate::globals::{config, offset};
 use crate::maps::{CPU, EVENTS};
+use crate::notes;
 use crate::owner;
 use crate::read::{KernelAddr, Window, zeroed};
 use crate::scratch::SocketRoom;
@@ -152,7 +153,7 @@ fn wanted(sighting: &Sighting<'_>) -> bool {
     let pid = config!(filter_pid);
     if pid != 0
         && sighting.socket_kind == wire::SOCKET_FULL
-        && let Some(note) = owner::note(sighting.sock)
+        && let Some(note) = notes::note(sighting.sock)
         && note.owner.pid != 0
         && note.owner.pid != pid
     {
@@ -429,7 +430,7 @@ fn identity(sock: KernelAddr) -> u64 {
 #[inline(always)]
 fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
     let full = sighting.socket_kind == wire::SOCKET_FULL;
-    if full && let Some(note) = owner::note(sighting.sock) {
+    if full && let Some(note) = notes::note(sighting.sock) {
         owner::put_note(event, note);
     } else if !opens_connection(sighting) {
         fill_former(event, sighting);
@@ -456,16 +457,16 @@ fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
 /// What is known of the connection that had this tuple.
 #[inline(always)]
 fn fill_former(event: &mut RawEvent, sighting: &Sighting<'_>) {
-    let Some(closed) = owner::closed(sighting.ends, sighting.netns) else {
+    let Some(closed) = notes::closed(sighting.ends, sighting.netns) else {
         return;
     };
-    let closed_ns = owner::closed_ns(closed);
+    let closed_ns = notes::closed_ns(closed);
     let (have, flags) = (event.have, event.flags);
-    owner::put_note(event, &closed.note);
+    owner::put_former(event, closed);
     event.closed_ns = closed_ns;
     event.closed_state = closed.state;
     event.have |= wire::HAVE_CLOSED;
-    if !owner::stands(closed, closed_ns) {
+    if !notes::stands(closed, closed_ns) {
         // Another connection took its place meanwhile: without their bits the values mean nothing.
         event.have = have;
         event.flags = flags;

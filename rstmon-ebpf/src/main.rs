@@ -22,6 +22,7 @@ mod emit;
 mod globals;
 mod hooks;
 mod maps;
+mod notes;
 mod owner;
 mod read;
 mod scratch;

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use rstmon_common::counts::{BLOCKS, CountBlock, STAGES as STAGE_COUNT};
 use rstmon_common::maps::{
     CLOSED as CLOSED_SIZE, ClosedNote, KILLERS as KILLERS_SIZE, Killer,
-    LISTENERS as LISTENERS_SIZE, ListenKey, Owner, SOCKETS as SOCKETS_SIZE, SocketNote,
+    LISTENERS as LISTENERS_SIZE, ListenKey, Owner, SOCKET_BUCKETS, SocketBucket,
 };
 
 /// Events on their way to user space. The loader sets its size.
@@ -22,12 +22,11 @@ pub(crate) static COUNTS: PerCpuArray<CountBlock> = PerCpuArray::with_max_entrie
 #[map]
 pub(crate) static STAGES: PerCpuArray<u64> = PerCpuArray::with_max_entries(STAGE_COUNT, 0);
 
-/// Live sockets by address.
+/// Live sockets, see `notes`.
 #[map]
-pub(crate) static SOCKETS: LruHashMap<u64, SocketNote> =
-    LruHashMap::with_max_entries(SOCKETS_SIZE, 0);
+pub(crate) static SOCKETS: Array<SocketBucket> = Array::with_max_entries(SOCKET_BUCKETS, 0);
 
-/// Connections that were closed here, each in the place of its key.
+/// Connections that were closed here, see `notes`.
 #[map]
 pub(crate) static CLOSED: Array<ClosedNote> = Array::with_max_entries(CLOSED_SIZE, 0);
 

@@ -4,12 +4,14 @@
 //! loopback the peer's task runs our receive path.
 
 use crate::globals::offset;
-use crate::maps::{CLOSED, KILLERS, LISTENERS, SOCKETS};
+use crate::maps::{KILLERS, LISTENERS};
 use crate::read::KernelAddr;
-use crate::sock::Ends;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
-use rstmon_common::maps::{ClosedNote, ListenKey, NOTE_EXIT, NOTE_OOM_VICTIM, Owner, SocketNote};
+use rstmon_common::maps::{
+    ClosedNote, ListenKey, NOTE_CLIENT, NOTE_EXIT, NOTE_HANDSHAKE, NOTE_OOM_VICTIM, NOTE_SERVER,
+    NOTE_TIMESTAMPS, Owner, SocketNote,
+};
 use rstmon_common::wire;
 use rstmon_common::wire::{AF_INET, AF_INET6, COMM_LEN, RawEvent};
 
@@ -96,7 +98,7 @@ pub(crate) fn put_killer(event: &mut RawEvent) {
     let Some(killer) = KILLERS.get_ptr(event.owner_pid) else {
         return;
     };
-    // SAFETY: as in `note`.
+    // SAFETY: as in `listener`.
     let killer = unsafe { &*killer };
     event.killer_pid = killer.pid;
     event.killer_signal = killer.signal as u8;
@@ -125,69 +127,6 @@ pub(crate) fn process_comm() -> [u8; COMM_LEN] {
     bpf_get_current_comm().unwrap_or([0; COMM_LEN])
 }
 
-/// What is noted of a live socket.
-#[inline(always)]
-pub(crate) fn note(sock: KernelAddr) -> Option<&'static mut SocketNote> {
-    let note = SOCKETS.get_ptr_mut(sock.value())?;
-    // SAFETY: an element of an LRU map stays readable while the program runs; at worst it was
-    // given to another socket meanwhile, which the kernel allows for LRU maps.
-    Some(unsafe { &mut *note })
-}
-
-/// What is noted of a connection that was closed here. It may be overwritten while it is read:
-/// what was taken from it counts only if [`stands`] says so afterwards.
-#[inline(always)]
-pub(crate) fn closed(ends: &Ends, netns: u32) -> Option<&'static ClosedNote> {
-    let key = ends.key(netns);
-    let note = CLOSED.get_ptr(key.place())?;
-    // SAFETY: an element of an array map is never freed; torn reads are found out by `stands`.
-    let note = unsafe { &*note };
-    if closed_ns(note) != 0 && note.key == key {
-        Some(note)
-    } else {
-        None
-    }
-}
-
-/// Whether the note is still the one that was closed at `closed_ns`.
-#[inline(always)]
-pub(crate) fn stands(note: &ClosedNote, closed_at: u64) -> bool {
-    closed_ns(note) == closed_at
-}
-
-/// When the connection was closed; 0 while the note is written.
-#[inline(always)]
-pub(crate) fn closed_ns(note: &ClosedNote) -> u64 {
-    // SAFETY: a member of a live element.
-    unsafe { core::ptr::read_volatile(&raw const note.closed_ns) }
-}
-
-/// Notes that a connection was closed, in place of whatever had its place.
-#[inline(always)]
-pub(crate) fn note_closed(ends: &Ends, netns: u32, state: u8, socket: Option<&SocketNote>) {
-    let key = ends.key(netns);
-    let Some(place) = CLOSED.get_ptr_mut(key.place()) else {
-        return;
-    };
-    // SAFETY: an element of an array map is never freed; readers look at `closed_ns` twice.
-    let place = unsafe { &mut *place };
-    set_closed_ns(place, 0);
-    place.key = key;
-    place.note = match socket {
-        Some(note) => *note,
-        None => NO_NOTE,
-    };
-    place.state = state;
-    // SAFETY: a helper without arguments.
-    set_closed_ns(place, unsafe { bpf_ktime_get_ns() });
-}
-
-#[inline(always)]
-fn set_closed_ns(note: &mut ClosedNote, value: u64) {
-    // SAFETY: a member of a live element.
-    unsafe { core::ptr::write_volatile(&raw mut note.closed_ns, value) };
-}
-
 /// Who listens on a port; a listener on `::` also serves IPv4.
 #[inline(always)]
 pub(crate) fn listener(port: u16, family: u16, netns: u32) -> Option<&'static Owner> {
@@ -205,7 +144,8 @@ pub(crate) fn listener(port: u16, family: u16, netns: u32) -> Option<&'static Ow
         })?,
         None => return None,
     };
-    // SAFETY: as in `note`.
+    // SAFETY: an element of an LRU map stays readable while the program runs; at worst it was
+    // given to another listener meanwhile, which the kernel allows for LRU maps.
     Some(unsafe { &*owner })
 }
 
@@ -222,35 +162,64 @@ pub(crate) fn put_owner(event: &mut RawEvent, owner: &Owner) {
     event.have |= wire::HAVE_OWNER;
 }
 
-/// Writes what was noted of a socket into the record.
+/// Writes what is remembered of a socket into the record.
 #[inline(always)]
 pub(crate) fn put_note(event: &mut RawEvent, note: &SocketNote) {
-    use rstmon_common::maps::{NOTE_CLIENT, NOTE_HANDSHAKE, NOTE_SERVER, NOTE_TIMESTAMPS};
     put_owner(event, &note.owner);
-    if note.born_ns != 0 {
-        event.born_ns = note.born_ns;
-        event.have |= wire::HAVE_BORN;
-    }
-    if note.flags & NOTE_CLIENT != 0 {
-        event.flags |= wire::FLAG_CLIENT;
-    }
-    if note.flags & NOTE_SERVER != 0 {
-        event.flags |= wire::FLAG_SERVER;
-    }
+    put_life(event, note.flags, note.born_ns, note.exit_code);
     if note.flags & NOTE_HANDSHAKE != 0 {
         event.handshake_ttl = note.handshake_ttl;
         event.handshake_ip_id = note.handshake_ip_id;
+    }
+    if note.flags & NOTE_TIMESTAMPS != 0 {
+        event.handshake_ts_value = note.handshake_ts_value;
+    }
+}
+
+/// Writes what is remembered of a closed connection into the record.
+#[inline(always)]
+pub(crate) fn put_former(event: &mut RawEvent, former: &ClosedNote) {
+    if former.owner_pid != 0 {
+        event.owner_pid = former.owner_pid;
+        event.owner_uid = former.owner_uid;
+        event.owner_comm = former.owner_comm;
+        event.owner_source = former.owner_source;
+        event.have |= wire::HAVE_OWNER;
+    }
+    put_life(event, former.flags, former.born_ns, former.exit_code);
+    if former.flags & NOTE_HANDSHAKE != 0 {
+        event.handshake_ttl = former.handshake_ttl;
+        event.handshake_ip_id = former.handshake_ip_id;
+    }
+    if former.flags & NOTE_TIMESTAMPS != 0 {
+        event.handshake_ts_value = former.handshake_ts_value;
+    }
+}
+
+/// Writes what `flags` (`NOTE_*`) tell of a connection's life into the record.
+#[inline(always)]
+fn put_life(event: &mut RawEvent, flags: u8, born_ns: u64, exit_code: u32) {
+    if born_ns != 0 {
+        event.born_ns = born_ns;
+        event.have |= wire::HAVE_BORN;
+    }
+    if flags & NOTE_CLIENT != 0 {
+        event.flags |= wire::FLAG_CLIENT;
+    }
+    if flags & NOTE_SERVER != 0 {
+        event.flags |= wire::FLAG_SERVER;
+    }
+    if flags & NOTE_HANDSHAKE != 0 {
         event.have |= wire::HAVE_HANDSHAKE;
+    }
+    if flags & NOTE_TIMESTAMPS != 0 {
+        event.have |= wire::HAVE_HANDSHAKE_TIMESTAMPS;
     }
     put_exit(
         event,
         &Exit {
-            flags: note.flags,
-            code: note.exit_code,
+            flags,
+            code: exit_code,
         },
     );
-    if note.flags & NOTE_TIMESTAMPS != 0 {
-        event.handshake_ts_value = note.handshake_ts_value;
-        event.have |= wire::HAVE_HANDSHAKE_TIMESTAMPS;
-    }
 }

@@ -4,6 +4,8 @@
 //! so each level of nesting has its own room: [`enter`] takes it, [`leave`] gives it back.
 
 use crate::maps::{LEVEL, SCRATCH};
+use crate::segment::Segment;
+use crate::sock::Ends;
 use rstmon_common::config::{ICSK_WINDOW_LEN, SOCK_WINDOW_LEN, TCP_WINDOW_LEN};
 
 /// Levels of nesting: process, softirq, hard interrupt, and one to spare.
@@ -23,6 +25,10 @@ pub(crate) struct Scratch {
     pub(crate) common: [u8; COMMON_WINDOW_LEN],
     /// What is copied of a full socket.
     pub(crate) socket: SocketRoom,
+    /// The segment that was read.
+    pub(crate) segment: Segment,
+    /// Both ends of the connection.
+    pub(crate) ends: Ends,
     /// TCP options; an index that the verifier cannot know needs a map's memory.
     pub(crate) options: [u8; 64],
 }

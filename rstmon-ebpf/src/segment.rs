@@ -29,7 +29,6 @@ const OPTIONS_READ: usize = 14;
 
 /// One segment. Addresses are in network order, IPv4 in the first four bytes; all else is in host
 /// order.
-#[derive(Clone, Copy)]
 pub(crate) struct Segment {
     pub(crate) source: [u8; 16],
     pub(crate) destination: [u8; 16],
@@ -149,10 +148,15 @@ impl Skb<'_> {
     }
 }
 
-/// Reads the segment in `skb`; `None` if it holds no TCP segment that can be read. With `options`,
+/// Reads the segment in `skb` into `segment`; `None` if it holds no TCP segment that can be read. With
+/// `options`,
 /// room for them, those that tell something are read too.
 #[inline(always)]
-pub(crate) fn read_segment(skb: &Skb<'_>, options: Option<&mut [u8; 64]>) -> Option<Segment> {
+pub(crate) fn read_segment<'s>(
+    skb: &Skb<'_>,
+    options: Option<&mut [u8; 64]>,
+    segment: &'s mut Segment,
+) -> Option<&'s Segment> {
     let protocol: u16 = skb.field(offset!(skb_protocol))?;
     if protocol != PROTOCOL_IPV4 && protocol != PROTOCOL_IPV6 {
         return None;
@@ -160,7 +164,7 @@ pub(crate) fn read_segment(skb: &Skb<'_>, options: Option<&mut [u8; 64]>) -> Opt
     let head = skb.pointer(offset!(skb_head));
     let network: u16 = skb.field(offset!(skb_network_header))?;
     let ip = head.plus(u64::from(network));
-    let mut segment = EMPTY;
+    *segment = EMPTY;
     let tcp_offset = if protocol == PROTOCOL_IPV4 {
         let header: Ipv4Header = ip.read()?;
         if header.protocol != NEXT_HEADER_TCP {
@@ -188,7 +192,7 @@ pub(crate) fn read_segment(skb: &Skb<'_>, options: Option<&mut [u8; 64]>) -> Opt
             u64::from(transport)
         }
     };
-    read_tcp(skb, head.plus(tcp_offset), options, &mut segment)?;
+    read_tcp(skb, head.plus(tcp_offset), options, segment)?;
     Some(segment)
 }
 

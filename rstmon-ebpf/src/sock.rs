@@ -4,7 +4,6 @@ use crate::globals::{config, offset};
 use crate::read::{KernelAddr, Window};
 use crate::scratch::COMMON_WINDOW_LEN;
 use rstmon_common::layout::ABSENT;
-use rstmon_common::maps::FlowKey;
 use rstmon_common::wire::{self, AF_INET, AF_INET6, tcp_state};
 
 /// `IPPROTO_TCP`.
@@ -39,17 +38,35 @@ impl Ends {
         self.remote_addr[..10] == [0; 10] && self.remote_addr[10..12] == [0xff; 2]
     }
 
-    /// The key under which a closed connection is remembered.
+    /// Tells this connection from others, for as long as rstmon runs: a multiplicative hash under a
+    /// random start, so that nobody outside can make two alike.
     #[inline(always)]
-    pub(crate) const fn key(&self, netns: u32) -> FlowKey {
-        FlowKey {
-            local_addr: self.local_addr,
-            remote_addr: self.remote_addr,
-            netns,
-            local_port: self.local_port,
-            remote_port: self.remote_port,
-        }
+    pub(crate) fn tag(&self, netns: u32) -> u64 {
+        let ports = u64::from(self.local_port) << 16 | u64::from(self.remote_port);
+        let mut hash = config!(socket_key) ^ (u64::from(netns) << 32 | ports);
+        hash = hash.wrapping_mul(MULTIPLIER);
+        hash = (hash ^ word(&self.local_addr, 0)).wrapping_mul(MULTIPLIER);
+        hash = (hash ^ word(&self.local_addr, 8)).wrapping_mul(MULTIPLIER);
+        hash = (hash ^ word(&self.remote_addr, 0)).wrapping_mul(MULTIPLIER);
+        (hash ^ word(&self.remote_addr, 8)).wrapping_mul(MULTIPLIER)
     }
+}
+
+/// 2^64 divided by the golden ratio, odd.
+pub(crate) const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[inline(always)]
+const fn word(bytes: &[u8; 16], at: usize) -> u64 {
+    u64::from_ne_bytes([
+        bytes[at],
+        bytes[at + 1],
+        bytes[at + 2],
+        bytes[at + 3],
+        bytes[at + 4],
+        bytes[at + 5],
+        bytes[at + 6],
+        bytes[at + 7],
+    ])
 }
 
 /// `struct sock_common`, which every kind of socket begins with.

@@ -77,11 +77,11 @@ fn dropped_segment(room: &mut Scratch, skb: KernelAddr, sock: KernelAddr, reason
     if !is_rst && !deduced {
         return;
     }
-    let Some(segment) = read_segment(&skb, Some(&mut room.options)) else {
+    let Some(segment) = read_segment(&skb, Some(&mut room.options), &mut room.segment) else {
         return;
     };
-    let ends = incoming(&segment);
-    let seen = sighting(&skb, reason, &ends, &segment);
+    incoming(segment, &mut room.ends);
+    let seen = sighting(&skb, reason, &room.ends, segment);
     if !segment.is_rst() {
         let sighting = Sighting {
             kind: wire::KIND_SENT,

@@ -1,7 +1,7 @@
 //! What the peer's handshake segment looked like: TTL, IP identification, timestamps.
 
 use crate::hooks::{fentry_arg, kprobe_arg};
-use crate::maps::SOCKETS;
+use crate::notes;
 use crate::owner;
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, with_scratch};
@@ -39,23 +39,22 @@ fn handshake_segment(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
     let Some(skb) = read_skb(skb, &mut room.skb) else {
         return;
     };
-    if let Some(segment) = read_segment(&skb, Some(&mut room.options)) {
-        baseline(sock, &segment);
+    if let Some(segment) = read_segment(&skb, Some(&mut room.options), &mut room.segment) {
+        baseline(sock, segment);
     }
 }
 
 /// Notes what the peer's segment looked like.
 #[inline(always)]
 fn baseline(sock: KernelAddr, segment: &Segment) {
-    if let Some(note) = owner::note(sock) {
+    if let Some(note) = notes::note(sock) {
         note_segment(note, segment);
         return;
     }
     // A server's connection is complete a moment later, and noted as such then.
     let mut note = owner::NO_NOTE;
     note_segment(&mut note, segment);
-    // The map is LRU: it makes room. Where it cannot, the baseline is absent from the event.
-    let _ = SOCKETS.insert(sock.value(), note, 0);
+    notes::remember(sock, &note);
 }
 
 #[inline(always)]

@@ -83,8 +83,9 @@ fn rejected_skb(room: &mut Scratch, hook: u8, net: KernelAddr, skb: KernelAddr, 
     let Some(skb) = read_skb(skb, &mut room.skb) else {
         return;
     };
-    if let Some(segment) = read_segment(&skb, None) {
-        rejected_segment(hook, net, &skb, &segment, outgoing, &mut room.socket);
+    if let Some(segment) = read_segment(&skb, None, &mut room.segment) {
+        let seen = (segment, &mut room.ends, outgoing);
+        rejected_segment(hook, net, &skb, seen, &mut room.socket);
     }
 }
 
@@ -93,27 +94,23 @@ fn rejected_segment(
     hook: u8,
     net: KernelAddr,
     skb: &Skb<'_>,
-    segment: &Segment,
-    outgoing: bool,
+    (segment, ends, outgoing): (&Segment, &mut Ends, bool),
     room: &mut SocketRoom,
 ) {
     // A RST is never rejected with a RST (`nf_reject_ip_tcphdr_get()`).
     if segment.is_rst() {
         return;
     }
-    let there = incoming(segment);
     // "Local" is always this host's end; a rejected outgoing segment came from it.
-    let ends = if outgoing {
-        Ends {
-            local_addr: there.remote_addr,
-            remote_addr: there.local_addr,
-            local_port: there.remote_port,
-            remote_port: there.local_port,
-            family: there.family,
-        }
+    if outgoing {
+        ends.local_addr = segment.source;
+        ends.remote_addr = segment.destination;
+        ends.local_port = segment.source_port;
+        ends.remote_port = segment.destination_port;
+        ends.family = segment.family;
     } else {
-        there
-    };
+        incoming(segment, ends);
+    }
     let sighting = Sighting {
         kind: wire::KIND_SENT,
         hook,
@@ -126,7 +123,7 @@ fn rejected_segment(
         // The firewall did not ask for a socket.
         state: STATE_UNKNOWN,
         counted_as: wire::KIND_SENT,
-        ends: &ends,
+        ends,
         netns: sock::inum(net),
         ifindex: skb.interface(),
         segment: Some(segment),

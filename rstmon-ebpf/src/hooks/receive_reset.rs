@@ -9,7 +9,7 @@ use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, Pending};
-use crate::owner;
+use crate::notes;
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{read_segment, read_skb};
@@ -36,9 +36,9 @@ fn received_sock(room: &mut Scratch, sock: KernelAddr) {
     let Some(common) = sock::read_common(sock, &mut room.common) else {
         return;
     };
-    let mut ends = Ends::NONE;
-    sock::read_ends(&common, sock, &mut ends);
-    let seen = received(sock, sock::state(Some(&common)), &ends);
+    room.ends = Ends::NONE;
+    sock::read_ends(&common, sock, &mut room.ends);
+    let seen = received(sock, sock::state(Some(&common)), &room.ends);
     let seen = Sighting {
         common: Some(&common),
         netns: sock::netns(&common),
@@ -54,7 +54,7 @@ fn tp_tcp_receive_reset(ctx: TracePointContext) -> u32 {
     let mut ends = Ends::NONE;
     read_record_ends!(record, receive_reset, &mut ends);
     let sock = record.pointer(classic!(receive_reset.skaddr));
-    let state = match owner::note(sock) {
+    let state = match notes::note(sock) {
         Some(note) => note.state as u8,
         None => tcp_state::NONE,
     };
@@ -126,7 +126,7 @@ fn received_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
     let Some(skb) = read_skb(skb, &mut room.skb) else {
         return;
     };
-    let Some(segment) = read_segment(&skb, Some(&mut room.options)) else {
+    let Some(segment) = read_segment(&skb, Some(&mut room.options), &mut room.segment) else {
         return;
     };
     if !segment.is_rst() {
@@ -135,16 +135,16 @@ fn received_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
     let Some(common) = sock::read_common(sock, &mut room.common) else {
         return;
     };
-    let mut ends = Ends::NONE;
-    sock::read_ends(&common, sock, &mut ends);
+    room.ends = Ends::NONE;
+    sock::read_ends(&common, sock, &mut room.ends);
     let sighting = Sighting {
         flags: wire::FLAG_SEGMENT_IS_RST,
         hook: wire::HOOK_TCP_RESET,
         common: Some(&common),
         netns: sock::netns(&common),
         ifindex: skb.interface(),
-        segment: Some(&segment),
-        ..received(sock, sock::state(Some(&common)), &ends)
+        segment: Some(segment),
+        ..received(sock, sock::state(Some(&common)), &room.ends)
     };
     report(&sighting, &mut room.socket);
 }

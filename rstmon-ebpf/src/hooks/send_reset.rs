@@ -9,7 +9,7 @@ use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, Pending};
-use crate::owner;
+use crate::notes;
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{Segment, read_segment, read_skb};
@@ -144,10 +144,10 @@ fn active(sock: KernelAddr, reason: Reason) {
 /// What the socket tells.
 #[inline(always)]
 fn active_sock(room: &mut Scratch, sock: KernelAddr, reason: Reason) {
-    let mut ends = Ends::NONE;
     let common = sock::read_common(sock, &mut room.common);
+    room.ends = Ends::NONE;
     if let Some(common) = &common {
-        sock::read_ends(common, sock, &mut ends);
+        sock::read_ends(common, sock, &mut room.ends);
     }
     let sent = Sent {
         hook: wire::HOOK_TCP_SEND_RESET,
@@ -156,7 +156,7 @@ fn active_sock(room: &mut Scratch, sock: KernelAddr, reason: Reason) {
         sock,
         common: common.as_ref(),
         state_at_hook: sock::state(common.as_ref()),
-        ends: &ends,
+        ends: &room.ends,
         netns: common.as_ref().map_or(0, sock::netns),
         ifindex: 0,
         segment: None,
@@ -177,7 +177,7 @@ fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, 
         count_unreadable(reason);
         return;
     };
-    let Some(segment) = read_segment(&skb, None) else {
+    let Some(segment) = read_segment(&skb, None, &mut room.segment) else {
         count_unreadable(reason);
         return;
     };
@@ -185,7 +185,7 @@ fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, 
     if segment.is_rst() {
         return;
     }
-    let ends = incoming(&segment);
+    incoming(segment, &mut room.ends);
     let common = sock::read_common(sock, &mut room.common);
     let netns = match &common {
         Some(common) => sock::netns(common),
@@ -198,10 +198,10 @@ fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, 
         sock,
         common: common.as_ref(),
         state_at_hook: sock::state(common.as_ref()),
-        ends: &ends,
+        ends: &room.ends,
         netns,
         ifindex: skb.interface(),
-        segment: Some(&segment),
+        segment: Some(segment),
     };
     send(&sent, &mut room.socket);
 }
@@ -218,16 +218,14 @@ fn count_unreadable(reason: Reason) {
     stage(Stage::Unreadable);
 }
 
-/// The ends of a segment that arrived here.
+/// Writes the ends of a segment that arrived here.
 #[inline(always)]
-pub(crate) const fn incoming(segment: &Segment) -> Ends {
-    Ends {
-        local_addr: segment.destination,
-        remote_addr: segment.source,
-        local_port: segment.destination_port,
-        remote_port: segment.source_port,
-        family: segment.family,
-    }
+pub(crate) const fn incoming(segment: &Segment, ends: &mut Ends) {
+    ends.local_addr = segment.destination;
+    ends.remote_addr = segment.source;
+    ends.local_port = segment.destination_port;
+    ends.remote_port = segment.source_port;
+    ends.family = segment.family;
 }
 
 /// A sent reset, before its state is known.
@@ -258,7 +256,7 @@ fn send(sent: &Sent<'_>, room: &mut SocketRoom) {
             flags |= wire::FLAG_RETRACTS;
             count(COUNTED_RETRACTED, state, pending.family as u16, 0);
         } else {
-            state = match owner::closed(sent.ends, sent.netns) {
+            state = match notes::closed(sent.ends, sent.netns) {
                 Some(closed) => closed.state,
                 None => STATE_UNKNOWN,
             };

@@ -5,7 +5,8 @@
 
 use crate::globals::{classic, offset};
 use crate::hooks::{raw_tp_arg, read_record_ends};
-use crate::maps::{LISTENERS, SOCKETS};
+use crate::maps::LISTENERS;
+use crate::notes;
 use crate::owner;
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, with_scratch};
@@ -79,13 +80,14 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
         Change::Closing => closing(sock),
         Change::Closed => {
             // A refused connect is told whole by its own event; a storm of them must not push
-            // everything else out of the map.
+            // what is remembered of others out.
             let refused = old as u8 == tcp_state::SYN_SENT
                 && sock.field::<u32>(offset!(sock_err)) == Some(ECONNREFUSED);
-            if !refused {
+            if refused {
+                notes::forget(sock);
+            } else {
                 with_scratch!(closed_sock(sock, old as u8));
             }
-            forget(sock);
         }
     }
     0
@@ -95,11 +97,12 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn closed_sock(room: &mut Scratch, sock: KernelAddr, old: u8) {
     let Some(common) = sock::read_common(sock, &mut room.common) else {
+        notes::forget(sock);
         return;
     };
-    let mut ends = Ends::NONE;
-    sock::read_ends(&common, sock, &mut ends);
-    note_closed(sock, old, &ends, sock::netns(&common));
+    room.ends = Ends::NONE;
+    sock::read_ends(&common, sock, &mut room.ends);
+    notes::close(sock, &room.ends, sock::netns(&common), old);
 }
 
 /// The tracepoint's record, where there is no BTF.
@@ -113,7 +116,7 @@ fn tp_inet_sock_set_state(ctx: TracePointContext) -> u32 {
     if let Some(change) = change {
         changed(record, sock, old, change);
     }
-    if let Some(note) = owner::note(sock) {
+    if let Some(note) = notes::note(sock) {
         note.state = new;
     }
     0
@@ -130,8 +133,7 @@ fn changed(record: KernelAddr, sock: KernelAddr, old: u32, change: Change) {
         Change::Accepted => accepted(sock),
         Change::Closing => closing(sock),
         Change::Closed => {
-            note_closed(sock, old as u8, &ends, 0);
-            forget(sock);
+            notes::close(sock, &ends, 0, old as u8);
         }
     }
 }
@@ -156,8 +158,7 @@ fn new_note(flags: u8) -> SocketNote {
 fn connecting(sock: KernelAddr) {
     let mut note = new_note(NOTE_CLIENT);
     note.owner = owner::current(wire::OWNER_CONNECT);
-    // The map is LRU: it makes room. Where it cannot, the owner is absent from the event.
-    let _ = SOCKETS.insert(sock.value(), note, 0);
+    notes::remember(sock, &note);
 }
 
 #[inline(always)]
@@ -167,27 +168,26 @@ fn listening(port: u16, family: u16, netns: u32) {
         port,
         family,
     };
-    // As in `connecting`.
+    // The map is LRU: it makes room. Where it cannot, the owner is absent from the event.
     let _ = LISTENERS.insert(key, owner::current(wire::OWNER_LISTEN), 0);
 }
 
 #[inline(always)]
 fn accepted(sock: KernelAddr) {
     // The handshake hook may have been here before (`tcp_init_transfer` runs first).
-    if let Some(note) = owner::note(sock) {
+    if let Some(note) = notes::note(sock) {
         note.flags |= NOTE_SERVER;
         // SAFETY: a helper without arguments.
         note.born_ns = unsafe { bpf_ktime_get_ns() };
         return;
     }
-    // As in `connecting`.
-    let _ = SOCKETS.insert(sock.value(), new_note(NOTE_SERVER), 0);
+    notes::remember(sock, &new_note(NOTE_SERVER));
 }
 
 #[inline(always)]
 fn closing(sock: KernelAddr) {
     let exit = owner::exit_of_current();
-    if let Some(note) = owner::note(sock) {
+    if let Some(note) = notes::note(sock) {
         // Mostly whoever opened it closes it, and is noted already.
         if !owner::is_current(&note.owner) {
             note.owner = owner::current(wire::OWNER_CLOSE);
@@ -203,17 +203,5 @@ fn closing(sock: KernelAddr) {
         exit_code: exit.code,
         ..owner::NO_NOTE
     };
-    // As in `connecting`.
-    let _ = SOCKETS.insert(sock.value(), note, 0);
-}
-
-#[inline(always)]
-fn note_closed(sock: KernelAddr, old: u8, ends: &Ends, netns: u32) {
-    owner::note_closed(ends, netns, old, owner::note(sock).map(|note| &*note));
-}
-
-#[inline(always)]
-fn forget(sock: KernelAddr) {
-    // A socket that was never noted has nothing to forget.
-    let _ = SOCKETS.remove(sock.value());
+    notes::remember(sock, &note);
 }

@@ -64,20 +64,27 @@ fn validate_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
     let Some(window) = read_skb(skb, &mut room.skb) else {
         return;
     };
-    let Some(segment) = read_segment(&window, Some(&mut room.options)) else {
+    let Some(segment) = read_segment(&window, Some(&mut room.options), &mut room.segment) else {
         return;
     };
     if !segment.is_rst() {
         return;
     }
     let state = sock::state_alone(sock);
-    if acceptable(sock, state, &segment) {
+    if acceptable(sock, state, segment) {
         stash(sock, skb, state, segment.family);
     } else if config!(kfree_has_reason) == 0 {
         let common = sock::read_common(sock, &mut room.common);
-        let ends = incoming(&segment);
+        incoming(segment, &mut room.ends);
         let hook = wire::HOOK_TCP_VALIDATE_INCOMING;
-        let seen = ignored(hook, wire::KIND_REJECTED, sock, &window, &ends, &segment);
+        let seen = ignored(
+            hook,
+            wire::KIND_REJECTED,
+            sock,
+            &window,
+            &room.ends,
+            segment,
+        );
         report(&with_socket(seen, common.as_ref(), state), &mut room.socket);
     }
 }
@@ -98,7 +105,7 @@ fn unsynchronized_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr, sta
     let Some(window) = read_skb(skb, &mut room.skb) else {
         return;
     };
-    let Some(segment) = read_segment(&window, Some(&mut room.options)) else {
+    let Some(segment) = read_segment(&window, Some(&mut room.options), &mut room.segment) else {
         return;
     };
     if !segment.is_rst() {
@@ -115,9 +122,9 @@ fn unsynchronized_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr, sta
             wire::KIND_REJECTED
         };
         let common = sock::read_common(sock, &mut room.common);
-        let ends = incoming(&segment);
+        incoming(segment, &mut room.ends);
         let hook = wire::HOOK_TCP_RCV_STATE_PROCESS;
-        let seen = ignored(hook, kind, sock, &window, &ends, &segment);
+        let seen = ignored(hook, kind, sock, &window, &room.ends, segment);
         report(&with_socket(seen, common.as_ref(), state), &mut room.socket);
     }
 }

@@ -1,0 +1,201 @@
+//! What is remembered of sockets: of the live ones by address, of closed connections by their ends.
+//!
+//! Written by the hooks that follow a socket's life, read when one is reset. Plain arrays with
+//! places found by a hash: the kernel's hash maps cost each connection several times as much, and
+//! its lists in the order of use keep pushing colder memory into the caches. The kernel hands the
+//! address of a socket that is gone to the next one, so a busy server uses the same few places over
+//! and over.
+//!
+//! Two processors may write one place at once. Whoever writes claims it first and looks afterwards
+//! whether the claim still stands; if not, the place is given up. So what is remembered may be lost
+//! that way, and is never another socket's.
+
+use crate::maps::{CLOSED, SOCKETS};
+use crate::owner::NO_NOTE;
+use crate::read::KernelAddr;
+use crate::sock::{Ends, MULTIPLIER};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use rstmon_common::maps::{
+    CLOSED as CLOSED_SIZE, ClosedNote, SOCKET_BUCKETS, SocketBucket, SocketEntry, SocketNote, WAYS,
+};
+
+/// Where a live socket's bucket is.
+#[inline(always)]
+fn bucket(sock: KernelAddr) -> Option<&'static mut SocketBucket> {
+    let hash = sock.value().wrapping_mul(MULTIPLIER);
+    let place = (hash >> (u64::BITS - SOCKET_BUCKETS.trailing_zeros())) as u32;
+    let bucket = SOCKETS.get_ptr_mut(place)?;
+    // SAFETY: an element of an array map is never freed; writers look whether they were alone.
+    Some(unsafe { &mut *bucket })
+}
+
+/// The place of `sock` among its bucket's, or [`WAYS`]; of a free one for null. Arithmetic in place
+/// of branches: the verifier would walk what follows once for every place.
+#[inline(always)]
+fn find(bucket: &SocketBucket, sock: KernelAddr) -> u64 {
+    let [first, second, third, fourth] = &bucket.entries;
+    let after_third = 1 + differs(fourth, sock);
+    let after_second = 1 + differs(third, sock) * after_third;
+    let after_first = 1 + differs(second, sock) * after_second;
+    differs(first, sock) * after_first
+}
+
+/// 0 if the entry is that of `sock`, else 1.
+#[inline(always)]
+fn differs(entry: &SocketEntry, sock: KernelAddr) -> u64 {
+    let difference = claim(entry) ^ sock.value();
+    let mut sign = difference | difference.wrapping_neg();
+    // SAFETY: one operation on a register that leaves it as it is; it hides from the compiler that
+    // there are two values only, for each of which it would make a branch.
+    unsafe { core::arch::asm!("{sign} += 0", sign = inout(reg) sign) };
+    sign >> 63
+}
+
+/// Whose the entry is.
+#[inline(always)]
+fn claim(entry: &SocketEntry) -> u64 {
+    // SAFETY: a member of a live element.
+    unsafe { core::ptr::read_volatile(&raw const entry.sock) }
+}
+
+#[inline(always)]
+fn set_claim(entry: &mut SocketEntry, sock: u64) {
+    // SAFETY: a member of a live element.
+    unsafe { core::ptr::write_volatile(&raw mut entry.sock, sock) };
+}
+
+/// The entry at a place below [`WAYS`].
+#[inline(always)]
+fn entry(bucket: &mut SocketBucket, place: u64) -> &mut SocketEntry {
+    let mut place = place as usize;
+    // SAFETY: one operation on a register; the compiler must not drop it, as the verifier needs it.
+    unsafe { core::arch::asm!("{place} &= 3", place = inout(reg) place) };
+    // SAFETY: below WAYS, which is 4.
+    unsafe { &mut *bucket.entries.as_mut_ptr().add(place) }
+}
+const _: () = assert!(WAYS == 4);
+
+/// What is remembered of a live socket.
+#[inline(always)]
+pub(crate) fn note(sock: KernelAddr) -> Option<&'static mut SocketNote> {
+    let bucket = bucket(sock)?;
+    let place = find(bucket, sock);
+    if place >= WAYS as u64 {
+        return None;
+    }
+    Some(&mut entry(bucket, place).note)
+}
+
+/// Remembers `note` of a socket. In a full bucket the place goes to it that its address prefers.
+#[inline(always)]
+pub(crate) fn remember(sock: KernelAddr, note: &SocketNote) {
+    let Some(bucket) = bucket(sock) else {
+        return;
+    };
+    let mut place = find(bucket, sock);
+    if place >= WAYS as u64 {
+        place = find(bucket, KernelAddr::NULL);
+    }
+    if place >= WAYS as u64 {
+        // The bits below those that chose the bucket.
+        place = sock.value().wrapping_mul(MULTIPLIER) >> 32;
+    }
+    let entry = entry(bucket, place);
+    set_claim(entry, sock.value());
+    entry.note = *note;
+    if claim(entry) != sock.value() {
+        set_claim(entry, 0);
+    }
+}
+
+/// Forgets a live socket, if anything is remembered of it.
+#[inline(always)]
+pub(crate) fn forget(sock: KernelAddr) {
+    let Some(bucket) = bucket(sock) else {
+        return;
+    };
+    let place = find(bucket, sock);
+    if place < WAYS as u64 {
+        set_claim(entry(bucket, place), 0);
+    }
+}
+
+/// The place of a closed connection.
+#[inline(always)]
+fn closed_place(tag: u64) -> u32 {
+    (tag >> (u64::BITS - CLOSED_SIZE.trailing_zeros())) as u32
+}
+
+/// What is remembered of a connection that was closed here. It may be overwritten while it is read:
+/// what was taken from it counts only if [`stands`] says so afterwards.
+#[inline(always)]
+pub(crate) fn closed(ends: &Ends, netns: u32) -> Option<&'static ClosedNote> {
+    let tag = ends.tag(netns);
+    let note = CLOSED.get_ptr(closed_place(tag))?;
+    // SAFETY: an element of an array map is never freed; torn reads are found out by `stands`.
+    let note = unsafe { &*note };
+    if closed_ns(note) != 0 && note.tag == tag {
+        Some(note)
+    } else {
+        None
+    }
+}
+
+/// Whether the note is still the one that was closed at `closed_at`.
+#[inline(always)]
+pub(crate) fn stands(note: &ClosedNote, closed_at: u64) -> bool {
+    closed_ns(note) == closed_at
+}
+
+/// When the connection was closed; 0 while the note is written.
+#[inline(always)]
+pub(crate) fn closed_ns(note: &ClosedNote) -> u64 {
+    // SAFETY: a member of a live element.
+    unsafe { core::ptr::read_volatile(&raw const note.closed_ns) }
+}
+
+#[inline(always)]
+fn set_closed_ns(note: &mut ClosedNote, value: u64) {
+    // SAFETY: a member of a live element.
+    unsafe { core::ptr::write_volatile(&raw mut note.closed_ns, value) };
+}
+
+/// Forgets a live socket and remembers its connection as closed, in place of whatever had that
+/// place.
+#[inline(always)]
+pub(crate) fn close(sock: KernelAddr, ends: &Ends, netns: u32, state: u8) {
+    let tag = ends.tag(netns);
+    let Some(place) = CLOSED.get_ptr_mut(closed_place(tag)) else {
+        return;
+    };
+    // SAFETY: an element of an array map is never freed; readers look at `closed_ns` twice.
+    let place = unsafe { &mut *place };
+    set_closed_ns(place, 0);
+    place.tag = tag;
+    match note(sock) {
+        Some(note) => put_former(place, note),
+        None => put_former(place, &NO_NOTE),
+    }
+    place.state = state;
+    // SAFETY: a helper without arguments.
+    set_closed_ns(place, unsafe { bpf_ktime_get_ns() });
+    // SAFETY: a member of a live element, which another processor may have taken meanwhile.
+    if unsafe { core::ptr::read_volatile(&raw const place.tag) } != tag {
+        set_closed_ns(place, 0);
+    }
+    forget(sock);
+}
+
+#[inline(always)]
+const fn put_former(place: &mut ClosedNote, note: &SocketNote) {
+    place.owner_pid = note.owner.pid;
+    place.owner_uid = note.owner.uid;
+    place.owner_source = note.owner.source as u8;
+    place.owner_comm = note.owner.comm;
+    place.born_ns = note.born_ns;
+    place.handshake_ts_value = note.handshake_ts_value;
+    place.handshake_ip_id = note.handshake_ip_id;
+    place.handshake_ttl = note.handshake_ttl;
+    place.flags = note.flags;
+    place.exit_code = note.exit_code;
+}
