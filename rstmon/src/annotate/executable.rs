@@ -11,6 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Processes remembered; the least recently used goes first.
 const PROCESSES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
@@ -23,7 +24,7 @@ const OUTLIVES_NS: u64 = 10_000_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executable {
     /// Path as the process's mount namespace has it, printable.
-    pub path: String,
+    pub path: Arc<str>,
     /// The file was removed or replaced since the process started it. A file whose name really
     /// ends in ` (deleted)` cannot be told from that.
     pub deleted: bool,
@@ -160,7 +161,7 @@ fn read_found(proc_root: &Path, pid: u32) -> Option<Found> {
 fn parse_executable(link: &[u8]) -> Executable {
     let kept = link.strip_suffix(b" (deleted)");
     Executable {
-        path: printable(kept.unwrap_or(link)).into_owned(),
+        path: printable(kept.unwrap_or(link)).into(),
         deleted: kept.is_some(),
     }
 }
@@ -184,7 +185,7 @@ mod tests {
         symlink(exe, dir.join("exe")).unwrap();
     }
 
-    fn path_of(executables: &mut Executables, wanted: Wanted) -> Option<String> {
+    fn path_of(executables: &mut Executables, wanted: Wanted) -> Option<Arc<str>> {
         executables.resolve(&wanted).map(|found| found.path.clone())
     }
 
@@ -217,7 +218,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         let expected = Executable {
-            path: program.display().to_string(),
+            path: program.display().to_string().into(),
             deleted: true,
         };
         assert_eq!(found, Some(expected));
@@ -280,6 +281,9 @@ mod tests {
 
     #[test]
     fn a_hostile_path_is_made_printable() {
-        assert_eq!(parse_executable(b"/a\x1b]0;x\x07").path, r"/a\x1b]0;x\x07");
+        assert_eq!(
+            parse_executable(b"/a\x1b]0;x\x07").path,
+            r"/a\x1b]0;x\x07".into()
+        );
     }
 }

@@ -13,12 +13,15 @@ mod tests;
 
 use crate::event::capture::CaptureFacts;
 use crate::event::clock::ClockMap;
+use crate::event::facts::Facts;
 use crate::event::model::{
     Cause, Confidence, Event, Family, HookId, Initiator, Kind, RecentClose, Role, SocketState,
     Verdict,
 };
 use rstmon_common::wire::{self, RawEvent, tcp_flag, tcp_state};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why bytes are no record of this program.
@@ -190,7 +193,7 @@ const fn undiagnosed() -> Verdict {
         cause: Cause::Undiagnosed,
         initiator: Initiator::Unknown,
         confidence: Confidence::Guess,
-        evidence: Vec::new(),
+        evidence: Facts::new(),
     }
 }
 
@@ -281,11 +284,7 @@ fn resolve_role(
     }
 }
 
-fn reason_name(
-    raw: &RawEvent,
-    bit: u32,
-    names: &std::collections::BTreeMap<u32, String>,
-) -> Option<String> {
+fn reason_name(raw: &RawEvent, bit: u32, names: &BTreeMap<u32, Arc<str>>) -> Option<Arc<str>> {
     known(raw, bit, raw.reason).and_then(|number| names.get(&number).cloned())
 }
 
