@@ -33,8 +33,6 @@ use std::time::Duration;
 const STEP_NS: u64 = 10_000;
 /// Bytes that gather before they would be written.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// Events between two turns of the live loop.
-const TURN: usize = 256;
 /// First port of a storm's clients.
 const FIRST_PORT: u16 = 10_000;
 /// Ports of a storm's clients: more flows than the engine remembers.
@@ -136,12 +134,9 @@ fn line(criterion: &mut Criterion) {
         let mut lines = Lines::default();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                pipeline.push(bytemuck::bytes_of(load.next()));
-                if load.made % TURN == 0 {
-                    pipeline
-                        .release(load.now_ns, &mut annotator, &mut lines)
-                        .expect("memory takes every line");
-                }
+                pipeline
+                    .push(bytemuck::bytes_of(load.next()), &mut annotator, &mut lines)
+                    .expect("memory takes every line");
             });
         });
     }

@@ -62,6 +62,9 @@ struct Entry {
 pub struct Executables {
     proc_root: PathBuf,
     ticks_per_second: u64,
+    /// How long this host had been suspended at the last look into `/proc`. A process seen by then
+    /// started by then, so its entry needs no later value.
+    suspended_ns: u64,
     entries: LruCache<u32, Entry>,
 }
 
@@ -76,6 +79,7 @@ impl Executables {
             ticks_per_second: ticks
                 .and_then(|ticks| u64::try_from(ticks).ok())
                 .unwrap_or(100),
+            suspended_ns: 0,
             entries: LruCache::new(PROCESSES),
         }
     }
@@ -104,6 +108,7 @@ impl Executables {
 
     fn refresh(&mut self, wanted: &Wanted) {
         let now = wanted.mono_ns;
+        self.suspended_ns = read_suspended_ns();
         let found = read_found(&self.proc_root, wanted.pid);
         let alive = found.is_some();
         if let Some(old) = self.entries.get_mut(&wanted.pid)
@@ -124,7 +129,7 @@ impl Executables {
     /// The clock ticks since boot at a monotonic time. Start times count suspend, the monotonic
     /// clock does not.
     fn ticks_at(&self, mono_ns: u64) -> u64 {
-        let ns = u128::from(mono_ns) + u128::from(read_suspended_ns());
+        let ns = u128::from(mono_ns) + u128::from(self.suspended_ns);
         u64::try_from(ns * u128::from(self.ticks_per_second) / 1_000_000_000).unwrap_or(u64::MAX)
     }
 }

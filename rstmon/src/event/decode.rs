@@ -19,6 +19,7 @@ use crate::event::model::{
     Verdict,
 };
 use rstmon_common::wire::{self, RawEvent, tcp_flag, tcp_state};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -59,9 +60,14 @@ pub enum DecodeError {
 }
 
 /// Reads a record's bytes and checks every number that must be one of a set.
-pub fn parse_raw_event(bytes: &[u8]) -> Result<RawEvent, DecodeError> {
-    let raw: RawEvent = bytemuck::try_pod_read_unaligned(bytes)
-        .map_err(|_| DecodeError::Size { got: bytes.len() })?;
+///
+/// Borrows where the bytes lie as the record must, as they do in the ring.
+pub fn parse_raw_event(bytes: &[u8]) -> Result<Cow<'_, RawEvent>, DecodeError> {
+    let size = |_| DecodeError::Size { got: bytes.len() };
+    let raw = match bytemuck::try_from_bytes(bytes) {
+        Ok(raw) => Cow::Borrowed(raw),
+        Err(_) => Cow::Owned(bytemuck::try_pod_read_unaligned(bytes).map_err(size)?),
+    };
     check(&raw)?;
     Ok(raw)
 }

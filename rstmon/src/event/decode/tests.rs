@@ -133,7 +133,10 @@ fn numbers_out_of_range_are_refused_by_name() {
 fn a_record_has_one_size() {
     let raw = record();
     let bytes = bytemuck::bytes_of(&raw);
-    assert_eq!(parse_raw_event(bytes), Ok(raw));
+    assert_eq!(parse_raw_event(bytes).as_deref(), Ok(&raw));
+    // Bytes that lie anywhere are read, too.
+    let shifted = [&[0], bytes].concat();
+    assert_eq!(parse_raw_event(&shifted[1..]).as_deref(), Ok(&raw));
     let short = bytes.split_last().unwrap().1;
     assert_eq!(
         parse_raw_event(short),

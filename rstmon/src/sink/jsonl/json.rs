@@ -141,8 +141,21 @@ impl JsonValue for TcpFlags {
 
 impl JsonValue for IpAddr {
     fn write(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
-        out.push(b'"');
-        write!(out, "{self}").map_err(serde_json::Error::io)?;
+        let mut before = b'"';
+        match self {
+            // Octet by octet: `Display` takes four times as long.
+            Self::V4(address) => {
+                for octet in address.octets() {
+                    out.push(before);
+                    octet.write(out)?;
+                    before = b'.';
+                }
+            }
+            Self::V6(address) => {
+                out.push(before);
+                write!(out, "{address}").map_err(serde_json::Error::io)?;
+            }
+        }
         out.push(b'"');
         Ok(())
     }
