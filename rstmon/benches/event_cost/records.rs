@@ -1,6 +1,11 @@
 //! Raw records as the programs make them, for the benchmarks: one of each common cause, and the two
 //! of a refused connection over loopback.
 
+#![allow(
+    clippy::large_types_passed_by_value,
+    reason = "records are made once, before anything is measured"
+)]
+
 use bytemuck::Zeroable;
 use rstmon::event::capture::CaptureFacts;
 use rstmon_common::wire::{self, RawEvent, sock_flag, tcp_flag, tcp_state};

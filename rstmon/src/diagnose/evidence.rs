@@ -4,7 +4,7 @@
 //! would use and the list tells what it had.
 
 use crate::event::facts::Facts;
-use crate::event::model::{Event, Segment};
+use crate::event::model::{Event, Segment, SocketState};
 use rstmon_common::wire::tcp_flag;
 
 /// Facts collected for one verdict.
@@ -66,7 +66,7 @@ impl<'a> Evidence<'a> {
 
     /// State before the reset.
     pub fn state(self) -> Self {
-        let state = self.event.state.map(|state| state.name());
+        let state = self.event.state.map(SocketState::name);
         self.word("state", state)
     }
 

@@ -59,8 +59,8 @@ impl Facts {
 
     /// Whether `fact` is one of them.
     #[must_use]
-    pub fn contains(&self, fact: impl AsRef<str>) -> bool {
-        self.iter().any(|known| known == fact.as_ref())
+    pub fn contains(&self, fact: &str) -> bool {
+        self.iter().any(|known| known == fact)
     }
 
     /// Whether there are none.

@@ -107,12 +107,12 @@ impl JsonValue for &str {
 /// Whether a string holds these bytes as they are (RFC 8259, 7). In pieces of a length that the
 /// compiler knows, so that it compares a piece at once.
 fn is_plain(bytes: &[u8]) -> bool {
-    let are_plain = |all: bool, byte: &u8| all & (*byte >= b' ' && *byte != b'"' && *byte != b'\\');
+    let escaped = |byte: &&u8| **byte < b' ' || **byte == b'"' || **byte == b'\\';
     let (pieces, rest) = bytes.as_chunks::<16>();
-    pieces
+    let plain = pieces
         .iter()
-        .all(|piece| piece.iter().fold(true, are_plain))
-        && rest.iter().fold(true, are_plain)
+        .all(|piece| piece.iter().filter(escaped).count() == 0);
+    plain && !rest.iter().any(|byte| escaped(&byte))
 }
 
 /// Writes what is known to need no escaping.
