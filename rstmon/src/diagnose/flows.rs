@@ -19,8 +19,8 @@ const RESET_MEMORY_MS: u64 = 300_000;
 /// A netfilter reset and its arrival at a socket of this host are one packet on its way.
 const REJECT_MEMORY_MS: u64 = 1_000;
 
-/// An end of a connection: its address, IPv4 as v4-mapped IPv6, and port. As integers it is hashed in
-/// a third of the time that an `IpAddr` takes.
+/// An end of a connection: its address, IPv4 as v4-mapped IPv6, and port. Plain
+/// integers, so that hashing takes no branches.
 type FlowEnd = (u128, u16);
 
 const fn flow_end(address: IpAddr, port: u16) -> FlowEnd {
