@@ -15,7 +15,7 @@ use crate::event::tentative::TentativeGate;
 use crate::filter::Filter;
 use crate::sink::totals::Totals;
 use rstmon_common::wire::RawEvent;
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::io;
 
 /// Where events go.
@@ -79,12 +79,23 @@ impl Pipeline {
         &mut self.facts
     }
 
-    /// Takes one record from the ring. It comes out of [`Self::release`].
-    pub fn push(&mut self, bytes: &[u8]) {
-        match parse_raw_event(bytes) {
-            Ok(raw) => self.gate.push(raw, &mut self.released),
-            Err(_) => self.lose_unreadable(),
+    /// Takes one record from the ring, and processes it where it lies unless it must be held back.
+    /// What is held back comes out here, or of [`Self::release`].
+    pub fn push(
+        &mut self,
+        bytes: &[u8],
+        annotator: &mut Annotator,
+        sink: &mut impl EventSink,
+    ) -> io::Result<()> {
+        let Ok(raw) = parse_raw_event(bytes) else {
+            self.lose_unreadable();
+            return Ok(());
+        };
+        if self.gate.lets_through(&raw) {
+            return self.process(&raw, |event| annotator.annotate(event), sink);
         }
+        self.gate.push(raw.into_owned(), &mut self.released);
+        self.process_released(annotator, sink)
     }
 
     /// Processes what need not be held back any longer at `now_ns`, monotonic.
@@ -137,15 +148,15 @@ impl Pipeline {
     ) -> io::Result<()> {
         let stored = |event: &mut Event| {
             annotation.apply(event);
-            annotation.clone()
+            annotation
         };
         self.process(raw, stored, sink)
     }
 
-    fn process(
+    fn process<A: Borrow<Annotation>>(
         &mut self,
         raw: &RawEvent,
-        annotate: impl FnOnce(&mut Event) -> Annotation,
+        annotate: impl FnOnce(&mut Event) -> A,
         sink: &mut impl EventSink,
     ) -> io::Result<()> {
         if sink.is_full() {
@@ -166,7 +177,7 @@ impl Pipeline {
             self.totals.filtered += 1;
             return Ok(());
         }
-        sink.accept(&event, raw, &annotation, &self.facts)?;
+        sink.accept(&event, raw, annotation.borrow(), &self.facts)?;
         self.totals.count_written(event.verdict.cause);
         Ok(())
     }

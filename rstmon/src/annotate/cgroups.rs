@@ -15,6 +15,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Cgroups remembered; the least recently used goes first.
 const CGROUPS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
@@ -39,7 +40,7 @@ pub struct Cgroups {
 
 #[derive(Clone, Debug)]
 enum Entry {
-    Path(String),
+    Path(Arc<str>),
     AbsentSince(u64),
 }
 
@@ -70,7 +71,7 @@ impl Cgroups {
 
     /// The path of a cgroup below the root of the hierarchy, beginning with `/`, printable.
     /// `now_ns` is the monotonic time.
-    pub fn resolve(&mut self, id: u64, now_ns: u64) -> Option<&str> {
+    pub fn resolve(&mut self, id: u64, now_ns: u64) -> Option<&Arc<str>> {
         if !self.is_fresh(id, now_ns) {
             self.refresh(id, now_ns);
         }
@@ -133,7 +134,7 @@ impl Cgroups {
 ///
 /// # Errors
 /// The kernel refuses to resolve handles at all.
-fn read_path_by_handle(mount: &Path, root: &File, id: u64) -> io::Result<Option<String>> {
+fn read_path_by_handle(mount: &Path, root: &File, id: u64) -> io::Result<Option<Arc<str>>> {
     let found = match open_by_id(root, id) {
         Ok(found) => found,
         Err(error) if error.raw_os_error() == Some(libc::ESTALE) => return Ok(None),
@@ -174,11 +175,11 @@ fn open_by_id(root: &File, id: u64) -> io::Result<OwnedFd> {
 }
 
 /// `path` as seen from the mount point, which is `/`.
-fn path_below(mount: &Path, path: &[u8]) -> Option<String> {
+fn path_below(mount: &Path, path: &[u8]) -> Option<Arc<str>> {
     let below = path.strip_prefix(mount.as_os_str().as_bytes())?;
     match below {
-        [] => Some("/".to_owned()),
-        [b'/', ..] => Some(printable(below).into_owned()),
+        [] => Some("/".into()),
+        [b'/', ..] => Some(printable(below).into()),
         _ => None,
     }
 }
@@ -248,17 +249,17 @@ mod tests {
             .unwrap()
             .ino();
         assert_eq!(
-            cgroups.resolve(id, SECOND),
+            cgroups.resolve(id, SECOND).map(AsRef::as_ref),
             Some("/system.slice/web.service")
         );
         fs::create_dir(mount.join("late")).unwrap();
         let late = fs::metadata(mount.join("late")).unwrap().ino();
         assert_eq!(cgroups.resolve(late, 2 * SECOND), None);
         assert!(cgroups.is_fresh(late, 2 * SECOND));
-        assert_eq!(cgroups.resolve(late, 8 * SECOND), Some("/late"));
+        assert_eq!(cgroups.resolve(late, 8 * SECOND), Some(&"/late".into()));
         // A path that was found stays when its cgroup is gone.
         fs::remove_dir(mount.join("late")).unwrap();
-        assert_eq!(cgroups.resolve(late, 100 * SECOND), Some("/late"));
+        assert_eq!(cgroups.resolve(late, 100 * SECOND), Some(&"/late".into()));
     }
 
     #[test]
@@ -279,10 +280,10 @@ mod tests {
     #[test]
     fn only_what_is_below_the_mount_has_a_path() {
         let mount = Path::new("/sys/fs/cgroup");
-        assert_eq!(path_below(mount, b"/sys/fs/cgroup"), Some("/".to_owned()));
+        assert_eq!(path_below(mount, b"/sys/fs/cgroup"), Some("/".into()));
         assert_eq!(
             path_below(mount, b"/sys/fs/cgroup/a\n"),
-            Some(r"/a\x0a".to_owned())
+            Some(r"/a\x0a".into())
         );
         assert_eq!(path_below(mount, b"/sys/fs/cgroup2/a"), None);
         assert_eq!(path_below(mount, b"(unreachable)/a"), None);
@@ -306,11 +307,11 @@ mod tests {
         }
         let id = fs::metadata(&dir).unwrap().ino();
         let expected = path_below(&mount, dir.as_os_str().as_bytes());
-        let by_default = cgroups.resolve(id, SECOND).map(str::to_owned);
+        let by_default = cgroups.resolve(id, SECOND).cloned();
         let by_handle = cgroups.by_handle;
         let mut walked = Cgroups::new(Path::new("/proc"));
         walked.by_handle = false;
-        let by_walk = walked.resolve(id, SECOND).map(str::to_owned);
+        let by_walk = walked.resolve(id, SECOND).cloned();
         fs::remove_dir(&dir).unwrap();
         assert_eq!(by_default, expected);
         assert_eq!(by_walk, expected);

@@ -11,6 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Processes remembered; the least recently used goes first.
 const PROCESSES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
@@ -23,7 +24,7 @@ const OUTLIVES_NS: u64 = 10_000_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executable {
     /// Path as the process's mount namespace has it, printable.
-    pub path: String,
+    pub path: Arc<str>,
     /// The file was removed or replaced since the process started it. A file whose name really
     /// ends in ` (deleted)` cannot be told from that.
     pub deleted: bool,
@@ -61,6 +62,9 @@ struct Entry {
 pub struct Executables {
     proc_root: PathBuf,
     ticks_per_second: u64,
+    /// How long this host had been suspended at the last look into `/proc`. A process seen by then
+    /// started by then, so its entry needs no later value.
+    suspended_ns: u64,
     entries: LruCache<u32, Entry>,
 }
 
@@ -75,6 +79,7 @@ impl Executables {
             ticks_per_second: ticks
                 .and_then(|ticks| u64::try_from(ticks).ok())
                 .unwrap_or(100),
+            suspended_ns: 0,
             entries: LruCache::new(PROCESSES),
         }
     }
@@ -103,6 +108,7 @@ impl Executables {
 
     fn refresh(&mut self, wanted: &Wanted) {
         let now = wanted.mono_ns;
+        self.suspended_ns = read_suspended_ns();
         let found = read_found(&self.proc_root, wanted.pid);
         let alive = found.is_some();
         if let Some(old) = self.entries.get_mut(&wanted.pid)
@@ -123,7 +129,7 @@ impl Executables {
     /// The clock ticks since boot at a monotonic time. Start times count suspend, the monotonic
     /// clock does not.
     fn ticks_at(&self, mono_ns: u64) -> u64 {
-        let ns = u128::from(mono_ns) + u128::from(read_suspended_ns());
+        let ns = u128::from(mono_ns) + u128::from(self.suspended_ns);
         u64::try_from(ns * u128::from(self.ticks_per_second) / 1_000_000_000).unwrap_or(u64::MAX)
     }
 }
@@ -160,7 +166,7 @@ fn read_found(proc_root: &Path, pid: u32) -> Option<Found> {
 fn parse_executable(link: &[u8]) -> Executable {
     let kept = link.strip_suffix(b" (deleted)");
     Executable {
-        path: printable(kept.unwrap_or(link)).into_owned(),
+        path: printable(kept.unwrap_or(link)).into(),
         deleted: kept.is_some(),
     }
 }
@@ -184,7 +190,7 @@ mod tests {
         symlink(exe, dir.join("exe")).unwrap();
     }
 
-    fn path_of(executables: &mut Executables, wanted: Wanted) -> Option<String> {
+    fn path_of(executables: &mut Executables, wanted: Wanted) -> Option<Arc<str>> {
         executables.resolve(&wanted).map(|found| found.path.clone())
     }
 
@@ -217,7 +223,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         let expected = Executable {
-            path: program.display().to_string(),
+            path: program.display().to_string().into(),
             deleted: true,
         };
         assert_eq!(found, Some(expected));
@@ -280,6 +286,9 @@ mod tests {
 
     #[test]
     fn a_hostile_path_is_made_printable() {
-        assert_eq!(parse_executable(b"/a\x1b]0;x\x07").path, r"/a\x1b]0;x\x07");
+        assert_eq!(
+            parse_executable(b"/a\x1b]0;x\x07").path,
+            r"/a\x1b]0;x\x07".into()
+        );
     }
 }

@@ -20,6 +20,7 @@ use executable::{Executables, Wanted};
 use sockets::{Owner, SocketOwners};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Answers that may be read from the file system in one second of event time; the rest of that
 /// second is answered from memory or not at all. A read takes some 20 µs.
@@ -81,7 +82,7 @@ impl Annotator {
         {
             let process = Process {
                 pid: owner.pid,
-                comm: owner.comm.clone(),
+                comm: owner.comm.as_str().into(),
             };
             start_ticks = Some(owner.start_ticks);
             filled.owner = Some(process.clone());
@@ -129,7 +130,7 @@ impl Annotator {
         }
     }
 
-    fn resolve_exe(&mut self, event: &Event, start_ticks: Option<u64>) -> Option<String> {
+    fn resolve_exe(&mut self, event: &Event, start_ticks: Option<u64>) -> Option<Arc<str>> {
         let pid = event.owner.as_ref()?.pid;
         let wanted = Wanted {
             pid,
@@ -145,13 +146,13 @@ impl Annotator {
             .map(|executable| executable.path.clone())
     }
 
-    fn resolve_cgroup(&mut self, event: &Event) -> Option<String> {
+    fn resolve_cgroup(&mut self, event: &Event) -> Option<Arc<str>> {
         let id = event.cgroup_id?;
         if !self.cgroups.is_fresh(id, event.mono_ns) && !self.budget.take(event.mono_ns) {
             self.skipped.cgroup += 1;
             return None;
         }
-        self.cgroups.resolve(id, event.mono_ns).map(str::to_owned)
+        self.cgroups.resolve(id, event.mono_ns).cloned()
     }
 }
 

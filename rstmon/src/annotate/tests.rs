@@ -4,6 +4,7 @@
 
 use super::sockets::read_socket_owners;
 use super::*;
+use crate::event::facts::Facts;
 use crate::event::model::{
     Cause, Confidence, Connection, Family, HookId, Initiator, SocketFacts, Verdict,
 };
@@ -25,7 +26,7 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
             cause: Cause::Undiagnosed,
             initiator: Initiator::Unknown,
             confidence: Confidence::Guess,
-            evidence: Vec::new(),
+            evidence: Facts::new(),
         },
         kernel_reason: None,
         drop_reason: None,
@@ -90,8 +91,8 @@ fn an_old_socket_gets_its_owner_and_executable() {
     assert_eq!(by_inode, by_tuple);
     assert_eq!(event.owner, by_inode.owner);
     assert_eq!(
-        event.exe,
-        Some(std::env::current_exe().unwrap().display().to_string())
+        event.exe.as_deref(),
+        std::env::current_exe().unwrap().to_str()
     );
     // A second time there is nothing left to fill.
     assert_eq!(annotator.annotate(&mut event), Annotation::default());
@@ -165,10 +166,10 @@ fn what_the_kernel_said_stays() {
     let mut event = event(client.local_addr().unwrap(), client.peer_addr().unwrap());
     let said = Process {
         pid: 0x7fff_fff0,
-        comm: "gone".to_owned(),
+        comm: "gone".into(),
     };
     event.owner = Some(said.clone());
-    event.cgroup = Some("/said".to_owned());
+    event.cgroup = Some("/said".into());
     assert_eq!(annotator.annotate(&mut event), Annotation::default());
     assert_eq!(event.owner, Some(said));
 }
@@ -182,7 +183,7 @@ fn a_storm_of_unknown_processes_stays_within_the_budget() {
     for pid in 0..READS_PER_SECOND + 500 {
         let owner = Some(Process {
             pid,
-            comm: String::new(),
+            comm: "".into(),
         });
         annotator.annotate(&mut Event {
             owner,
@@ -198,7 +199,7 @@ fn a_storm_of_unknown_processes_stays_within_the_budget() {
     );
     let owner = Some(Process {
         pid: 999_999,
-        comm: String::new(),
+        comm: "".into(),
     });
     let later = base.mono_ns + 1_000_000_000;
     annotator.annotate(&mut Event {

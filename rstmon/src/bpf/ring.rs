@@ -20,18 +20,22 @@ impl EventRing {
         })
     }
 
-    /// Hands at most `limit` records to `take`; returns how many there were. The bytes are as the
-    /// programs wrote them, of any length.
-    pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> usize {
+    /// Hands at most `limit` records to `take`, until it fails; returns how many there were. The bytes
+    /// are as the programs wrote them, of any length; they keep their room until `take` returns.
+    pub fn drain<E>(
+        &mut self,
+        limit: usize,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<usize, E> {
         let mut count = 0;
         while count < limit {
             let Some(record) = self.ring.next() else {
                 break;
             };
-            take(&record);
+            take(&record)?;
             count += 1;
         }
-        count
+        Ok(count)
     }
 }
 

@@ -99,11 +99,7 @@ impl Session {
     /// Takes what is in the ring through the pipeline.
     pub fn turn(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
         self.take_seed();
-        let pipeline = &mut self.pipeline;
-        let taken = self
-            .capture
-            .ring
-            .drain(TURN_RECORDS, |record| pipeline.push(record));
+        let taken = self.drain(sink)?;
         self.empty_polls = if taken == 0 {
             self.empty_polls.saturating_add(1)
         } else {
@@ -118,6 +114,15 @@ impl Session {
         Ok(())
     }
 
+    /// Takes what is in the ring, up to a limit; returns how many records there were.
+    fn drain(&mut self, sink: &mut impl EventSink) -> io::Result<usize> {
+        let (pipeline, annotator) = (&mut self.pipeline, &mut self.annotator);
+        let ring = &mut self.capture.ring;
+        ring.drain(TURN_RECORDS, |record| {
+            pipeline.push(record, annotator, sink)
+        })
+    }
+
     /// Whether a hook waits for its module.
     #[must_use]
     pub fn awaits_modules(&self) -> bool {
@@ -127,16 +132,7 @@ impl Session {
     /// Detaches everything and takes what is left through the pipeline.
     pub fn end(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
         self.capture.detach();
-        loop {
-            let pipeline = &mut self.pipeline;
-            let taken = self
-                .capture
-                .ring
-                .drain(TURN_RECORDS, |record| pipeline.push(record));
-            if taken == 0 {
-                break;
-            }
-        }
+        while self.drain(sink)? > 0 {}
         self.pipeline.finish(&mut self.annotator, sink)
     }
 

@@ -3,7 +3,8 @@
 //! Used by the rules. A fact that the event does not know adds nothing, so a rule may name all it
 //! would use and the list tells what it had.
 
-use crate::event::model::{Event, Segment};
+use crate::event::facts::Facts;
+use crate::event::model::{Event, Segment, SocketState};
 use rstmon_common::wire::tcp_flag;
 
 /// Facts collected for one verdict.
@@ -11,7 +12,7 @@ use rstmon_common::wire::tcp_flag;
 #[must_use]
 pub struct Evidence<'a> {
     event: &'a Event,
-    facts: Vec<String>,
+    facts: Facts,
 }
 
 impl<'a> Evidence<'a> {
@@ -19,59 +20,68 @@ impl<'a> Evidence<'a> {
     pub const fn of(event: &'a Event) -> Self {
         Self {
             event,
-            facts: Vec::new(),
+            facts: Facts::new(),
         }
     }
 
-    /// The strings.
+    /// The facts.
     #[must_use]
-    pub fn into_facts(self) -> Vec<String> {
+    pub fn into_facts(self) -> Facts {
         self.facts
     }
 
     /// A fact in the caller's words.
-    pub fn fact(mut self, fact: impl Into<String>) -> Self {
-        self.facts.push(fact.into());
+    pub fn fact(mut self, fact: impl AsRef<str>) -> Self {
+        self.facts.push(fact.as_ref());
         self
     }
 
     /// `name=value`, if there is a value.
     pub fn value(mut self, name: &str, value: Option<impl std::fmt::Display>) -> Self {
-        self.facts
-            .extend(value.map(|value| format!("{name}={value}")));
+        if let Some(value) = value {
+            self.facts.push_value(name, value);
+        }
+        self
+    }
+
+    /// The same of a word that needs no formatting, so it is copied.
+    fn word(mut self, name: &str, word: Option<&str>) -> Self {
+        if let Some(word) = word {
+            push_all(self.facts.begin(), [name, "=", word]);
+        }
         self
     }
 
     /// The kernel's reset reason.
     pub fn kernel_reason(self) -> Self {
         let reason = self.event.kernel_reason.as_deref();
-        self.value("kernel_reason", reason)
+        self.word("kernel_reason", reason)
     }
 
     /// The kernel's drop reason.
     pub fn drop_reason(self) -> Self {
         let reason = self.event.drop_reason.as_deref();
-        self.value("drop_reason", reason)
+        self.word("drop_reason", reason)
     }
 
     /// State before the reset.
     pub fn state(self) -> Self {
-        let state = self.event.state;
-        self.value("state", state)
+        let state = self.event.state.map(SocketState::name);
+        self.word("state", state)
     }
 
     /// The segment that a sent RST answers.
     pub fn trigger(mut self) -> Self {
-        let trigger = self.event.trigger.as_ref();
-        self.facts
-            .extend(trigger.map(|segment| describe("trigger", segment)));
+        if let Some(trigger) = &self.event.trigger {
+            describe("trigger", trigger, self.facts.begin());
+        }
         self
     }
 
     /// The RST itself, with the fields that only a seen one has.
     pub fn rst(mut self) -> Self {
         if let Some(rst) = &self.event.rst {
-            self.facts.push(describe("rst", rst));
+            describe("rst", rst, self.facts.begin());
             let window = rst.window;
             return self.value("rst_window", window).ttl();
         }
@@ -80,14 +90,13 @@ impl<'a> Evidence<'a> {
 
     /// TTL of the RST next to the one that the handshake showed.
     fn ttl(mut self) -> Self {
-        let rst = self.event.rst.and_then(|rst| rst.ttl);
-        self.facts.extend(match (rst, self.event.handshake_ttl) {
-            (Some(rst), Some(handshake)) => {
-                Some(format!("rst_ttl={rst} handshake_ttl={handshake}"))
+        if let Some(rst) = self.event.rst.and_then(|rst| rst.ttl) {
+            let text = self.facts.begin();
+            push_number(text, "rst_ttl=", u32::from(rst));
+            if let Some(handshake) = self.event.handshake_ttl {
+                push_number(text, " handshake_ttl=", u32::from(handshake));
             }
-            (Some(rst), None) => Some(format!("rst_ttl={rst}")),
-            (None, _) => None,
-        });
+        }
         self
     }
 
@@ -111,13 +120,22 @@ impl<'a> Evidence<'a> {
 }
 
 /// The acknowledgment number means something with ACK only (RFC 9293, 3.1).
-fn describe(name: &str, segment: &Segment) -> String {
-    let Segment {
-        flags, seq, len, ..
-    } = segment;
-    if flags.has(tcp_flag::ACK) {
-        format!("{name}={flags} seq={seq} ack={} len={len}", segment.ack)
-    } else {
-        format!("{name}={flags} seq={seq} len={len}")
+fn describe(name: &str, segment: &Segment, text: &mut String) {
+    push_all(text, [name, "="]);
+    text.extend(segment.flags.letters());
+    push_number(text, " seq=", segment.seq);
+    if segment.flags.has(tcp_flag::ACK) {
+        push_number(text, " ack=", segment.ack);
     }
+    push_number(text, " len=", segment.len);
+}
+
+fn push_all<const N: usize>(text: &mut String, parts: [&str; N]) {
+    for part in parts {
+        text.push_str(part);
+    }
+}
+
+fn push_number(text: &mut String, name: &str, number: u32) {
+    push_all(text, [name, itoa::Buffer::new().format(number)]);
 }

@@ -19,11 +19,23 @@ const RESET_MEMORY_MS: u64 = 300_000;
 /// A netfilter reset and its arrival at a socket of this host are one packet on its way.
 const REJECT_MEMORY_MS: u64 = 1_000;
 
+/// An end of a connection: its address, IPv4 as v4-mapped IPv6, and port. Plain
+/// integers, so that hashing takes no branches.
+type FlowEnd = (u128, u16);
+
+const fn flow_end(address: IpAddr, port: u16) -> FlowEnd {
+    let address = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    (address.to_bits(), port)
+}
+
 /// A connection's identity on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct FlowKey {
-    local: (IpAddr, u16),
-    remote: (IpAddr, u16),
+    local: FlowEnd,
+    remote: FlowEnd,
     /// `None` for netfilter rejects: the rejecting namespace need not be the one that receives.
     netns: Option<u32>,
 }
@@ -31,8 +43,8 @@ struct FlowKey {
 impl FlowKey {
     const fn of(event: &Event) -> Self {
         Self {
-            local: (event.local_addr, event.local_port),
-            remote: (event.remote_addr, event.remote_port),
+            local: flow_end(event.local_addr, event.local_port),
+            remote: flow_end(event.remote_addr, event.remote_port),
             netns: event.netns,
         }
     }

@@ -140,8 +140,6 @@ fn actor(event: &Event) -> Option<String> {
 }
 
 fn reason(event: &Event) -> Option<String> {
-    event
-        .kernel_reason
-        .clone()
-        .or_else(|| event.drop_reason.clone())
+    let reason = event.kernel_reason.as_deref();
+    reason.or(event.drop_reason.as_deref()).map(str::to_owned)
 }

@@ -165,7 +165,7 @@ impl Scene {
     pub(super) fn reason(mut self, name: &str) -> Self {
         self.raw.have |= wire::HAVE_RST_REASON;
         self.raw.reason = REASON;
-        self.facts.reasons.rst.insert(REASON, name.to_owned());
+        self.facts.reasons.rst.insert(REASON, name.into());
         self
     }
 
@@ -173,7 +173,7 @@ impl Scene {
     pub(super) fn dropped(mut self, name: &str) -> Self {
         self.raw.have |= wire::HAVE_DROP_REASON;
         self.raw.reason = REASON;
-        self.facts.reasons.drop.insert(REASON, name.to_owned());
+        self.facts.reasons.drop.insert(REASON, name.into());
         self
     }
 

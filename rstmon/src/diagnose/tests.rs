@@ -72,8 +72,8 @@ fn facts() -> CaptureFacts {
         "TCP_TIMEWAIT_SOCKET",
     ];
     for (number, name) in (0..).zip(names) {
-        facts.reasons.rst.insert(number, name.to_owned());
-        facts.reasons.drop.insert(number, name.to_owned());
+        facts.reasons.rst.insert(number, name.into());
+        facts.reasons.drop.insert(number, name.into());
     }
     facts
 }

@@ -5,6 +5,7 @@
 
 use super::model::{Event, Process};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Facts that the raw record does not hold. What was not found out is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,10 +16,10 @@ pub struct Annotation {
     pub owner: Option<Process>,
     /// Path of the owner's executable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exe: Option<String>,
+    pub exe: Option<Arc<str>>,
     /// Path of the socket's cgroup, from the root of the hierarchy.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cgroup: Option<String>,
+    pub cgroup: Option<Arc<str>>,
     /// Who acted, where that is not the owner.
     #[serde(skip_serializing_if = "Option::is_none", with = "process")]
     pub actor: Option<Process>,
@@ -76,7 +77,7 @@ mod process {
         let stored = Option::<Stored<'_>>::deserialize(deserializer)?;
         Ok(stored.map(|stored| Process {
             pid: stored.pid,
-            comm: stored.comm.into_owned(),
+            comm: stored.comm.into(),
         }))
     }
 }
@@ -134,8 +135,8 @@ mod tests {
             serde_json::from_str::<Annotation>(newer)
                 .unwrap()
                 .exe
-                .unwrap(),
-            "/bin/a"
+                .as_deref(),
+            Some("/bin/a")
         );
         assert!(serde_json::from_str::<Annotation>("{}").unwrap().is_empty());
     }

@@ -13,12 +13,16 @@ mod tests;
 
 use crate::event::capture::CaptureFacts;
 use crate::event::clock::ClockMap;
+use crate::event::facts::Facts;
 use crate::event::model::{
     Cause, Confidence, Event, Family, HookId, Initiator, Kind, RecentClose, Role, SocketState,
     Verdict,
 };
 use rstmon_common::wire::{self, RawEvent, tcp_flag, tcp_state};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why bytes are no record of this program.
@@ -56,9 +60,14 @@ pub enum DecodeError {
 }
 
 /// Reads a record's bytes and checks every number that must be one of a set.
-pub fn parse_raw_event(bytes: &[u8]) -> Result<RawEvent, DecodeError> {
-    let raw: RawEvent = bytemuck::try_pod_read_unaligned(bytes)
-        .map_err(|_| DecodeError::Size { got: bytes.len() })?;
+///
+/// Borrows where the bytes lie as the record must, as they do in the ring.
+pub fn parse_raw_event(bytes: &[u8]) -> Result<Cow<'_, RawEvent>, DecodeError> {
+    let size = |_| DecodeError::Size { got: bytes.len() };
+    let raw = match bytemuck::try_from_bytes(bytes) {
+        Ok(raw) => Cow::Borrowed(raw),
+        Err(_) => Cow::Owned(bytemuck::try_pod_read_unaligned(bytes).map_err(size)?),
+    };
     check(&raw)?;
     Ok(raw)
 }
@@ -190,7 +199,7 @@ const fn undiagnosed() -> Verdict {
         cause: Cause::Undiagnosed,
         initiator: Initiator::Unknown,
         confidence: Confidence::Guess,
-        evidence: Vec::new(),
+        evidence: Facts::new(),
     }
 }
 
@@ -281,11 +290,7 @@ fn resolve_role(
     }
 }
 
-fn reason_name(
-    raw: &RawEvent,
-    bit: u32,
-    names: &std::collections::BTreeMap<u32, String>,
-) -> Option<String> {
+fn reason_name(raw: &RawEvent, bit: u32, names: &BTreeMap<u32, Arc<str>>) -> Option<Arc<str>> {
     known(raw, bit, raw.reason).and_then(|number| names.get(&number).cloned())
 }
 

@@ -8,6 +8,7 @@ pub mod annotation;
 pub mod capture;
 pub mod clock;
 pub mod decode;
+pub mod facts;
 pub mod model;
 pub mod printable;
 pub mod tentative;

@@ -3,10 +3,13 @@
 //! Made by `event::decode`, completed by `annotate` and `diagnose`, then only read. A field that
 //! cannot be known is `None` and absent from the output, never zero or a guess.
 
+use super::facts::Facts;
+use compact_str::CompactString;
 use rstmon_common::wire;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Schema of [`Event`] as it is printed.
 pub const EVENT_SCHEMA: &str = "rstmon.event/1";
@@ -241,9 +244,17 @@ named_enum! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Exact(pub u64);
 
+impl Exact {
+    /// Whether JSON carries it as a number.
+    #[must_use]
+    pub const fn is_number(self) -> bool {
+        self.0 <= 1 << 53
+    }
+}
+
 impl Serialize for Exact {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 <= 1 << 53 {
+        if self.is_number() {
             serializer.serialize_u64(self.0)
         } else {
             serializer.collect_str(&self.0)
@@ -257,18 +268,7 @@ pub struct TcpFlags(pub u8);
 
 impl fmt::Display for TcpFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // tcpdump prints "none" for no flags at all.
-        if self.0 == 0 {
-            return f.pad("none");
-        }
-        // The order and letters of tcpdump: FIN SYN RST PSH ACK URG ECE CWR.
-        let text: String = "FSRP.UEW"
-            .chars()
-            .enumerate()
-            .filter(|(bit, _)| self.0 & (1 << bit) != 0)
-            .map(|(_, letter)| letter)
-            .collect();
-        f.pad(&text)
+        f.pad(&self.letters().collect::<CompactString>())
     }
 }
 
@@ -279,6 +279,16 @@ impl Serialize for TcpFlags {
 }
 
 impl TcpFlags {
+    /// The letters of tcpdump in its order (FIN SYN RST PSH ACK URG ECE CWR); `none` without flags.
+    pub fn letters(self) -> impl Iterator<Item = char> {
+        let all = if self.0 == 0 { "none" } else { "FSRP.UEW" };
+        let set = if self.0 == 0 { u8::MAX } else { self.0 };
+        all.chars()
+            .enumerate()
+            .filter(move |(bit, _)| set & (1 << bit) != 0)
+            .map(|(_, letter)| letter)
+    }
+
     /// Whether all of `flags` are set.
     #[must_use]
     pub const fn has(self, flags: u8) -> bool {
@@ -312,8 +322,8 @@ pub struct Segment {
 pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
-    /// Name, escaped where it is not printable UTF-8.
-    pub comm: String,
+    /// Name, escaped where it is not printable UTF-8. The kernel's 15 bytes need no allocation.
+    pub comm: CompactString,
 }
 
 /// How a process ended, as wait(2) tells it.
@@ -443,7 +453,7 @@ pub struct Verdict {
     /// How sure.
     pub confidence: Confidence,
     /// Each fact used, short.
-    pub evidence: Vec<String>,
+    pub evidence: Facts,
 }
 
 /// Where the reset was seen.
@@ -470,9 +480,9 @@ pub struct Event {
     /// Verdict; `undiagnosed` until the rules ran.
     pub verdict: Verdict,
     /// Name of the kernel's reset reason, where the kernel gave one.
-    pub kernel_reason: Option<String>,
+    pub kernel_reason: Option<Arc<str>>,
     /// Name of the kernel's drop reason, for RSTs not obeyed.
-    pub drop_reason: Option<String>,
+    pub drop_reason: Option<Arc<str>>,
     /// State before the reset.
     pub state: Option<SocketState>,
     /// Family.
@@ -514,7 +524,7 @@ pub struct Event {
     /// Who last sent the owner a signal that can end a process.
     pub killer: Option<Killer>,
     /// Path of the owner's executable.
-    pub exe: Option<String>,
+    pub exe: Option<Arc<str>>,
     /// uid of the socket.
     pub uid: Option<u32>,
     /// Who acted, where that is somebody else.
@@ -524,7 +534,7 @@ pub struct Event {
     /// Id of the socket's cgroup.
     pub cgroup_id: Option<u64>,
     /// Path of the socket's cgroup.
-    pub cgroup: Option<String>,
+    pub cgroup: Option<Arc<str>>,
     /// Network namespace.
     pub netns: Option<u32>,
     /// Interface.

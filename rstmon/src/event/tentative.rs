@@ -29,14 +29,19 @@ impl TentativeGate {
         Self::default()
     }
 
+    /// Whether a record need not come in here: nothing to wait for, nothing to overtake. Nearly all
+    /// pass so, without being copied.
+    pub fn lets_through(&mut self, raw: &RawEvent) -> bool {
+        self.latest_ns = self.latest_ns.max(raw.mono_ns);
+        self.held.is_empty() && raw.flags & FLAG_TENTATIVE == 0
+    }
+
     /// Takes a record as the ring gave it, and appends to `out` what is settled by now.
     pub fn push(&mut self, raw: RawEvent, out: &mut Vec<RawEvent>) {
-        self.latest_ns = self.latest_ns.max(raw.mono_ns);
         if raw.flags & FLAG_RETRACTS != 0 {
             self.retract(&raw);
         }
-        if self.held.is_empty() && raw.flags & FLAG_TENTATIVE == 0 {
-            // Nearly all records: nothing to wait for, nothing to overtake.
+        if self.lets_through(&raw) {
             out.push(raw);
             return;
         }

@@ -532,8 +532,13 @@ fn any_event() -> impl Strategy<Value = Event> {
                 (event.local_port, event.remote_port) = (lport, rport);
                 event.local_addr = local.parse().unwrap();
                 event.remote_addr = remote.parse().unwrap();
-                event.owner = owner.map(|(pid, comm)| Process { pid, comm });
-                (event.netns, event.cgroup_id, event.cgroup) = place;
+                event.owner = owner.map(|(pid, comm)| Process {
+                    pid,
+                    comm: comm.into(),
+                });
+                let (netns, cgroup_id, cgroup) = place;
+                (event.netns, event.cgroup_id) = (netns, cgroup_id);
+                event.cgroup = cgroup.map(Into::into);
                 event
             },
         )

@@ -7,6 +7,7 @@ use crate::kernel::btf::Btf;
 use rstmon_common::config::DROP_REASONS;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const DROP_REASON_WORDS: usize = (DROP_REASONS / u64::BITS) as usize;
 
@@ -35,13 +36,14 @@ const OTHER_RESET_DROPS: &[&str] = &[
 /// Enumerators that bound or mask the numbers and are no reasons.
 const NO_REASONS: &[&str] = &["MAX", "SUBSYS_MASK"];
 
-/// Names by number, without the prefixes `SK_RST_REASON_` and `SKB_DROP_REASON_`.
+/// Names by number, without the prefixes `SK_RST_REASON_` and `SKB_DROP_REASON_`. Shared: every event
+/// holds one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReasonNames {
     /// `enum sk_rst_reason`; empty before Linux 6.10.
-    pub rst: BTreeMap<u32, String>,
+    pub rst: BTreeMap<u32, Arc<str>>,
     /// `enum skb_drop_reason`; empty before Linux 5.17.
-    pub drop: BTreeMap<u32, String>,
+    pub drop: BTreeMap<u32, Arc<str>>,
 }
 
 impl ReasonNames {
@@ -57,13 +59,13 @@ impl ReasonNames {
     /// Name of a number of `enum sk_rst_reason`.
     #[must_use]
     pub fn rst_name(&self, number: u32) -> Option<&str> {
-        self.rst.get(&number).map(String::as_str)
+        self.rst.get(&number).map(AsRef::as_ref)
     }
 
     /// Name of a number of `enum skb_drop_reason`.
     #[must_use]
     pub fn drop_name(&self, number: u32) -> Option<&str> {
-        self.drop.get(&number).map(String::as_str)
+        self.drop.get(&number).map(AsRef::as_ref)
     }
 
     /// Number of a name of `enum sk_rst_reason`, on this kernel.
@@ -95,14 +97,14 @@ impl ReasonNames {
     }
 }
 
-fn number_of(names: &BTreeMap<u32, String>, name: &str) -> Option<u32> {
+fn number_of(names: &BTreeMap<u32, Arc<str>>, name: &str) -> Option<u32> {
     names
         .iter()
-        .find(|(_, known)| *known == name)
+        .find(|(_, known)| known.as_ref() == name)
         .map(|(number, _)| *number)
 }
 
-fn names_of(btf: &Btf, name: &str, prefix: &str) -> BTreeMap<u32, String> {
+fn names_of(btf: &Btf, name: &str, prefix: &str) -> BTreeMap<u32, Arc<str>> {
     let mut names = BTreeMap::new();
     for (number, enumerator) in btf.enum_values(name).unwrap_or_default() {
         // `SKB_NOT_DROPPED_YET` and `SKB_CONSUMED` go without the prefix and stay as they are.
@@ -110,7 +112,7 @@ fn names_of(btf: &Btf, name: &str, prefix: &str) -> BTreeMap<u32, String> {
         if let Ok(number) = u32::try_from(number)
             && !NO_REASONS.contains(&stripped)
         {
-            names.entry(number).or_insert_with(|| stripped.to_owned());
+            names.entry(number).or_insert_with(|| stripped.into());
         }
     }
     names

@@ -8,6 +8,7 @@
 )]
 
 use crate::event::capture::{CaptureFacts, DegradationReport, HookReport};
+use crate::event::facts::Facts;
 use crate::event::model::{
     Cause, Confidence, Connection, Event, Family, HookId, Initiator, Kind, Process, RecentClose,
     Role, Segment, SocketState, TcpFlags, Verdict,
@@ -32,7 +33,7 @@ pub(crate) fn bare() -> Event {
             cause: Cause::Undiagnosed,
             initiator: Initiator::Unknown,
             confidence: Confidence::Guess,
-            evidence: Vec::new(),
+            evidence: Facts::new(),
         },
         kernel_reason: None,
         drop_reason: None,
@@ -85,10 +86,9 @@ pub(crate) fn full() -> Event {
             cause: Cause::CloseUnreadData,
             initiator: Initiator::LocalApp,
             confidence: Confidence::Certain,
-            evidence: vec![
-                "kernel_reason=TCP_ABORT_ON_CLOSE".into(),
-                "unread_bytes=5".into(),
-            ],
+            evidence: ["kernel_reason=TCP_ABORT_ON_CLOSE", "unread_bytes=5"]
+                .into_iter()
+                .collect(),
         },
         kernel_reason: Some("TCP_ABORT_ON_CLOSE".into()),
         drop_reason: Some("TCP_CLOSE".into()),
@@ -187,8 +187,8 @@ pub(crate) fn facts() -> CaptureFacts {
             remedy: "boot without lockdown".into(),
         }],
         reasons: ReasonNames {
-            rst: [(5, "TCP_ABORT_ON_CLOSE".to_owned())].into(),
-            drop: [(3, "NO_SOCKET".to_owned())].into(),
+            rst: [(5, "TCP_ABORT_ON_CLOSE".into())].into(),
+            drop: [(3, "NO_SOCKET".into())].into(),
         },
         realtime_offset_ns: 1_772_368_000_000_000_000,
         hz: Some(250),

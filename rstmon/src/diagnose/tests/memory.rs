@@ -96,15 +96,11 @@ fn evidence_names_what_was_used() {
     let linger = Scene::closing(ESTABLISHED)
         .linger_zero()
         .diagnosed_by(&mut engine);
-    assert!(linger.verdict.evidence.contains(&"so_linger=0s".to_owned()));
+    assert!(linger.verdict.evidence.contains("so_linger=0s"));
     let port = Scene::socketless()
         .segment(SYN, 0)
         .diagnosed_by(&mut engine);
-    assert!(
-        port.verdict
-            .evidence
-            .contains(&"trigger=S seq=100 len=0".to_owned())
-    );
+    assert!(port.verdict.evidence.contains("trigger=S seq=100 len=0"));
     let aborted = Scene::received(ESTABLISHED)
         .live_rst()
         .with(|raw| raw.segment_ttl = 250)
@@ -113,7 +109,7 @@ fn evidence_names_what_was_used() {
         aborted
             .verdict
             .evidence
-            .contains(&"rst_ttl=250 handshake_ttl=64".to_owned())
+            .contains("rst_ttl=250 handshake_ttl=64")
     );
     assert_eq!(key_facts(&aborted), ["rst R.", "ttl 64→250"]);
 }

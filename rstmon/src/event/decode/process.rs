@@ -21,7 +21,7 @@ pub(super) fn process(
 ) -> Option<Process> {
     known(raw, bit, pid).map(|pid| Process {
         pid,
-        comm: printable(comm_bytes(comm)).into_owned(),
+        comm: printable(comm_bytes(comm)).into(),
     })
 }
 

@@ -42,8 +42,8 @@ fn facts() -> CaptureFacts {
         realtime_offset_ns: 1_000,
         ..CaptureFacts::default()
     };
-    facts.reasons.rst.insert(3, "TCP_RFC7323_PAWS".to_owned());
-    facts.reasons.drop.insert(3, "NO_SOCKET".to_owned());
+    facts.reasons.rst.insert(3, "TCP_RFC7323_PAWS".into());
+    facts.reasons.drop.insert(3, "NO_SOCKET".into());
     facts
 }
 
@@ -133,7 +133,10 @@ fn numbers_out_of_range_are_refused_by_name() {
 fn a_record_has_one_size() {
     let raw = record();
     let bytes = bytemuck::bytes_of(&raw);
-    assert_eq!(parse_raw_event(bytes), Ok(raw));
+    assert_eq!(parse_raw_event(bytes).as_deref(), Ok(&raw));
+    // Bytes that lie anywhere are read, too.
+    let shifted = [&[0], bytes].concat();
+    assert_eq!(parse_raw_event(&shifted[1..]).as_deref(), Ok(&raw));
     let short = bytes.split_last().unwrap().1;
     assert_eq!(
         parse_raw_event(short),
@@ -491,7 +494,7 @@ proptest! {
         }
         let decoded = parse_raw_event(&bytes).and_then(|raw| decode(&raw, 1, &facts()));
         prop_assert!(decoded.is_ok() || !plausible);
-        let text = decoded.map(|event| event.owner.map_or_else(String::new, |it| it.comm));
+        let text = decoded.map(|event| event.owner.map(|it| it.comm).unwrap_or_default());
         prop_assert!(!text.unwrap_or_default().chars().any(char::is_control));
     }
 }

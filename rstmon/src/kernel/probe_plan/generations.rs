@@ -96,7 +96,7 @@ pub(crate) fn facts_of(generation: &Generation) -> KernelFacts {
 }
 
 pub(crate) fn btf_of(generation: &Generation) -> BtfFacts {
-    let numbered = (2..).zip(generation.drop_names.iter().map(ToString::to_string));
+    let numbered = (2..).zip(generation.drop_names.iter().map(|&name| name.into()));
     BtfFacts {
         source: PathBuf::from("/sys/kernel/btf/vmlinux"),
         parameters: BTreeMap::from([

@@ -66,7 +66,7 @@ fn records(count: usize) -> Vec<Record> {
             raw.mono_ns = number as u64;
             let mut annotation = Annotation::default();
             if number % 2 == 1 {
-                annotation.exe = Some(format!("/bin/{number}"));
+                annotation.exe = Some(format!("/bin/{number}").into());
             }
             Record { raw, annotation }
         })
@@ -243,13 +243,19 @@ fn a_full_disk_is_reported() {
 
 fn any_record() -> impl Strategy<Value = Record> {
     let text = || option::of("\\PC{0,12}");
-    let process =
-        || option::of((any::<u32>(), "\\PC{0,12}").prop_map(|(pid, comm)| Process { pid, comm }));
+    let process = || {
+        option::of(
+            (any::<u32>(), "\\PC{0,12}").prop_map(|(pid, comm)| Process {
+                pid,
+                comm: comm.into(),
+            }),
+        )
+    };
     let annotation =
         (process(), text(), text(), process()).prop_map(|(owner, exe, cgroup, actor)| Annotation {
             owner,
-            exe,
-            cgroup,
+            exe: exe.map(Into::into),
+            cgroup: cgroup.map(Into::into),
             actor,
         });
     (vec(any::<u8>(), RAW_EVENT_SIZE), annotation).prop_map(|(bytes, annotation)| {

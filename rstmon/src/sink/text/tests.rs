@@ -175,7 +175,7 @@ proptest! {
         let mut event = samples::full();
         event.actor = None;
         event.local_addr = local;
-        event.owner = Some(Process { pid: 42, comm: comm.clone() });
+        event.owner = Some(Process { pid: 42, comm: comm.as_str().into() });
         let facts: Vec<String> =
             texts.iter().enumerate().map(|(index, text)| format!("{index}<{text}>")).collect();
         let line = render_event(&event, &facts, &TextStyle { unicode, ..style(width) });
