@@ -1,11 +1,12 @@
 //! From raw records to events in a sink: the one path, for live capture and for replay.
 //!
 //! Called by the commands, on one thread: decode, hold back what may be retracted, annotate,
-//! diagnose, filter, hand over. A sink that blocks makes the ring fill, and what does not fit there
+//! diagnose, join both ends of a reset, filter, hand over. A sink that blocks makes the ring fill, and what does not fit there
 //! is counted by the kernel side; nothing is dropped between.
 
 use crate::annotate::Annotator;
 use crate::diagnose::Engine;
+use crate::diagnose::stories::{Chapter, StoryGate};
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
 use crate::event::clock::infer_hz;
@@ -29,6 +30,17 @@ pub trait EventSink {
         facts: &CaptureFacts,
     ) -> io::Result<()>;
 
+    /// Takes one event that the filter did not want: a recording keeps it, as the diagnosis of others
+    /// may lean on it.
+    fn accept_unwanted(
+        &mut self,
+        _event: &Event,
+        _raw: &RawEvent,
+        _annotation: &Annotation,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether it wants no more (`-c N`).
     fn is_full(&self) -> bool {
         false
@@ -38,15 +50,35 @@ pub trait EventSink {
 /// Stage name of records that are no records: a defect, or a ring that somebody else wrote to.
 pub const LOST_UNREADABLE: &str = "unreadable";
 
+/// A diagnosed event that waits for its other end, with what it was made of.
+struct Told {
+    event: Event,
+    raw: RawEvent,
+    annotation: Annotation,
+}
+
+impl Chapter for Told {
+    fn event(&self) -> &Event {
+        &self.event
+    }
+
+    fn event_mut(&mut self) -> &mut Event {
+        &mut self.event
+    }
+}
+
 /// The stages between the ring and the sink.
 pub struct Pipeline {
     facts: CaptureFacts,
     gate: TentativeGate,
     engine: Engine,
+    stories: StoryGate<Told>,
     filter: Filter,
     seq_no: u64,
     /// Records that the gate let go, to be processed; kept to reuse its memory.
     released: Vec<RawEvent>,
+    /// Events that have waited long enough, to be written; the same.
+    told: Vec<Told>,
     /// What was seen, filtered and lost here.
     pub totals: Totals,
 }
@@ -61,9 +93,11 @@ impl Pipeline {
             facts,
             gate: TentativeGate::new(),
             engine: Engine::new(),
+            stories: StoryGate::default(),
             filter,
             seq_no: 0,
             released: Vec::new(),
+            told: Vec::new(),
             totals,
         }
     }
@@ -106,7 +140,9 @@ impl Pipeline {
         sink: &mut impl EventSink,
     ) -> io::Result<()> {
         self.gate.release(now_ns, &mut self.released);
-        self.process_released(annotator, sink)
+        self.process_released(annotator, sink)?;
+        self.stories.release(now_ns, &mut self.told);
+        self.write_told(sink)
     }
 
     /// Processes all that is held back: the capture has ended.
@@ -116,13 +152,20 @@ impl Pipeline {
         sink: &mut impl EventSink,
     ) -> io::Result<()> {
         self.gate.finish(&mut self.released);
-        self.process_released(annotator, sink)
+        self.process_released(annotator, sink)?;
+        self.finish_replay(sink)
+    }
+
+    /// Writes all that waits for its other end: the recording has ended.
+    pub fn finish_replay(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
+        self.stories.finish(&mut self.told);
+        self.write_told(sink)
     }
 
     /// Whether something is held back, so that [`Self::release`] must be called again.
     #[must_use]
     pub fn is_holding(&self) -> bool {
-        self.gate.due_mono_ns().is_some()
+        self.gate.due_mono_ns().is_some() || self.stories.is_holding()
     }
 
     fn process_released(
@@ -173,11 +216,43 @@ impl Pipeline {
         self.totals.seen += 1;
         let annotation = annotate(&mut event);
         self.engine.diagnose(&mut event);
-        if !self.filter.matches(&event) {
-            self.totals.filtered += 1;
+        if self.stories.is_storm(event.mono_ns) {
+            self.finish_replay(sink)?;
+            return self.write(&event, raw, annotation.borrow(), sink);
+        }
+        let told = Told {
+            event,
+            raw: *raw,
+            annotation: annotation.borrow().clone(),
+        };
+        self.stories.push(told, &mut self.told);
+        self.write_told(sink)
+    }
+
+    fn write_told(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
+        let mut told = std::mem::take(&mut self.told);
+        let result = told
+            .drain(..)
+            .try_for_each(|it| self.write(&it.event, &it.raw, &it.annotation, sink));
+        self.told = told;
+        result
+    }
+
+    fn write(
+        &mut self,
+        event: &Event,
+        raw: &RawEvent,
+        annotation: &Annotation,
+        sink: &mut impl EventSink,
+    ) -> io::Result<()> {
+        if sink.is_full() {
             return Ok(());
         }
-        sink.accept(&event, raw, annotation.borrow(), &self.facts)?;
+        if !self.filter.matches(event) {
+            self.totals.filtered += 1;
+            return sink.accept_unwanted(event, raw, annotation);
+        }
+        sink.accept(event, raw, annotation, &self.facts)?;
         self.totals.count_written(event.verdict.cause);
         Ok(())
     }

@@ -56,21 +56,18 @@ impl<T> Default for StoryGate<T> {
 }
 
 impl<T: Chapter> StoryGate<T> {
-    /// Takes a diagnosed event, and appends to `out` what need not wait any longer.
+    /// Takes a diagnosed event, and appends to `out` what need not wait any longer. Not in a storm:
+    /// [`Self::is_storm`] must have said so.
     pub fn push(&mut self, mut item: T, out: &mut Vec<T>) {
-        self.latest_ns = self.latest_ns.max(item.event().mono_ns);
-        if self.is_storm() {
-            self.finish(out);
-            out.push(item);
-            return;
-        }
         self.release(self.latest_ns, out);
         self.join(item.event_mut());
         self.held.push_back(item);
     }
 
-    /// Counts an event, and tells whether too many came at once.
-    fn is_storm(&mut self) -> bool {
+    /// Counts an event, and tells whether too many came at once: it then goes its way unjoined,
+    /// behind what [`Self::finish`] gives.
+    pub fn is_storm(&mut self, mono_ns: u64) -> bool {
+        self.latest_ns = self.latest_ns.max(mono_ns);
         let (from_ns, count) = self.stretch;
         self.stretch = if self.latest_ns.saturating_sub(from_ns) <= WINDOW_NS {
             (from_ns, count + 1)
@@ -99,11 +96,10 @@ impl<T: Chapter> StoryGate<T> {
         out.extend(self.held.drain(..));
     }
 
-    /// When the first held event may go; `None` if nothing is held.
+    /// Whether something is held, so that [`Self::release`] must be called again.
     #[must_use]
-    pub fn due_mono_ns(&self) -> Option<u64> {
-        let first = self.held.front()?;
-        Some(first.event().mono_ns.saturating_add(WINDOW_NS))
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Finds the other end of `event` among the held ones and names each in the other; else
@@ -257,11 +253,20 @@ mod tests {
         }
     }
 
+    fn push(gate: &mut StoryGate<Event>, event: Event, out: &mut Vec<Event>) {
+        if gate.is_storm(event.mono_ns) {
+            gate.finish(out);
+            out.push(event);
+        } else {
+            gate.push(event, out);
+        }
+    }
+
     fn stories(events: Vec<Event>) -> Vec<Option<u64>> {
         let mut gate = StoryGate::default();
         let mut out = Vec::new();
         for event in events {
-            gate.push(event, &mut out);
+            push(&mut gate, event, &mut out);
         }
         gate.finish(&mut out);
         let order: Vec<u64> = out.iter().map(|event| event.seq_no).collect();
@@ -339,7 +344,7 @@ mod tests {
         for number in 1..=100_000 {
             let mut event = sent(number, 10, 77);
             event.remote_port = number as u16;
-            gate.push(event, &mut out);
+            push(&mut gate, event, &mut out);
             assert!(gate.held.len() <= STORM && gate.single.len() <= STORM);
         }
         assert_eq!(out.len(), 100_000);
@@ -357,11 +362,12 @@ mod tests {
     fn what_is_held_goes_in_its_time() {
         let mut gate = StoryGate::default();
         let mut out = Vec::new();
-        gate.push(sent(1, 10, 77), &mut out);
-        assert_eq!(gate.due_mono_ns(), Some(10 * MS + WINDOW_NS));
+        push(&mut gate, sent(1, 10, 77), &mut out);
+        assert!(gate.is_holding());
         gate.release(10 * MS + WINDOW_NS, &mut out);
         assert!(out.is_empty());
         gate.release(10 * MS + WINDOW_NS + 1, &mut out);
         assert_eq!((out.len(), gate.single.len()), (1, 0));
+        assert!(!gate.is_holding());
     }
 }

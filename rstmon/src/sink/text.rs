@@ -124,6 +124,22 @@ pub fn render_header(style: &TextStyle) -> String {
 /// An event as a line. `facts`: what matters most about it, most telling first.
 #[must_use]
 pub fn render_event(event: &Event, facts: &[String], style: &TextStyle) -> String {
+    render(event, &who(event, style.unicode), facts, style)
+}
+
+/// Both ends of one reset as a line: the one that sent it, and who was hit.
+#[must_use]
+pub fn render_story(sent: &Event, arrived: &Event, facts: &[String], style: &TextStyle) -> String {
+    let both = format!(
+        "{} {} {}",
+        who(sent, style.unicode),
+        style.arrow(Kind::Sent),
+        who(arrived, style.unicode)
+    );
+    render(sent, &both, facts, style)
+}
+
+fn render(event: &Event, who: &str, facts: &[String], style: &TextStyle) -> String {
     let columns = style.columns();
     let mut line = Line::new(style);
     line.cell(
@@ -150,7 +166,7 @@ pub fn render_event(event: &Event, facts: &[String], style: &TextStyle) -> Strin
     line.loosen_from_here();
     line.cell(style.state(event.state), Style::new(), columns.state);
     line.cell(&cause(event), BOLD, columns.cause);
-    line.cell(&who(event, style.unicode), Style::new(), columns.who);
+    line.cell(who, Style::new(), columns.who);
     let facts: Vec<Cow<'_, str>> = facts
         .iter()
         .map(|fact| visible(fact, style.unicode))

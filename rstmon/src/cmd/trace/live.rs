@@ -17,7 +17,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Captures until a signal, `-c`, `--duration`, or the reader of standard output leaves.
 pub(super) fn run_live(args: &TraceArgs, filter: Filter) -> Result<(), Failure> {
-    let started = start_capture(&args.capture, &filter.pushdown())?;
+    // A recording holds what the filter does not want, too: the diagnosis of one event may lean on
+    // another.
+    let in_kernel = match args.write {
+        Some(_) => Filter::all().pushdown(),
+        None => filter.pushdown(),
+    };
+    let started = start_capture(&args.capture, &in_kernel)?;
     let mut output = Output::new(args);
     if let Some(path) = &args.write {
         output.record_to(path, &started.facts)?;
@@ -28,15 +34,17 @@ pub(super) fn run_live(args: &TraceArgs, filter: Filter) -> Result<(), Failure> 
         .build()
         .map_err(|error| Failure::run_time(format!("cannot start the event loop: {error}")))?;
     let outcome = runtime.block_on(watch(args.duration, &mut session, &mut output));
-    // A pipe without a reader takes no end line either.
+    // A pipe without a reader takes no end line either; a recording does.
     let reader_left = matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
     let ended = session.end(&mut output);
+    let totals = session.totals()?;
     if reader_left {
-        return Ok(());
+        return output.finish_recording(&totals);
     }
+    let finished = output.finish(&totals, Some(clock_ns(ClockId::CLOCK_REALTIME)?));
     quiet_if_reader_left(outcome)?;
     quiet_if_reader_left(ended)?;
-    output.finish(&session.totals()?, Some(clock_ns(ClockId::CLOCK_REALTIME)?))
+    finished
 }
 
 /// The loop.

@@ -52,9 +52,12 @@ pub struct TraceArgs {
     /// Read a recording instead of the kernel ('-': standard input)
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["write", "mode", "btf", "duration"])]
     pub read: Option<PathBuf>,
-    /// Record the events to a file as well
+    /// Record all events to a file as well, whether or not the filter wants them
     #[arg(short, long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+    /// Show both ends of a reset within this machine as one line of text
+    #[arg(long)]
+    pub join: bool,
     /// Colour the text
     #[arg(long, value_enum, default_value_t)]
     pub color: Color,

@@ -8,7 +8,7 @@ use crate::cmd::exit::Failure;
 use crate::diagnose::key_facts::key_facts;
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
-use crate::event::model::Event;
+use crate::event::model::{Event, Kind};
 use crate::pipeline::EventSink;
 use crate::sink::jsonl;
 use crate::sink::recording::{RecordingError, Writer};
@@ -17,6 +17,7 @@ use crate::sink::text::{self, TextStyle};
 use crate::sink::totals::Totals;
 use anstream::ColorChoice;
 use rstmon_common::wire::RawEvent;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,26 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// Form of the lines.
 enum Form {
     Text(TextStyle),
+    /// Both ends of a reset as one line.
+    Joined(TextStyle),
     Jsonl,
+}
+
+impl Form {
+    fn of(args: &TraceArgs) -> Self {
+        let style = || {
+            read_style(match args.color {
+                Color::Auto => ColorChoice::Auto,
+                Color::Always => ColorChoice::Always,
+                Color::Never => ColorChoice::Never,
+            })
+        };
+        match args.format() {
+            OutputFormat::Jsonl => Self::Jsonl,
+            OutputFormat::Text if args.join => Self::Joined(style()),
+            OutputFormat::Text => Self::Text(style()),
+        }
+    }
 }
 
 /// A recording that is being written.
@@ -39,6 +59,8 @@ struct Recording {
 /// The sink of `trace`.
 pub(super) struct Output {
     form: Form,
+    /// First ends of resets whose other end comes in a moment, by its number; only when joined.
+    waiting: BTreeMap<u64, Event>,
     stdout: io::Stdout,
     buffer: Vec<u8>,
     recording: Option<Recording>,
@@ -49,16 +71,9 @@ pub(super) struct Output {
 impl Output {
     /// An output as the arguments ask for it. The recording is opened by [`Self::record_to`].
     pub(super) fn new(args: &TraceArgs) -> Self {
-        let form = match args.format() {
-            OutputFormat::Jsonl => Form::Jsonl,
-            OutputFormat::Text => Form::Text(read_style(match args.color {
-                Color::Auto => ColorChoice::Auto,
-                Color::Always => ColorChoice::Always,
-                Color::Never => ColorChoice::Never,
-            })),
-        };
         Self {
-            form,
+            form: Form::of(args),
+            waiting: BTreeMap::new(),
             stdout: io::stdout(),
             buffer: Vec::with_capacity(2 * BUFFER_BYTES),
             recording: None,
@@ -88,35 +103,41 @@ impl Output {
         match &self.form {
             Form::Jsonl => self.buffer.extend(jsonl::render_start(facts, time_ns)?),
             // A file or a pipe that is cut up by columns is better off without.
-            Form::Text(style) if self.stdout.is_terminal() => {
+            Form::Text(style) | Form::Joined(style) if self.stdout.is_terminal() => {
                 self.buffer.extend(text::render_header(style).into_bytes());
             }
-            Form::Text(_) => {}
+            Form::Text(_) | Form::Joined(_) => {}
         }
         self.flush()
     }
 
     /// Writes the end line; for people, the summary on standard error. Ends the recording.
     pub(super) fn finish(&mut self, totals: &Totals, time_ns: Option<i64>) -> Result<(), Failure> {
-        let recording = self.recording.take();
-        let recorded = recording.map_or(Ok(()), |recording| {
-            recording.writer.finish(totals).map(drop).map_err(|error| {
-                let path = recording.path.display();
-                Failure::run_time(format!("cannot end the recording {path}: {error}"))
-            })
-        });
+        self.print_waiting();
+        let recorded = self.finish_recording(totals);
         let written = match &self.form {
             Form::Jsonl => jsonl::render_end(totals, time_ns)
                 .map_err(io::Error::from)
                 .map(|line| self.buffer.extend(line))
                 .and_then(|()| self.flush()),
-            Form::Text(_) => self.flush().map(|()| {
+            Form::Text(_) | Form::Joined(_) => self.flush().map(|()| {
                 // Without a standard error there is nobody to tell.
                 let _ = write!(anstream::stderr(), "{}", text::render_summary(totals));
             }),
         };
         recorded?;
         quiet_if_reader_left(written)
+    }
+
+    /// Ends the recording, if there is one.
+    pub(super) fn finish_recording(&mut self, totals: &Totals) -> Result<(), Failure> {
+        let recording = self.recording.take();
+        recording.map_or(Ok(()), |recording| {
+            recording.writer.finish(totals).map(drop).map_err(|error| {
+                let path = recording.path.display();
+                Failure::run_time(format!("cannot end the recording {path}: {error}"))
+            })
+        })
     }
 
     /// Writes what has gathered.
@@ -132,6 +153,53 @@ impl Output {
                 .writer
                 .flush()
                 .map_err(|error| recording.error(&error)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Output {
+    /// Prints an event, with the other end if that came before; lets it wait if that is to come.
+    fn accept_joined(&mut self, event: &Event) {
+        match (self.waiting.remove(&event.seq_no), event.story) {
+            (Some(first), _) => {
+                let (sent, arrived) = if event.kind == Kind::Sent {
+                    (event, &first)
+                } else {
+                    (&first, event)
+                };
+                if let Form::Joined(style) = &self.form {
+                    let line = text::render_story(sent, arrived, &key_facts(sent), style);
+                    self.buffer.extend(line.into_bytes());
+                }
+            }
+            (None, Some(other)) if other > event.seq_no => {
+                self.waiting.insert(other, event.clone());
+            }
+            (None, _) => self.print(event),
+        }
+    }
+
+    /// Prints what waits in vain.
+    fn print_waiting(&mut self) {
+        for (_, first) in std::mem::take(&mut self.waiting) {
+            self.print(&first);
+        }
+    }
+
+    fn print(&mut self, event: &Event) {
+        if let Form::Joined(style) = &self.form {
+            let line = text::render_event(event, &key_facts(event), style);
+            self.buffer.extend(line.into_bytes());
+        }
+    }
+
+    fn record(&mut self, raw: &RawEvent, annotation: &Annotation) -> io::Result<()> {
+        match &mut self.recording {
+            Some(recording) => {
+                let written = recording.writer.write_record(raw, annotation);
+                written.map_err(|error| recording.error(&error))
+            }
             None => Ok(()),
         }
     }
@@ -161,11 +229,9 @@ impl EventSink for Output {
                 let line = text::render_event(event, &key_facts(event), style);
                 self.buffer.extend(line.into_bytes());
             }
+            Form::Joined(_) => self.accept_joined(event),
         }
-        if let Some(recording) = &mut self.recording {
-            let written = recording.writer.write_record(raw, annotation);
-            written.map_err(|error| recording.error(&error))?;
-        }
+        self.record(raw, annotation)?;
         if let Some(remaining) = &mut self.remaining {
             *remaining -= 1;
         }
@@ -174,6 +240,18 @@ impl EventSink for Output {
         } else {
             Ok(())
         }
+    }
+
+    fn accept_unwanted(
+        &mut self,
+        event: &Event,
+        raw: &RawEvent,
+        annotation: &Annotation,
+    ) -> io::Result<()> {
+        if let Some(first) = self.waiting.remove(&event.seq_no) {
+            self.print(&first);
+        }
+        self.record(raw, annotation)
     }
 
     fn is_full(&self) -> bool {

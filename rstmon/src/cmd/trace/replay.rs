@@ -61,12 +61,24 @@ fn replay(
     pipeline: &mut Pipeline,
     output: &mut Output,
 ) -> Result<(), Stopped> {
+    let replayed = replay_records(reader, pipeline, output);
+    // What came before the damage is whole.
+    let written = pipeline.finish_replay(output).map_err(Stopped::Output);
+    match replayed.and(written) {
+        Err(Stopped::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+fn replay_records(
+    reader: &mut Reader<Box<dyn Read>>,
+    pipeline: &mut Pipeline,
+    output: &mut Output,
+) -> Result<(), Stopped> {
     while let Some(record) = reader.next_record().map_err(Stopped::Recording)? {
-        match pipeline.replay(&record.raw, &record.annotation, output) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(Stopped::Output(error)),
-        }
+        pipeline
+            .replay(&record.raw, &record.annotation, output)
+            .map_err(Stopped::Output)?;
         if output.is_full() {
             return Ok(());
         }
