@@ -1,8 +1,11 @@
 //! The rules by table (plain case, near miss, old kernel), their order, and what always holds.
 
-#![allow(clippy::panic, reason = "a failed test panics")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a failed test panics")]
 
+mod authors;
+mod forgery;
 mod memory;
+mod quiet;
 mod received;
 mod sent;
 

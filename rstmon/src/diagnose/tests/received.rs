@@ -104,10 +104,17 @@ fn obeyed_and_bare_or_not_seen() {
         ),
         (
             "data after the peer's FIN",
-            bare(CLOSE_WAIT).unacked(5),
+            bare(CLOSE_WAIT).unacked(5).times(3_000, 10, 900),
             Cause::PeerDataAfterClose,
             PeerApp,
             Certain,
+        ),
+        (
+            "the same, times not known",
+            bare(CLOSE_WAIT).unacked(5),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
         ),
         (
             "the same, not seen",
