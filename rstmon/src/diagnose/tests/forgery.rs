@@ -1,9 +1,9 @@
 //! RSTs that do not fit the peer: `forged-suspect`, and what keeps genuine ones out of it.
 
 use super::{Row, check};
-use crate::diagnose::Engine;
 use crate::diagnose::forgery::{Nature, Sign, Weight, amounts_to_forgery};
 use crate::diagnose::testing::Scene;
+use crate::diagnose::{Engine, key_facts};
 use crate::event::model::{Cause, Confidence::*, Event, Initiator::*, Kind};
 use proptest::prelude::*;
 use rstmon_common::wire::{self, tcp_flag::*, tcp_state::*};
@@ -144,7 +144,7 @@ fn an_impossible_acknowledgment_is_decisive() {
 }
 
 /// A RST that is obeyed at 5000, and what the engine says of a RST after it.
-fn second(first: Scene, second_seq: u32, change: impl FnOnce(Scene) -> Scene) -> Event {
+fn second(first: &Scene, second_seq: u32, change: impl FnOnce(Scene) -> Scene) -> Event {
     let mut engine = Engine::new();
     first.diagnosed_by(&mut engine);
     let second = Scene::stray()
@@ -167,7 +167,7 @@ fn a_second_reset_ahead_of_the_first_is_suspect_with_another_sign() {
             raw.segment_ttl = 52;
         })
     };
-    let event = second(live(), 6_460, from_elsewhere);
+    let event = second(&live(), 6_460, from_elsewhere);
     assert_eq!(event.verdict.cause, Cause::ForgedSuspect);
     assert_eq!(
         signs(&event),
@@ -176,11 +176,18 @@ fn a_second_reset_ahead_of_the_first_is_suspect_with_another_sign() {
             "ttl rst_hops=12 handshake_hops=0"
         ]
     );
-    let alone = second(live(), 6_460, |scene| scene);
+    assert_eq!(
+        key_facts(&event),
+        [
+            "second-rst seq_ahead=1460 after_ms=3",
+            "ttl rst_hops=12 handshake_hops=0"
+        ]
+    );
+    let alone = second(&live(), 6_460, |scene| scene);
     assert_eq!(alone.verdict.cause, Cause::StrayReset);
     assert_eq!(signs(&alone), ["second-rst seq_ahead=1460 after_ms=3"]);
     // The first not seen: its number is known all the same, nothing else is.
-    let unseen = second(Scene::received(ESTABLISHED), 6_460, from_elsewhere);
+    let unseen = second(&Scene::received(ESTABLISHED), 6_460, from_elsewhere);
     assert_eq!(unseen.verdict.cause, Cause::StrayReset);
     assert_eq!(signs(&unseen).len(), 1);
 }
@@ -188,7 +195,7 @@ fn a_second_reset_ahead_of_the_first_is_suspect_with_another_sign() {
 #[test]
 fn a_second_reset_that_the_peer_can_have_sent_is_none() {
     for seq in [5_000, 5_001, 4_000] {
-        let event = second(live(), seq, |scene| {
+        let event = second(&live(), seq, |scene| {
             scene.with(|raw| {
                 raw.have |= wire::HAVE_SEGMENT_IP;
                 raw.segment_ttl = 52;
@@ -197,13 +204,13 @@ fn a_second_reset_that_the_peer_can_have_sent_is_none() {
         assert_eq!(event.verdict.cause, Cause::StrayReset, "{seq}");
         assert!(signs(&event).is_empty(), "{seq}");
     }
-    let late = second(live(), 6_460, |scene| scene.after_ms(3_000));
+    let late = second(&live(), 6_460, |scene| scene.after_ms(3_000));
     assert!(signs(&late).is_empty());
 }
 
 #[test]
 fn a_burst_with_counted_windows_is_strong() {
-    let counted = second(live(), 5_000, |scene| {
+    let counted = second(&live(), 5_000, |scene| {
         scene.with(|raw| {
             raw.segment_window = 501;
             raw.have |= wire::HAVE_SEGMENT_IP;

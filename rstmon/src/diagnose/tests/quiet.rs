@@ -1,8 +1,8 @@
 //! Connections that were idle: `keepalive-race`, `idle-timeout`, and their borders.
 
 use super::{Row, check};
-use crate::diagnose::Engine;
 use crate::diagnose::testing::Scene;
+use crate::diagnose::{Engine, key_facts};
 use crate::event::model::{Cause, Confidence::*, Event, Initiator::*};
 use rstmon_common::wire::{self, tcp_flag::*, tcp_state::*};
 
@@ -252,6 +252,7 @@ fn a_timer_belongs_to_its_service() {
 #[test]
 fn a_timer_and_its_remedy_are_named() {
     let learned = resets(&mut Engine::new(), &[307_000; 3]);
+    assert_eq!(key_facts(&learned), ["idle 307s", "timer 307s resets=3/3"]);
     let facts = learned.verdict.evidence;
     assert!(
         facts.contains(
