@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Scenario;
+use super::idle::{far_away, far_client};
 use crate::error::LabError;
 use crate::netns::KernelState;
 use crate::peer::FakeEnd;
@@ -216,19 +217,12 @@ fn forged_clock(stage: &mut Stage) -> Result<(), LabError> {
     })
 }
 
-/// A peer that answers after this long is far away.
-const LONG_WAY: Duration = Duration::from_millis(150);
-
+/// Whoever is near sees the second request long before the far peer does.
 fn forged_impossible_ack(stage: &mut Stage) -> Result<(), LabError> {
-    let (client, mut end) = stage.connecting()?;
-    thread::sleep(LONG_WAY);
-    stage.peer.send(&end.segment(flag::SYN | flag::ACK))?;
-    end.snd_nxt = end.snd_nxt.wrapping_add(1);
-    wait_state(&end, KernelState::Established)?;
+    let (client, mut end) = far_client(stage)?;
     stage.emit(&client, &mut end, b"the first request")?;
-    thread::sleep(LONG_WAY);
+    far_away();
     stage.deliver(&client, &mut end, b"the first response")?;
-    // Whoever is near sees the request long before the peer does.
     stage.emit(&client, &mut end, b"the second request")?;
     let reset = end.segment(flag::RST | flag::ACK);
     stage.peer.send(&reset)?;

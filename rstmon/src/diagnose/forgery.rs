@@ -108,10 +108,16 @@ pub(super) fn read_signs(event: &Event, past: &FlowPast) -> Vec<Sign> {
             ];
             signs.into_iter().flatten().collect()
         }
-        Kind::Stray => match (&event.rst, past.reset_received) {
-            (Some(rst), Some(first)) if past.reset_sent.is_none() => second_rst(rst, first, past),
-            _ => Vec::new(),
-        },
+        Kind::Stray => {
+            // One that found a socket belongs to another connection.
+            let found_none = matches!(event.state, None | Some(SocketState::None));
+            match (&event.rst, past.reset_received) {
+                (Some(rst), Some(first)) if found_none && past.reset_sent.is_none() => {
+                    second_rst(rst, first, past)
+                }
+                _ => Vec::new(),
+            }
+        }
     }
 }
 

@@ -98,7 +98,11 @@ proptest! {
             prop_assert_eq!(&event.verdict, &twin.verdict);
             let known = RULES.iter().any(|rule| rule.cause == event.verdict.cause);
             prop_assert!(known || event.verdict.cause == Cause::Undiagnosed);
-            prop_assert!(super::key_facts(&event).len() <= 3);
+            let shown = super::key_facts(&event);
+            prop_assert!(shown.len() <= 3);
+            for fact in event.verdict.evidence.iter().chain(&shown) {
+                prop_assert!(!fact.chars().any(char::is_control), "{:?}", fact);
+            }
         }
     }
 }

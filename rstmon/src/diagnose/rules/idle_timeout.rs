@@ -4,13 +4,14 @@
 //! that of a timer: learned from the resets of the same service (`idle_timers`), or known, or just
 //! long. Excludes a RST as a live socket sends it (`peer-aborted`), a peer that has sent its FIN
 //! (`keepalive-race`, `peer-data-after-close`) and short idle times without a timer (`peer-gone`).
-//! Likely with a timer, a guess without; where the RST was not seen a guess, and only with a learned
+//! Likely with a timer, a guess without; without one, a RST with ACK is left to `peer-aborted`, as
+//! not every live socket's has a window. Where the RST was not seen a guess, and only with a learned
 //! timer or something of ours that it answers, since a live socket may have sent it. Initiator: the
-//! peer's TCP if the TTL is the handshake's and it had something to answer, a box if the TTL is
-//! another, else not known. RFC 5382, 5 for the timers of boxes.
+//! peer's TCP if the TTL is the handshake's and it had something to answer, a box if it came another
+//! way, else not known. RFC 5382, 5 for the timers of boxes.
 
 use super::{Case, Finding, Rule};
-use crate::diagnose::baseline::{Way, is_of_live_socket};
+use crate::diagnose::baseline::{Way, is_bare, is_of_live_socket};
 use crate::diagnose::evidence::render_seconds;
 use crate::diagnose::idle_timers::{Keeper, known_timers};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
@@ -60,16 +61,16 @@ fn confidence(case: &Case<'_>, idle_ms: u64) -> Option<Confidence> {
     match (seen, is_learned, is_known) {
         (true, true, _) | (true, _, true) => Some(Confidence::Likely),
         (false, true, _) => Some(Confidence::Guess),
-        (true, false, false) => is_long.then_some(Confidence::Guess),
+        (true, false, false) => (is_long && is_bare(case.event)?).then_some(Confidence::Guess),
         (false, false, _) => (is_long && case.has_something_out()).then_some(Confidence::Guess),
     }
 }
 
 fn initiator(case: &Case<'_>) -> Initiator {
     match Way::of(case.event) {
-        Some(Way::Other | Way::OtherStack) => Initiator::Middlebox,
+        Some(Way::Other) => Initiator::Middlebox,
         Some(Way::Same) if case.has_something_out() => Initiator::PeerKernel,
-        Some(Way::Same) | None => Initiator::Unknown,
+        Some(Way::Same | Way::OtherStack) | None => Initiator::Unknown,
     }
 }
 

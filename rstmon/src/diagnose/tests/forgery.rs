@@ -204,6 +204,9 @@ fn a_second_reset_that_the_peer_can_have_sent_is_none() {
         assert_eq!(event.verdict.cause, Cause::StrayReset, "{seq}");
         assert!(signs(&event).is_empty(), "{seq}");
     }
+    let new_connection = second(&live(), 6_460, |scene| scene.timewait_socket(TIME_WAIT));
+    assert_eq!(new_connection.verdict.cause, Cause::TimeWaitAssassination);
+    assert!(signs(&new_connection).is_empty());
     let late = second(&live(), 6_460, |scene| scene.after_ms(3_000));
     assert!(signs(&late).is_empty());
 }

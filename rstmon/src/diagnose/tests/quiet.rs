@@ -145,6 +145,22 @@ fn a_connection_forgotten_while_idle() {
             Certain,
         ),
         (
+            "another stack's answer, from the same distance",
+            bare(ESTABLISHED).ttls(255, 64).request_after(350_500),
+            Cause::IdleTimeout,
+            Unknown,
+            Likely,
+        ),
+        (
+            "near miss: with ACK, and no timer",
+            Scene::received(ESTABLISHED)
+                .rst(RST | ACK)
+                .request_after(100_000),
+            Cause::PeerAborted,
+            PeerApp,
+            Guess,
+        ),
+        (
             "near miss: idle for a short time",
             bare(ESTABLISHED).request_after(20_000),
             Cause::PeerGone,
