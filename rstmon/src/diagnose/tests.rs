@@ -100,7 +100,7 @@ proptest! {
             prop_assert!(known || event.verdict.cause == Cause::Undiagnosed);
             let shown = super::key_facts(&event);
             prop_assert!(shown.len() <= 3);
-            for fact in event.verdict.evidence.iter().chain(&shown) {
+            for fact in event.verdict.evidence.iter().chain(shown.iter().map(String::as_str)) {
                 prop_assert!(!fact.chars().any(char::is_control), "{:?}", fact);
             }
         }

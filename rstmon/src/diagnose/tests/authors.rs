@@ -173,7 +173,7 @@ fn what_they_say_is_told_in_one_safe_line() {
         .diagnosed_by(&mut engine);
     let shown = "rst_payload=F5 BIG-IP \"\\x1b]0;owned\\x07\\xff\\x0d\\x0anext\" at 0x1:2";
     assert!(
-        hostile.verdict.evidence.contains(&shown.to_owned()),
+        hostile.verdict.evidence.contains(shown),
         "{:?}",
         hostile.verdict.evidence
     );
@@ -189,6 +189,6 @@ fn what_they_say_is_told_in_one_safe_line() {
         stray
             .verdict
             .evidence
-            .contains(&"rst_payload=text \"Connection not found\"".to_owned())
+            .contains("rst_payload=text \"Connection not found\"")
     );
 }

@@ -271,9 +271,7 @@ fn a_timer_and_its_remedy_are_named() {
     assert_eq!(key_facts(&learned), ["idle 307s", "timer 307s resets=3/3"]);
     let facts = learned.verdict.evidence;
     assert!(
-        facts.contains(
-            &"avoid=SO_KEEPALIVE with TCP_KEEPIDLE or net.ipv4.tcp_keepalive_time=153".to_owned()
-        ),
+        facts.contains("avoid=SO_KEEPALIVE with TCP_KEEPIDLE or net.ipv4.tcp_keepalive_time=153"),
         "{facts:?}"
     );
     let mut engine = Engine::new();
@@ -282,7 +280,7 @@ fn a_timer_and_its_remedy_are_named() {
         .diagnosed_by(&mut engine);
     let facts = known.verdict.evidence;
     assert!(
-        facts.contains(&"known_timer=350s AWS NLB (tcp.idle_timeout.seconds)".to_owned()),
+        facts.contains("known_timer=350s AWS NLB (tcp.idle_timeout.seconds)"),
         "{facts:?}"
     );
     let race = bare(CLOSE_WAIT)
@@ -296,6 +294,6 @@ fn a_timer_and_its_remedy_are_named() {
         "known_timer=5s Node.js http (server.keepAliveTimeout)",
         "avoid=keep idle connections for less than 5s",
     ] {
-        assert!(facts.contains(&fact.to_owned()), "{fact}: {facts:?}");
+        assert!(facts.contains(fact), "{fact}: {facts:?}");
     }
 }

@@ -30,6 +30,13 @@ fn obeyed_from_a_live_peer_or_while_opening() {
             Certain,
         ),
         (
+            "handshake, by a RST that took another way",
+            Scene::received(SYN_RECV).rst(RST | ACK).ttls(52, 64),
+            Cause::HandshakeAborted,
+            PeerApp,
+            Certain,
+        ),
+        (
             "live socket",
             Scene::received(ESTABLISHED).live_rst(),
             Cause::PeerAborted,
