@@ -13,6 +13,9 @@
 //! * A RST ahead of lost data is answered with a challenge ACK and comes again, exact (RFC 5961,
 //!   3.2): only attempts outside the window count.
 //!
+//! What remains: a proxy that answers the handshake itself and then lets the real server speak looks
+//! like a forger, as only the handshake and the RST are seen. Hence likely, never certain.
+//!
 //! Sources: Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets" (NDSS 2009) for the signs
 //! that two segments of a flow make; RFC 9293, 3.5.2, RFC 7323 and RFC 6864 for the others.
 

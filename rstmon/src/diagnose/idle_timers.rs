@@ -151,28 +151,25 @@ impl Service {
     }
 }
 
-/// The newest idle times of a service, milliseconds.
+/// The newest idle times of a service, milliseconds; the oldest makes room.
 #[derive(Clone, Copy, Debug, Default)]
 struct Samples {
     idle_ms: [u64; SAMPLES],
     count: usize,
+    next: usize,
 }
 
 impl Samples {
     fn known(&self) -> impl Iterator<Item = u64> {
-        self.idle_ms.into_iter().take(self.count.min(SAMPLES))
+        self.idle_ms.into_iter().take(self.count)
     }
 
     fn push(&mut self, idle_ms: u64) {
-        if let Some(oldest) = self.idle_ms.get_mut(self.count % SAMPLES) {
-            *oldest = idle_ms;
+        if let Some(place) = self.idle_ms.get_mut(self.next) {
+            *place = idle_ms;
         }
-        // Beyond the first round only the place in it matters.
-        self.count = if self.count + 1 == 2 * SAMPLES {
-            SAMPLES
-        } else {
-            self.count + 1
-        };
+        self.next = (self.next + 1) % SAMPLES;
+        self.count = (self.count + 1).min(SAMPLES);
     }
 }
 
@@ -246,4 +243,43 @@ fn sample_of(event: &Event) -> Option<u64> {
     );
     let idle_ms = event.connection.idle_ms?;
     (event.kind == Kind::Received && !opening && idle_ms >= MIN_IDLE_MS).then_some(idle_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_timers_are_found_within_their_tolerance() {
+        assert!(KNOWN.is_sorted_by_key(|timer| timer.seconds));
+        let names = |idle_ms, keeper| -> Vec<&str> {
+            known_timers(idle_ms, keeper)
+                .map(|timer| timer.name)
+                .collect()
+        };
+        assert_eq!(
+            names(5_400, Keeper::Server),
+            ["Node.js http", "Apache httpd"]
+        );
+        assert_eq!(names(346_500, Keeper::Middlebox).len(), 2);
+        for (idle_ms, keeper) in [
+            (5_600, Keeper::Server),
+            (346_400, Keeper::Middlebox),
+            (350_000, Keeper::Server),
+            (0, Keeper::Server),
+        ] {
+            assert!(names(idle_ms, keeper).is_empty(), "{idle_ms}");
+        }
+    }
+
+    #[test]
+    fn the_newest_samples_are_kept() {
+        let mut samples = Samples::default();
+        for idle_ms in 1..=11 {
+            samples.push(idle_ms);
+        }
+        let mut kept: Vec<u64> = samples.known().collect();
+        kept.sort_unstable();
+        assert_eq!(kept, (4..=11).collect::<Vec<_>>());
+    }
 }
