@@ -10,7 +10,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Doing, LabError};
-use crate::segment::{Segment, flag};
+use crate::segment::{Segment, TTL, flag};
 use crate::wait::PATIENCE;
 
 /// Beyond the MTU of the TUN device.
@@ -132,6 +132,8 @@ impl FakeEnd {
                 self.rcv_nxt
             },
             window: 64_000,
+            ttl: TTL,
+            options: Vec::new(),
             payload: Vec::new(),
         }
     }

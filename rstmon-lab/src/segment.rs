@@ -14,7 +14,10 @@ pub(crate) mod flag {
 }
 
 /// What Linux and most others start with, so that the fake peer looks like a neighbour.
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
+
+/// Kind and length of the timestamps option (RFC 7323, 3.2), aligned by two NOPs.
+const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 
 /// A segment with its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +28,44 @@ pub(crate) struct Segment {
     pub(crate) seq: u32,
     pub(crate) ack: u32,
     pub(crate) window: u16,
+    /// TTL or hop limit.
+    pub(crate) ttl: u8,
+    /// TCP options, padded to a multiple of four bytes.
+    pub(crate) options: Vec<u8>,
     pub(crate) payload: Vec<u8>,
 }
 
 impl Segment {
+    /// The same from another distance.
+    pub(crate) fn with_ttl(mut self, ttl: u8) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// The same with these options, padded already.
+    pub(crate) fn with_options(mut self, options: &[u8]) -> Self {
+        self.options = options.to_vec();
+        self
+    }
+
+    /// The same with the timestamps option.
+    pub(crate) fn with_timestamps(self, value: u32, echo: u32) -> Self {
+        let (value, echo) = (value.to_be_bytes(), echo.to_be_bytes());
+        self.with_options(&[&TIMESTAMPS[..], &value, &echo].concat())
+    }
+
+    /// TSval, if the segment has timestamps and the kernel laid them out as it does outside a SYN.
+    /// Within a SYN, the option may stand anywhere.
+    pub(crate) fn ts_value(&self) -> Option<u32> {
+        let kind_and_length = &TIMESTAMPS[2..];
+        let at = self
+            .options
+            .windows(kind_and_length.len())
+            .position(|window| window == kind_and_length)?;
+        let value = self.options.get(at + 2..at + 6)?;
+        Some(u32::from_be_bytes(value.try_into().ok()?))
+    }
+
     /// All of `flags` are set.
     pub(crate) const fn has(&self, flags: u8) -> bool {
         self.flags & flags == flags
@@ -52,15 +89,15 @@ impl Segment {
             .collect()
     }
 
-    /// The IP packet, checksums filled in. `None` if the addresses are of two families or the
-    /// payload is beyond what IP carries.
+    /// The IP packet, checksums filled in. `None` if the addresses are of two families, or options
+    /// or payload beyond what TCP and IP carry.
     pub(crate) fn to_packet(&self) -> Option<Vec<u8>> {
         let ip = match (self.from.ip(), self.to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
-                PacketBuilder::ipv4(from.octets(), to.octets(), TTL)
+                PacketBuilder::ipv4(from.octets(), to.octets(), self.ttl)
             }
             (IpAddr::V6(from), IpAddr::V6(to)) => {
-                PacketBuilder::ipv6(from.octets(), to.octets(), TTL)
+                PacketBuilder::ipv6(from.octets(), to.octets(), self.ttl)
             }
             _ => return None,
         };
@@ -71,6 +108,7 @@ impl Segment {
         header.rst = self.has(flag::RST);
         header.psh = self.has(flag::PSH);
         header.ack = self.has(flag::ACK);
+        header.set_options_raw(&self.options).ok()?;
         let mut packet = Vec::new();
         ip.tcp_header(header)
             .write(&mut packet, &self.payload)
@@ -81,14 +119,16 @@ impl Segment {
     /// The TCP segment in an IP packet; `None` for anything else (neighbour discovery, say).
     pub(crate) fn parse_packet(packet: &[u8]) -> Option<Self> {
         let sliced = SlicedPacket::from_ip(packet).ok()?;
-        let (from, to): (IpAddr, IpAddr) = match sliced.net? {
+        let (from, to, ttl): (IpAddr, IpAddr, u8) = match sliced.net? {
             NetSlice::Ipv4(ip) => (
                 ip.header().source_addr().into(),
                 ip.header().destination_addr().into(),
+                ip.header().ttl(),
             ),
             NetSlice::Ipv6(ip) => (
                 ip.header().source_addr().into(),
                 ip.header().destination_addr().into(),
+                ip.header().hop_limit(),
             ),
             NetSlice::Arp(_) => return None,
         };
@@ -112,6 +152,8 @@ impl Segment {
             seq: tcp.sequence_number(),
             ack: tcp.acknowledgment_number(),
             window: tcp.window_size(),
+            ttl,
+            options: tcp.options().to_vec(),
             payload: tcp.payload().to_vec(),
         })
     }
@@ -131,6 +173,8 @@ mod tests {
             seq: u32::MAX - 1,
             ack: 7,
             window: 501,
+            ttl: 250,
+            options: Vec::new(),
             payload: b"late".to_vec(),
         }
     }
@@ -145,6 +189,20 @@ mod tests {
             let packet = segment.to_packet().unwrap();
             assert_eq!(Segment::parse_packet(&packet), Some(segment));
         }
+    }
+
+    #[test]
+    fn timestamps_are_found_again() {
+        let plain = segment("10.0.0.1:1", "10.0.0.2:2");
+        assert_eq!(plain.ts_value(), None);
+        let stamped = plain.with_timestamps(0x0102_0304, 9);
+        let packet = stamped.to_packet().unwrap();
+        let read = Segment::parse_packet(&packet).unwrap();
+        assert_eq!(read.ts_value(), Some(0x0102_0304));
+        assert_eq!(read, stamped);
+        // As in a SYN of Linux: MSS, SACK permitted, timestamps.
+        let syn = stamped.with_options(b"\x02\x04\x05\xb4\x04\x02\x08\x0a\0\0\0\x07\0\0\0\0");
+        assert_eq!(syn.ts_value(), Some(7));
     }
 
     #[test]

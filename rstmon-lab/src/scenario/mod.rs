@@ -10,6 +10,8 @@ mod abort;
 mod after_close;
 mod firewall;
 mod handshake;
+mod idle;
+mod impostor;
 mod no_socket;
 mod quiet;
 mod received;
@@ -42,6 +44,8 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         after_close::SCENARIOS,
         firewall::SCENARIOS,
         received::SCENARIOS,
+        idle::SCENARIOS,
+        impostor::SCENARIOS,
         refused::SCENARIOS,
         quiet::SCENARIOS,
     ]

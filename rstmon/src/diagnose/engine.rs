@@ -4,14 +4,17 @@
 
 use super::evidence::Evidence;
 use super::flows::Flows;
+use super::forgery::read_signs;
+use super::idle_timers::IdleHistory;
 use super::proxies::Proxies;
 use super::rules::{Case, Finding, RULES, Rule};
 use crate::event::model::{Cause, Confidence, Event, Initiator, Verdict};
 
-/// The diagnosis and its memory of flows.
+/// The diagnosis and its memories: of flows, of the idle times of services, of what proxies received.
 #[derive(Debug)]
 pub struct Engine {
     flows: Flows,
+    idle_history: IdleHistory,
     proxies: Proxies,
 }
 
@@ -27,6 +30,7 @@ impl Engine {
     pub fn new() -> Self {
         Self {
             flows: Flows::new(),
+            idle_history: IdleHistory::new(),
             proxies: Proxies::new(),
         }
     }
@@ -35,9 +39,13 @@ impl Engine {
     ///
     /// Events must come in the order of their time, as far as the capture can give it.
     pub fn diagnose(&mut self, event: &mut Event) {
+        let past = self.flows.past_of(event);
+        let signs = read_signs(event, &past);
         let case = Case {
             event,
-            past: self.flows.past_of(event),
+            past,
+            signs: &signs,
+            timer: self.idle_history.timer_of(event),
         };
         let found = RULES
             .iter()
@@ -56,6 +64,10 @@ impl Engine {
         let actor = (finding.initiator == Initiator::LocalAdmin)
             .then(|| case.foreign_task())
             .flatten();
+        // Signs are told whether they amount to a verdict or not.
+        let evidence = signs
+            .iter()
+            .fold(evidence, |evidence, sign| evidence.fact(sign.fact.as_str()));
         let verdict = Verdict {
             cause: verdict_cause,
             initiator: finding.initiator,
@@ -64,13 +76,15 @@ impl Engine {
         };
         event.actor = actor;
         event.verdict = verdict;
-        self.flows.remember(event);
+        self.flows.remember(event, &past);
+        self.idle_history.remember(event);
         self.proxies.remember(event);
     }
 
+    /// Entries in the memories: flows, services.
     #[cfg(test)]
-    pub(super) fn remembered_flows(&self) -> usize {
-        self.flows.len()
+    pub(super) fn remembered(&self) -> (usize, usize) {
+        (self.flows.len(), self.idle_history.len())
     }
 }
 

@@ -3,6 +3,9 @@
 //! Used by the rules. A fact that the event does not know adds nothing, so a rule may name all it
 //! would use and the list tells what it had.
 
+use super::baseline::SendOrder;
+use super::idle_timers::{Keeper, LearnedTimer, known_timers};
+use super::signatures::PayloadMeaning;
 use crate::event::facts::Facts;
 use crate::event::model::{Event, Segment, SocketState};
 use rstmon_common::wire::tcp_flag;
@@ -83,9 +86,19 @@ impl<'a> Evidence<'a> {
         if let Some(rst) = &self.event.rst {
             describe("rst", rst, self.facts.begin());
             let window = rst.window;
-            return self.value("rst_window", window).ttl();
+            let (mptcp, said) = (self.event.mptcp_reset_reason, self.payload_meaning());
+            return self
+                .value("rst_window", window)
+                .ttl()
+                .value("mptcp_reset_reason", mptcp)
+                .value("rst_payload", said);
         }
         self
+    }
+
+    /// What the RST carries, where it means something.
+    fn payload_meaning(&self) -> Option<PayloadMeaning> {
+        PayloadMeaning::parse(self.event.payload.as_deref()?)
     }
 
     /// TTL of the RST next to the one that the handshake showed.
@@ -117,6 +130,43 @@ impl<'a> Evidence<'a> {
         let idle = self.event.connection.idle_ms;
         self.value("idle_ms", idle)
     }
+
+    /// The order of our last data and the peer's FIN.
+    pub fn send_order(self) -> Self {
+        let socket = self.event.socket;
+        let order = socket.and_then(|socket| SendOrder::of(&socket));
+        let word = order.map(|order| match order {
+            SendOrder::BeforeFin => "before-fin",
+            SendOrder::SameTick => "with-fin",
+            SendOrder::AfterFin => "after-fin",
+        });
+        self.word("data_sent", word)
+            .value("data_sent_ago_ms", socket.and_then(|it| it.since_sent_ms))
+            .value("fin_heard_ago_ms", socket.and_then(|it| it.since_heard_ms))
+    }
+
+    /// The idle timers that the connection may have run into.
+    pub(super) fn idle_timers(mut self, keeper: Keeper, learned: Option<LearnedTimer>) -> Self {
+        if let Some(timer) = learned {
+            let (agreeing, remembered) = (timer.agreeing, timer.remembered);
+            let seconds = render_seconds(timer.idle_ms);
+            self.facts.push_value(
+                "learned_timer",
+                format_args!("{seconds} resets={agreeing}/{remembered}"),
+            );
+        }
+        let idle_ms = self.event.connection.idle_ms;
+        for timer in idle_ms
+            .into_iter()
+            .flat_map(|idle| known_timers(idle, keeper))
+        {
+            self.facts.push_value(
+                "known_timer",
+                format_args!("{}s {} ({})", timer.seconds, timer.name, timer.setting),
+            );
+        }
+        self
+    }
 }
 
 /// The acknowledgment number means something with ACK only (RFC 9293, 3.1).
@@ -138,4 +188,13 @@ fn push_all<const N: usize>(text: &mut String, parts: [&str; N]) {
 
 fn push_number(text: &mut String, name: &str, number: u32) {
     push_all(text, [name, itoa::Buffer::new().format(number)]);
+}
+
+/// Milliseconds as seconds, to the tenth.
+pub(super) fn render_seconds(ms: u64) -> String {
+    let tenths = (ms + 50) / 100;
+    match tenths % 10 {
+        0 => format!("{}s", tenths / 10),
+        tenth => format!("{}.{tenth}s", tenths / 10),
+    }
 }

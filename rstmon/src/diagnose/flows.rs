@@ -3,13 +3,14 @@
 //! Read and written by `diagnose::engine` only. Bounded: the flow not seen for longest goes first,
 //! which can cost a verdict its evidence and never an event its verdict.
 
+use super::forgery::{is_out_of_window, peer_went_on};
 use crate::event::model::{Event, Kind, SocketState};
 use lru::LruCache;
 use rstmon_common::wire;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-/// Flows remembered; about 100 bytes each.
+/// Flows remembered; about 200 bytes each.
 const MAX_FLOWS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8191);
 
 /// A reset this long ago explains no segment any more: five times TIME-WAIT
@@ -18,6 +19,9 @@ const RESET_MEMORY_MS: u64 = 300_000;
 
 /// A netfilter reset and its arrival at a socket of this host are one packet on its way.
 const REJECT_MEMORY_MS: u64 = 1_000;
+
+/// Whoever guesses at sequence numbers does so at once.
+const ATTEMPT_MEMORY_MS: u64 = 10_000;
 
 /// An end of a connection: its address, IPv4 as v4-mapped IPv6, and port. Plain
 /// integers, so that hashing takes no branches.
@@ -65,12 +69,43 @@ impl FlowKey {
     }
 }
 
-/// Monotonic stamps of the last events of a flow, nanoseconds.
+/// A RST that tore a connection down, as far as later segments of its tuple need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObeyedReset {
+    /// Its sequence number; an obeyed one had RCV.NXT where it was not seen.
+    pub seq: Option<u32>,
+    /// Its window field.
+    pub window: Option<u16>,
+    /// TTL that the connection's handshake showed.
+    pub handshake_ttl: Option<u8>,
+    /// Round-trip time of the connection, smoothed.
+    pub srtt_us: Option<u32>,
+}
+
+impl ObeyedReset {
+    fn of(event: &Event) -> Self {
+        let expected = event.socket.and_then(|socket| socket.rcv_nxt);
+        Self {
+            seq: event.rst.map(|rst| rst.seq).or(expected),
+            window: event.rst.and_then(|rst| rst.window),
+            handshake_ttl: event.handshake_ttl,
+            srtt_us: event.connection.srtt_us,
+        }
+    }
+}
+
+/// A stamp, monotonic nanoseconds, with what happened then.
+type Stamped<T> = Option<(u64, T)>;
+
+/// The last events of a flow.
 #[derive(Clone, Copy, Debug, Default)]
 struct FlowStamps {
-    reset_sent: Option<u64>,
-    reset_received: Option<u64>,
-    firewall_reject: Option<u64>,
+    reset_sent: Stamped<()>,
+    reset_received: Stamped<ObeyedReset>,
+    firewall_reject: Stamped<()>,
+    peer_went_on: Stamped<()>,
+    /// The last RST outside the window, and how many there were without a longer pause.
+    attempts: Stamped<u32>,
 }
 
 /// What a flow's past says to the event at hand; milliseconds before it.
@@ -79,9 +114,13 @@ pub struct FlowPast {
     /// This host's TCP sent a RST for this connection.
     pub reset_sent: Option<u64>,
     /// A RST tore this connection down.
-    pub reset_received: Option<u64>,
+    pub reset_received: Option<(u64, ObeyedReset)>,
     /// This host's netfilter rejected a segment of this connection, seen from either end.
     pub firewall_reject: Option<u64>,
+    /// The peer sent more long after that RST: see [`super::forgery::peer_went_on`].
+    pub peer_went_on: Option<u64>,
+    /// RSTs outside the window that went before.
+    pub attempts: u32,
 }
 
 /// The table.
@@ -100,42 +139,47 @@ impl Flows {
     /// What is remembered of the event's flow.
     pub(super) fn past_of(&self, event: &Event) -> FlowPast {
         let stamps_of = |key: FlowKey| self.table.peek(&key).copied().unwrap_or_default();
-        let ago = |stamp: Option<u64>, limit_ms| {
-            let ago_ms = event.mono_ns.saturating_sub(stamp?) / 1_000_000;
-            Some(ago_ms).filter(|&ago_ms| ago_ms <= limit_ms)
-        };
         let stamps = stamps_of(FlowKey::of(event));
         // Over loopback the rejecting and the rejected end are both here, each with its own view.
         let reject_key = FlowKey::of_reject(event);
-        let reject_ns = [reject_key, reject_key.mirrored()]
+        let reject = [reject_key, reject_key.mirrored()]
             .into_iter()
             .filter_map(|key| stamps_of(key).firewall_reject)
             .max();
+        let ms = |(ago_ms, ())| ago_ms;
         FlowPast {
-            reset_sent: ago(stamps.reset_sent, RESET_MEMORY_MS),
-            reset_received: ago(stamps.reset_received, RESET_MEMORY_MS),
-            firewall_reject: ago(reject_ns, REJECT_MEMORY_MS),
+            reset_sent: within(event, stamps.reset_sent, RESET_MEMORY_MS).map(ms),
+            reset_received: within(event, stamps.reset_received, RESET_MEMORY_MS),
+            firewall_reject: within(event, reject, REJECT_MEMORY_MS).map(ms),
+            peer_went_on: within(event, stamps.peer_went_on, RESET_MEMORY_MS).map(ms),
+            attempts: within(event, stamps.attempts, ATTEMPT_MEMORY_MS)
+                .map_or(0, |(_, attempts)| attempts),
         }
     }
 
-    /// Remembers the event for later ones.
-    pub(super) fn remember(&mut self, event: &Event) {
-        let now = Some(event.mono_ns);
+    /// Remembers the event for later ones; `past` is what was remembered before it.
+    pub(super) fn remember(&mut self, event: &Event, past: &FlowPast) {
+        let now = event.mono_ns;
         let mut store = |key, change: &dyn Fn(&mut FlowStamps)| {
             change(self.table.get_or_insert_mut(key, FlowStamps::default));
         };
+        let key = FlowKey::of(event);
         if is_firewall_hook(event) {
             store(FlowKey::of_reject(event), &|flow| {
-                flow.firewall_reject = now;
+                flow.firewall_reject = Some((now, ()));
             });
         } else if event.kind == Kind::Sent && closes_connection(event) {
-            store(FlowKey::of(event), &|flow| {
-                flow.reset_sent = now;
-            });
+            store(key, &|flow| flow.reset_sent = Some((now, ())));
         } else if event.kind == Kind::Received {
-            store(FlowKey::of(event), &|flow| {
-                flow.reset_received = now;
+            store(key, &|flow| {
+                flow.reset_received = Some((now, ObeyedReset::of(event)));
+                (flow.peer_went_on, flow.attempts) = (None, None);
             });
+        } else if peer_went_on(event, past).is_some() {
+            store(key, &|flow| flow.peer_went_on = Some((now, ())));
+        } else if is_out_of_window(event) {
+            let attempts = past.attempts.saturating_add(1);
+            store(key, &|flow| flow.attempts = Some((now, attempts)));
         }
     }
 
@@ -143,6 +187,13 @@ impl Flows {
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
+}
+
+/// How long before the event it was, if not too long.
+fn within<T>(event: &Event, stamped: Stamped<T>, limit_ms: u64) -> Option<(u64, T)> {
+    let (stamp, what) = stamped?;
+    let ago_ms = event.mono_ns.saturating_sub(stamp) / 1_000_000;
+    (ago_ms <= limit_ms).then_some((ago_ms, what))
 }
 
 /// Whether netfilter sent the RST.

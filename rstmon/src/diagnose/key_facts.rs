@@ -40,6 +40,25 @@ pub fn key_facts(event: &Event) -> Vec<String> {
                 ttl(event),
             ]
         }
+        Cause::IdleTimeout => vec![
+            idle(event),
+            said(event, "learned_timer=", "timer "),
+            said(event, "known_timer=", "timer "),
+            unacked(event),
+        ],
+        Cause::KeepaliveRace => vec![idle(event), unacked(event), rst(event)],
+        Cause::MiddleboxReset => vec![
+            said(event, "rst_payload=", ""),
+            said(event, "netscaler=", "NetScaler "),
+        ],
+        Cause::ForgedSuspect => event
+            .verdict
+            .evidence
+            .iter()
+            .filter_map(|fact| fact.strip_prefix("sign="))
+            .map(|sign| Some(sign.to_owned()))
+            .collect(),
+        Cause::MptcpReceived => vec![said(event, "mptcp_reason=", ""), rst(event)],
         Cause::BlindReset => vec![rst(event), off_by(event), ttl(event)],
         Cause::StrayReset | Cause::HandshakeAborted | Cause::TimeWaitAssassination => {
             vec![rst(event), ttl(event)]
@@ -79,6 +98,13 @@ fn age(event: &Event) -> Option<String> {
 fn closed(event: &Event) -> Option<String> {
     let ago_ms = event.recent_close?.ago_ms;
     Some(format!("closed {} ago", render_duration(ago_ms)))
+}
+
+/// A fact of the evidence, in place of whose `name=` stands `label`.
+fn said(event: &Event, name: &str, label: &str) -> Option<String> {
+    let mut evidence = event.verdict.evidence.iter();
+    let value = evidence.find_map(|fact| fact.strip_prefix(name))?;
+    Some(format!("{label}{value}"))
 }
 
 fn render_duration(ms: u64) -> String {

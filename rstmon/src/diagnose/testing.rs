@@ -153,11 +153,77 @@ impl Scene {
 
     /// The RST that a live Linux socket sends.
     pub(super) fn live_rst(self) -> Self {
-        self.rst(tcp_flag::RST | tcp_flag::ACK).with(|raw| {
-            raw.have |=
-                wire::HAVE_SEGMENT_IP | wire::HAVE_SEGMENT_TIMESTAMPS | wire::HAVE_HANDSHAKE;
-            (raw.segment_ttl, raw.handshake_ttl) = (64, 64);
-            raw.segment_window = 500;
+        self.rst(tcp_flag::RST | tcp_flag::ACK)
+            .ttls(64, 64)
+            .timestamps(2_100, 2_000)
+            .with(|raw| raw.segment_window = 500)
+    }
+
+    /// TTLs of the RST and of the handshake; IP IDs are zero.
+    pub(super) fn ttls(self, rst: u8, handshake: u8) -> Self {
+        self.with(|raw| {
+            raw.have |= wire::HAVE_SEGMENT_IP | wire::HAVE_HANDSHAKE;
+            (raw.segment_ttl, raw.handshake_ttl) = (rst, handshake);
+        })
+    }
+
+    /// IP IDs of the RST and of the handshake, on a connection of one second.
+    pub(super) fn ip_ids(self, rst: u16, handshake: u16) -> Self {
+        self.with(|raw| {
+            raw.have |= wire::HAVE_SEGMENT_IP | wire::HAVE_HANDSHAKE | wire::HAVE_BORN;
+            raw.born_ns = raw.mono_ns - 1_000_000_000;
+            (raw.segment_ip_id, raw.handshake_ip_id) = (rst, handshake);
+        })
+    }
+
+    /// TSvals of the RST and of the newest segment before it, on a connection that has them.
+    pub(super) fn timestamps(self, rst: u32, recent: u32) -> Self {
+        self.with_timestamps(recent).with(|raw| {
+            raw.have |= wire::HAVE_SEGMENT_TIMESTAMPS;
+            raw.segment_ts_value = rst;
+        })
+    }
+
+    /// A connection with timestamps.
+    pub(super) fn with_timestamps(self, recent: u32) -> Self {
+        self.with(|raw| {
+            raw.have |= wire::HAVE_HANDSHAKE_TIMESTAMPS;
+            raw.handshake_ts_value = 1_000;
+            raw.ts_recent = recent;
+        })
+    }
+
+    /// When data was last received, data last sent, and the peer last heard, in milliseconds before
+    /// the event, on a kernel with ticks of a millisecond.
+    pub(super) fn times(mut self, received: u32, sent: u32, heard: u32) -> Self {
+        const NOW: u32 = 100_000_000;
+        self.facts.hz = Some(1_000);
+        self.with(|raw| {
+            raw.jiffies = NOW.into();
+            raw.last_received = NOW - received;
+            raw.last_sent = NOW - sent;
+            raw.last_heard = NOW - heard;
+        })
+    }
+
+    /// Nothing sent or received for so long.
+    pub(super) fn idle(self, ms: u32) -> Self {
+        self.times(ms, ms + 10, ms)
+    }
+
+    /// Data after so long without any, answered at once.
+    pub(super) fn request_after(self, ms: u32) -> Self {
+        self.unacked(100).times(ms + 2, 2, ms + 2)
+    }
+
+    /// Bytes that the segment carries.
+    pub(super) fn payload(self, bytes: &[u8]) -> Self {
+        self.with(|raw| {
+            raw.have |= wire::HAVE_PAYLOAD;
+            raw.segment_len = bytes.len() as u32;
+            let kept = bytes.len().min(wire::PAYLOAD_LEN);
+            raw.payload[..kept].copy_from_slice(&bytes[..kept]);
+            raw.payload_len = kept as u8;
         })
     }
 

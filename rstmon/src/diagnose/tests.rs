@@ -1,8 +1,11 @@
 //! The rules by table (plain case, near miss, old kernel), their order, and what always holds.
 
-#![allow(clippy::panic, reason = "a failed test panics")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a failed test panics")]
 
+mod authors;
+mod forgery;
 mod memory;
+mod quiet;
 mod received;
 mod sent;
 
@@ -95,7 +98,11 @@ proptest! {
             prop_assert_eq!(&event.verdict, &twin.verdict);
             let known = RULES.iter().any(|rule| rule.cause == event.verdict.cause);
             prop_assert!(known || event.verdict.cause == Cause::Undiagnosed);
-            prop_assert!(super::key_facts(&event).len() <= 3);
+            let shown = super::key_facts(&event);
+            prop_assert!(shown.len() <= 3);
+            for fact in event.verdict.evidence.iter().chain(shown.iter().map(String::as_str)) {
+                prop_assert!(!fact.chars().any(char::is_control), "{:?}", fact);
+            }
         }
     }
 }

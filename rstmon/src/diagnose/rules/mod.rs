@@ -8,6 +8,8 @@
 
 use super::evidence::Evidence;
 use super::flows::FlowPast;
+use super::forgery::Sign;
+use super::idle_timers::LearnedTimer;
 use crate::event::model::{
     Cause, Confidence, Event, Initiator, Kind, Process, Segment, SocketFacts, SocketState,
 };
@@ -19,9 +21,14 @@ mod close_unread_data;
 mod connection_refused;
 mod data_after_close;
 mod firewall_reject;
+mod forged_suspect;
 mod handshake;
+mod idle_timeout;
 mod invalid_segment;
+mod keepalive_race;
 mod kernel_gave_up;
+mod middlebox_reset;
+mod mptcp_received;
 mod no_socket;
 mod peer_aborted;
 mod peer_data_after_close;
@@ -75,10 +82,20 @@ pub const RULES: &[Rule] = &[
     no_socket::SEGMENT_AFTER_CLOSE,
     no_socket::STALE_SEGMENT,
     invalid_segment::RULE,
-    // Received and obeyed.
+    // Received: what the RST itself says of its author goes before what its shape suggests, and who
+    // names himself before who hides. A forged one has the shape of a genuine one.
+    mptcp_received::RULE,
+    middlebox_reset::RULE,
+    forged_suspect::RULE,
+    // While opening, no rule of an established connection applies.
     connection_refused::RULE,
     handshake::HANDSHAKE_ABORTED,
+    // After the peer's FIN: the race is the case of data after close that was sent before.
+    keepalive_race::RULE,
     peer_data_after_close::RULE,
+    // A quiet connection: the timer is the case of a peer that is gone, and a RST that was not seen
+    // tells less than a timer. A live socket's RST is left to `peer-aborted`, the rest to `peer-gone`.
+    idle_timeout::RULE,
     peer_aborted::RULE,
     peer_gone::RULE,
     // Arrived and not obeyed.
@@ -87,13 +104,17 @@ pub const RULES: &[Rule] = &[
     blind_reset::RULE,
 ];
 
-/// An event and what is remembered of its flow.
+/// An event and what is remembered that concerns it.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
     /// The event.
     pub event: &'a Event,
     /// Its flow's past.
     pub past: FlowPast,
+    /// What does not fit the peer that the handshake showed.
+    pub(super) signs: &'a [Sign],
+    /// The idle timer that its service gave away.
+    pub timer: Option<LearnedTimer>,
 }
 
 impl<'a> Case<'a> {
@@ -178,6 +199,18 @@ impl<'a> Case<'a> {
         let current = self.event.current.as_ref().filter(|task| task.pid != 0)?;
         let owner = self.event.owner.as_ref()?;
         (owner.pid != current.pid).then(|| current.clone())
+    }
+
+    /// Whether something of ours waits for an answer: data, a probe, a FIN.
+    fn has_something_out(&self) -> bool {
+        let awaits_ack_of_fin = self.is_state_of(&[
+            SocketState::FinWait1,
+            SocketState::Closing,
+            SocketState::LastAck,
+        ]);
+        awaits_ack_of_fin
+            || self.event.connection.unacked_bytes.is_some_and(|it| it > 0)
+            || self.socket_is(|socket| socket.probes_out > 0)
     }
 
     /// A finding of `Certain` with a kernel reason behind it, else of what fields can say.

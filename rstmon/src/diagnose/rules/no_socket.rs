@@ -8,6 +8,7 @@
 
 use super::{Case, Finding, Rule};
 use crate::diagnose::evidence::Evidence;
+use crate::diagnose::forgery::peer_went_on;
 use crate::event::model::{Cause, Confidence, Initiator, RecentClose, SocketState};
 
 pub(super) const PORT_CLOSED: Rule = Rule {
@@ -84,6 +85,9 @@ fn stale_segment<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
 
 fn evidence<'a>(case: &Case<'a>) -> Evidence<'a> {
     let close = case.event.recent_close;
+    let received = case.past.reset_received.map(|(ago_ms, _)| ago_ms);
+    // Whoever sent that RST, it was not the peer.
+    let went_on = peer_went_on(case.event, &case.past);
     case.evidence()
         .kernel_reason()
         .drop_reason()
@@ -92,5 +96,6 @@ fn evidence<'a>(case: &Case<'a>) -> Evidence<'a> {
         .value("closed_ago_ms", close.map(|close| close.ago_ms))
         .value("closed_from", close.map(|close| close.state))
         .value("reset_sent_ago_ms", case.past.reset_sent)
-        .value("reset_received_ago_ms", case.past.reset_received)
+        .value("reset_received_ago_ms", received)
+        .value("peer_went_on_after_its_rst_ms", went_on)
 }

@@ -2,12 +2,16 @@
 //!
 //! Evidence: a RST with ACK. Linux sends it from `tcp_send_active_reset`, with the real window and,
 //! where negotiated, timestamps; a host without the socket cannot know our sequence number and
-//! sends a bare one. Certain where timestamps are there and the TTL is the handshake's, likely
-//! with a window, else a guess, as middleboxes send RST with ACK, too. Where the RST was not seen,
-//! that nothing of ours was outstanding: there was nothing to answer. Initiator: the peer's
-//! application. RFC 9293, 3.10.4 and 3.10.5.
+//! sends a bare one. Certain where timestamps are there and the TTL is the handshake's, a hop of
+//! equal-cost paths aside; likely with a window; else a guess, as middleboxes send RST with ACK,
+//! too. Where the RST was not seen, that nothing of ours was outstanding: there was nothing to
+//! answer; a guess after a long idle time, when a box may have forgotten the connection. Goes after
+//! `idle-timeout`, which leaves a live socket's RST to this rule. Initiator: the peer's application.
+//! RFC 9293, 3.10.4 and 3.10.5.
 
 use super::{Case, Finding, Rule};
+use crate::diagnose::baseline::Way;
+use crate::diagnose::idle_timers::Keeper;
 use crate::event::model::{Cause, Confidence, Event, Initiator, Kind, Segment, SocketState};
 use rstmon_common::wire::tcp_flag;
 
@@ -16,27 +20,35 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
+/// Idle for as long, a box on the way may have forgotten the connection.
+const QUIET_MS: u64 = 60_000;
+
 fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     if !case.is_kind(Kind::Received) {
         return None;
     }
     let confidence = match &case.event.rst {
-        Some(rst) if rst.flags.has(tcp_flag::ACK) => by_shape(rst, case.event.handshake_ttl),
+        Some(rst) if rst.flags.has(tcp_flag::ACK) => by_shape(rst, Way::of(case.event)),
         Some(_) => return None,
         None => unseen(case.event)?,
     };
     Some(Finding {
         initiator: Initiator::PeerApp,
         confidence,
-        evidence: case.evidence().state().rst().unacked(),
+        evidence: case
+            .evidence()
+            .state()
+            .rst()
+            .unacked()
+            .idle()
+            .idle_timers(Keeper::Server, case.timer),
     })
 }
 
-fn by_shape(rst: &Segment, handshake_ttl: Option<u8>) -> Confidence {
-    let same_ttl = rst.ttl.is_some() && rst.ttl == handshake_ttl;
+fn by_shape(rst: &Segment, way: Option<Way>) -> Confidence {
     let has_window = rst.window.is_some_and(|window| window > 0);
     match (rst.timestamps.is_some(), has_window) {
-        (true, true) if same_ttl => Confidence::Certain,
+        (true, true) if way == Some(Way::Same) => Confidence::Certain,
         (true, _) | (_, true) => Confidence::Likely,
         (false, false) => Confidence::Guess,
     }
@@ -46,7 +58,11 @@ fn by_shape(rst: &Segment, handshake_ttl: Option<u8>) -> Confidence {
 fn unseen(event: &Event) -> Option<Confidence> {
     let connection = &event.connection;
     let nothing_out = connection.unacked_bytes == Some(0);
+    let is_quiet = connection.idle_ms.is_some_and(|idle| idle >= QUIET_MS);
     match event.state? {
+        SocketState::Established | SocketState::FinWait2 if nothing_out && is_quiet => {
+            Some(Confidence::Guess)
+        }
         SocketState::Established | SocketState::FinWait2 if nothing_out => Some(Confidence::Likely),
         SocketState::CloseWait | SocketState::FinWait1 if nothing_out => Some(Confidence::Guess),
         _ => None,

@@ -3,8 +3,9 @@
 //! Evidence: a bare RST on a connection that was there, whose sequence number is our
 //! acknowledgment: the answer of a host without the socket to a segment of ours (RFC 9293, 3.5.2).
 //! Likely where something of ours was on its way (data, a FIN, a probe); a guess where nothing was,
-//! or where the RST was not seen. Takes what `peer-data-after-close` and `peer-aborted` left.
-//! Initiator: the peer's TCP.
+//! or where the RST was not seen. Takes what `idle-timeout`, `peer-data-after-close` and
+//! `peer-aborted` left: above all, a connection that was in use a short while ago. Initiator: the
+//! peer's TCP.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
@@ -14,36 +15,22 @@ pub(super) const RULE: Rule = Rule {
     judge,
 };
 
-/// States in which a RST is the end of a connection, and a FIN of ours may be on its way.
-const WITH_FIN_OUT: &[SocketState] = &[
+/// The states of a connection that a RST ends.
+const CONNECTED: &[SocketState] = &[
+    SocketState::Established,
     SocketState::FinWait1,
+    SocketState::FinWait2,
+    SocketState::CloseWait,
     SocketState::Closing,
     SocketState::LastAck,
 ];
 
-/// The other states of a connection.
-const WITHOUT_FIN_OUT: &[SocketState] = &[
-    SocketState::Established,
-    SocketState::FinWait2,
-    SocketState::CloseWait,
-];
-
 fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let fin_out = case.is_state_of(WITH_FIN_OUT);
-    if !case.is_kind(Kind::Received) || !(fin_out || case.is_state_of(WITHOUT_FIN_OUT)) {
+    if !case.is_kind(Kind::Received) || !case.is_state_of(CONNECTED) {
         return None;
     }
-    let data_out = case
-        .event
-        .connection
-        .unacked_bytes
-        .is_some_and(|bytes| bytes > 0);
-    let probes_out = case
-        .socket()
-        .map(|socket| socket.probes_out)
-        .filter(|&probes| probes > 0);
-    let something_out = data_out || fin_out || probes_out.is_some();
-    let confidence = if case.event.rst.is_some() && something_out {
+    let probes_out = case.socket().map(|socket| socket.probes_out);
+    let confidence = if case.event.rst.is_some() && case.has_something_out() {
         Confidence::Likely
     } else {
         Confidence::Guess
@@ -56,7 +43,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
             .state()
             .rst()
             .unacked()
-            .value("probes_out", probes_out)
+            .value("probes_out", probes_out.filter(|&probes| probes > 0))
             .idle(),
     })
 }

@@ -65,16 +65,27 @@ fn our_firewall_is_named_at_the_end_that_it_cut_off() {
     }
 }
 
+/// A million flows, of the kinds that are remembered, each with addresses of its own.
 #[test]
-fn memory_is_bounded() {
+fn memory_is_flat_over_a_million_flows() {
     let mut engine = Engine::new();
-    for flow in 0..10_000u16 {
-        Scene::closing(ESTABLISHED)
-            .linger_zero()
-            .with(|raw| raw.remote_port = flow)
-            .diagnosed_by(&mut engine);
+    let kinds = [
+        Scene::closing(ESTABLISHED).linger_zero(),
+        Scene::received(ESTABLISHED).rst(RST).idle(5_000),
+        Scene::netfilter(),
+        Scene::rejected(ESTABLISHED).with(|raw| raw.segment_seq = 90_000),
+    ]
+    .map(|scene| scene.event());
+    for flow in 0..1_000_000_u32 {
+        let mut event = kinds[flow as usize % kinds.len()].clone();
+        event.remote_addr = std::net::Ipv4Addr::from(flow).into();
+        event.mono_ns += u64::from(flow) * 1_000;
+        engine.diagnose(&mut event);
+        if flow == 100_000 {
+            assert_eq!(engine.remembered(), (8_192, 1_024));
+        }
     }
-    assert_eq!(engine.remembered_flows(), 8192);
+    assert_eq!(engine.remembered(), (8_192, 1_024));
 }
 
 #[test]

@@ -30,6 +30,13 @@ fn obeyed_from_a_live_peer_or_while_opening() {
             Certain,
         ),
         (
+            "handshake, by a RST that took another way",
+            Scene::received(SYN_RECV).rst(RST | ACK).ttls(52, 64),
+            Cause::HandshakeAborted,
+            PeerApp,
+            Certain,
+        ),
+        (
             "live socket",
             Scene::received(ESTABLISHED).live_rst(),
             Cause::PeerAborted,
@@ -104,10 +111,17 @@ fn obeyed_and_bare_or_not_seen() {
         ),
         (
             "data after the peer's FIN",
-            bare(CLOSE_WAIT).unacked(5),
+            bare(CLOSE_WAIT).unacked(5).times(3_000, 10, 900),
             Cause::PeerDataAfterClose,
             PeerApp,
             Certain,
+        ),
+        (
+            "the same, times not known",
+            bare(CLOSE_WAIT).unacked(5),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
         ),
         (
             "the same, not seen",

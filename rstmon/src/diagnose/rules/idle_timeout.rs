@@ -1,0 +1,88 @@
+//! `idle-timeout`: the peer, or a box on the way, had forgotten a connection that was idle.
+//!
+//! Evidence: a RST on an established connection, or in answer to our FIN, after an idle time that is
+//! that of a timer: learned from the resets of the same service (`idle_timers`), or known, or just
+//! long. Excludes a RST as a live socket sends it (`peer-aborted`), a peer that has sent its FIN
+//! (`keepalive-race`, `peer-data-after-close`) and short idle times without a timer (`peer-gone`).
+//! Likely with a timer, a guess without; without one, a RST with ACK is left to `peer-aborted`, as
+//! not every live socket's has a window. Where the RST was not seen a guess, and only with a learned
+//! timer or something of ours that it answers, since a live socket may have sent it. Initiator: the
+//! peer's TCP if the TTL is the handshake's and it had something to answer, a box if it came another
+//! way, else not known. RFC 5382, 5 for the timers of boxes.
+
+use super::{Case, Finding, Rule};
+use crate::diagnose::baseline::{Way, is_bare, is_of_live_socket};
+use crate::diagnose::evidence::render_seconds;
+use crate::diagnose::idle_timers::{Keeper, known_timers};
+use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::IdleTimeout,
+    judge,
+};
+
+/// Idle for as long, a connection is likelier forgotten than lost to a restart.
+const LONG_IDLE_MS: u64 = 60_000;
+
+/// States without a FIN of the peer.
+const WITHOUT_PEER_FIN: &[SocketState] = &[
+    SocketState::Established,
+    SocketState::FinWait1,
+    SocketState::FinWait2,
+];
+
+fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let is_live = case.event.rst.as_ref().is_some_and(is_of_live_socket);
+    if !case.is_kind(Kind::Received) || !case.is_state_of(WITHOUT_PEER_FIN) || is_live {
+        return None;
+    }
+    let idle_ms = case.event.connection.idle_ms?;
+    let timer_ms = case.timer.map(|timer| timer.idle_ms);
+    let avoided_ms = timer_ms.unwrap_or(idle_ms);
+    Some(Finding {
+        initiator: initiator(case),
+        confidence: confidence(case, idle_ms)?,
+        evidence: case
+            .evidence()
+            .state()
+            .idle()
+            .rst()
+            .unacked()
+            .idle_timers(Keeper::Middlebox, case.timer)
+            .fact(remedy(avoided_ms)),
+    })
+}
+
+fn confidence(case: &Case<'_>, idle_ms: u64) -> Option<Confidence> {
+    let seen = case.event.rst.is_some();
+    let is_learned = case.timer.is_some();
+    let is_long = idle_ms >= LONG_IDLE_MS;
+    let is_known = is_long && known_timers(idle_ms, Keeper::Middlebox).next().is_some();
+    match (seen, is_learned, is_known) {
+        (true, true, _) | (true, _, true) => Some(Confidence::Likely),
+        (false, true, _) => Some(Confidence::Guess),
+        (true, false, false) => (is_long && is_bare(case.event)?).then_some(Confidence::Guess),
+        (false, false, _) => (is_long && case.has_something_out()).then_some(Confidence::Guess),
+    }
+}
+
+fn initiator(case: &Case<'_>) -> Initiator {
+    match Way::of(case.event) {
+        Some(Way::Other) => Initiator::Middlebox,
+        Some(Way::Same) if case.has_something_out() => Initiator::PeerKernel,
+        Some(Way::Same | Way::OtherStack) | None => Initiator::Unknown,
+    }
+}
+
+/// Half of the timer leaves room for a probe that is lost. The settings count in seconds.
+fn remedy(timer_ms: u64) -> String {
+    match timer_ms / 2_000 {
+        0 => format!(
+            "avoid=reuse no connection idle for {}",
+            render_seconds(timer_ms)
+        ),
+        seconds => {
+            format!("avoid=SO_KEEPALIVE with TCP_KEEPIDLE or net.ipv4.tcp_keepalive_time={seconds}")
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `keepalive-race`: the peer closed an idle connection while our next request was on its way.
+//!
+//! Evidence: the peer's FIN had arrived (CLOSE-WAIT, or LAST-ACK since), data of ours is not
+//! acknowledged, it was sent before the FIN was heard or in the same clock tick, after a quiet time,
+//! and the RST is bare. Data sent after the FIN, or without a quiet time before, is
+//! `peer-data-after-close`; a RST with ACK is a live socket's (`peer-aborted`). Certain where the
+//! RST was seen and the order is plain, likely within a tick, less where the RST was not seen; where
+//! the times are not known, or retransmissions have blurred them, there is no race to see.
+//! Initiator: the peer's application. RFC 9293, 3.6.1; kernel: `tcp_event_data_sent`, `tcp_ack`.
+
+use super::{Case, Finding, Rule};
+use crate::diagnose::baseline::{SendOrder, is_bare};
+use crate::diagnose::evidence::render_seconds;
+use crate::diagnose::idle_timers::Keeper;
+use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::KeepaliveRace,
+    judge,
+};
+
+/// Between a response and the next request; less is one exchange, not an idle connection.
+const QUIET_MS: u64 = 500;
+
+fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let after_fin = case.is_state_of(&[SocketState::CloseWait, SocketState::LastAck]);
+    let connection = &case.event.connection;
+    let idle_ms = connection.idle_ms.filter(|&idle| idle >= QUIET_MS)?;
+    let has_unacked = connection.unacked_bytes? > 0;
+    if !case.is_kind(Kind::Received) || !after_fin || !has_unacked {
+        return None;
+    }
+    let confidence = match (SendOrder::of(case.socket()?)?, is_bare(case.event)) {
+        (SendOrder::AfterFin, _) | (_, Some(false)) => return None,
+        (SendOrder::BeforeFin, Some(true)) => Confidence::Certain,
+        (SendOrder::BeforeFin, None) | (SendOrder::SameTick, Some(true)) => Confidence::Likely,
+        (SendOrder::SameTick, None) => Confidence::Guess,
+    };
+    Some(Finding {
+        initiator: Initiator::PeerApp,
+        confidence,
+        evidence: case
+            .evidence()
+            .state()
+            .idle()
+            .send_order()
+            .unacked()
+            .rst()
+            .idle_timers(Keeper::Server, case.timer)
+            .fact(format!(
+                "avoid=keep idle connections for less than {}",
+                render_seconds(idle_ms)
+            )),
+    })
+}

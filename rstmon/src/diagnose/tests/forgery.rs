@@ -1,0 +1,337 @@
+//! RSTs that do not fit the peer: `forged-suspect`, and what keeps genuine ones out of it.
+
+use super::{Row, check};
+use crate::diagnose::forgery::{Nature, Sign, Weight, amounts_to_forgery};
+use crate::diagnose::testing::Scene;
+use crate::diagnose::{Engine, key_facts};
+use crate::event::model::{Cause, Confidence::*, Event, Initiator::*, Kind};
+use proptest::prelude::*;
+use rstmon_common::wire::{self, tcp_flag::*, tcp_state::*};
+
+fn live() -> Scene {
+    Scene::received(ESTABLISHED).live_rst()
+}
+
+fn without_timestamps(scene: Scene) -> Scene {
+    scene.with(|raw| raw.have &= !wire::HAVE_SEGMENT_TIMESTAMPS)
+}
+
+/// A connection of 100 ms whose last data went out 20 ms ago.
+fn acknowledging_too_soon() -> Scene {
+    live().unacked(100).times(500, 20, 500).with(|raw| {
+        raw.segment_ack = raw.snd_nxt;
+        (raw.min_rtt_us, raw.bytes_acked) = (100_000, 5_000);
+    })
+}
+
+#[test]
+fn two_signs_of_different_nature() {
+    let rows: Vec<Row> = vec![
+        (
+            "another way and no timestamps",
+            without_timestamps(live().ttls(250, 64)),
+            Cause::ForgedSuspect,
+            Middlebox,
+            Likely,
+        ),
+        (
+            "another way and another clock",
+            live().ttls(52, 64).timestamps(5, 3_000_000),
+            Cause::ForgedSuspect,
+            Middlebox,
+            Likely,
+        ),
+        (
+            "another way and unprovoked",
+            Scene::received(ESTABLISHED).rst(RST).ttls(52, 64).idle(20),
+            Cause::ForgedSuspect,
+            Middlebox,
+            Likely,
+        ),
+        (
+            "near miss: another way alone",
+            live().ttls(250, 64),
+            Cause::PeerAborted,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "near miss: a hop of equal-cost paths",
+            without_timestamps(live().ttls(63, 64)),
+            Cause::PeerAborted,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "near miss: weak signs only",
+            without_timestamps(live().ttls(255, 64).ip_ids(40_000, 7)),
+            Cause::PeerAborted,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "near miss: a balancer that forgot the connection",
+            Scene::received(ESTABLISHED)
+                .rst(RST)
+                .ttls(52, 64)
+                .ip_ids(40_000, 7)
+                .request_after(30_000),
+            Cause::PeerGone,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "the handshake not seen, old kernel",
+            without_timestamps(live()).with(|raw| {
+                raw.have &= !(wire::HAVE_HANDSHAKE | wire::HAVE_HANDSHAKE_TIMESTAMPS);
+                raw.ts_recent = 0;
+            }),
+            Cause::PeerAborted,
+            PeerApp,
+            Likely,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn an_impossible_acknowledgment_is_decisive() {
+    let rows: Vec<Row> = vec![
+        (
+            "plain",
+            acknowledging_too_soon(),
+            Cause::ForgedSuspect,
+            Middlebox,
+            Likely,
+        ),
+        (
+            "near miss: a round trip ago",
+            acknowledging_too_soon().times(500, 60, 500),
+            Cause::PeerAborted,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "near miss: the old data only",
+            acknowledging_too_soon().with(|raw| raw.segment_ack = raw.snd_una),
+            Cause::PeerAborted,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "near miss: sent again, not first",
+            acknowledging_too_soon().with(|raw| raw.total_retrans = 1),
+            Cause::PeerAborted,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "near miss: only the handshake was timed",
+            acknowledging_too_soon().with(|raw| raw.bytes_acked = 1),
+            Cause::PeerAborted,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "no times, old kernel",
+            acknowledging_too_soon().with(|raw| raw.jiffies = 0),
+            Cause::PeerAborted,
+            PeerApp,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
+
+/// A RST that is obeyed at 5000, and what the engine says of a RST after it.
+fn second(first: &Scene, second_seq: u32, change: impl FnOnce(Scene) -> Scene) -> Event {
+    let mut engine = Engine::new();
+    first.diagnosed_by(&mut engine);
+    let second = Scene::stray()
+        .dropped("NO_SOCKET")
+        .with(|raw| raw.segment_seq = second_seq)
+        .after_ms(3);
+    change(second).diagnosed_by(&mut engine)
+}
+
+fn signs(event: &Event) -> Vec<&str> {
+    let facts = event.verdict.evidence.iter();
+    facts.filter_map(|it| it.strip_prefix("sign=")).collect()
+}
+
+#[test]
+fn a_second_reset_ahead_of_the_first_is_suspect_with_another_sign() {
+    let from_elsewhere = |scene: Scene| {
+        scene.with(|raw| {
+            raw.have |= wire::HAVE_SEGMENT_IP;
+            raw.segment_ttl = 52;
+        })
+    };
+    let event = second(&live(), 6_460, from_elsewhere);
+    assert_eq!(event.verdict.cause, Cause::ForgedSuspect);
+    assert_eq!(
+        signs(&event),
+        [
+            "second-rst seq_ahead=1460 after_ms=3",
+            "ttl rst_hops=12 handshake_hops=0"
+        ]
+    );
+    assert_eq!(
+        key_facts(&event),
+        [
+            "second-rst seq_ahead=1460 after_ms=3",
+            "ttl rst_hops=12 handshake_hops=0"
+        ]
+    );
+    let alone = second(&live(), 6_460, |scene| scene);
+    assert_eq!(alone.verdict.cause, Cause::StrayReset);
+    assert_eq!(signs(&alone), ["second-rst seq_ahead=1460 after_ms=3"]);
+    // The first not seen: its number is known all the same, nothing else is.
+    let unseen = second(&Scene::received(ESTABLISHED), 6_460, from_elsewhere);
+    assert_eq!(unseen.verdict.cause, Cause::StrayReset);
+    assert_eq!(signs(&unseen).len(), 1);
+}
+
+#[test]
+fn a_second_reset_that_the_peer_can_have_sent_is_none() {
+    for seq in [5_000, 5_001, 4_000] {
+        let event = second(&live(), seq, |scene| {
+            scene.with(|raw| {
+                raw.have |= wire::HAVE_SEGMENT_IP;
+                raw.segment_ttl = 52;
+            })
+        });
+        assert_eq!(event.verdict.cause, Cause::StrayReset, "{seq}");
+        assert!(signs(&event).is_empty(), "{seq}");
+    }
+    let new_connection = second(&live(), 6_460, |scene| scene.timewait_socket(TIME_WAIT));
+    assert_eq!(new_connection.verdict.cause, Cause::TimeWaitAssassination);
+    assert!(signs(&new_connection).is_empty());
+    let late = second(&live(), 6_460, |scene| scene.after_ms(3_000));
+    assert!(signs(&late).is_empty());
+}
+
+#[test]
+fn a_burst_with_counted_windows_is_strong() {
+    let counted = second(&live(), 5_000, |scene| {
+        scene.with(|raw| {
+            raw.segment_window = 501;
+            raw.have |= wire::HAVE_SEGMENT_IP;
+            raw.segment_ttl = 52;
+        })
+    });
+    assert_eq!(counted.verdict.cause, Cause::ForgedSuspect);
+}
+
+#[test]
+fn a_peer_that_goes_on_shows_that_its_reset_was_not_its_own() {
+    let went_on = |after_ms, seq| {
+        let mut engine = Engine::new();
+        live().diagnosed_by(&mut engine);
+        let later = Scene::socketless()
+            .segment(PSH | ACK, 5)
+            .with(|raw| raw.segment_seq = seq)
+            .after_ms(after_ms)
+            .diagnosed_by(&mut engine);
+        let said = later.verdict.evidence.iter();
+        let told = said.filter(|fact| fact.starts_with("peer_went_on")).count() > 0;
+        let third = Scene::stray()
+            .dropped("NO_SOCKET")
+            .after_ms(after_ms + 10)
+            .diagnosed_by(&mut engine);
+        (later.verdict.cause, told, third.verdict.cause)
+    };
+    // The RTT is not known: a second is waited for twice.
+    assert_eq!(
+        went_on(2_500, 5_000),
+        (Cause::StaleSegment, true, Cause::ForgedSuspect)
+    );
+    assert_eq!(
+        went_on(5, 5_000),
+        (Cause::StaleSegment, false, Cause::StrayReset)
+    );
+    assert_eq!(
+        went_on(2_500, 50_000_000),
+        (Cause::StaleSegment, false, Cause::StrayReset)
+    );
+}
+
+#[test]
+fn attempts_outside_the_window_raise_the_suspicion() {
+    let after_attempts = |count: u32, ahead: u32| {
+        let mut engine = Engine::new();
+        for attempt in 0..count {
+            Scene::rejected(ESTABLISHED)
+                .dropped("TCP_INVALID_SEQUENCE")
+                .with(|raw| raw.segment_seq = 5_000 + ahead + attempt)
+                .diagnosed_by(&mut engine);
+        }
+        without_timestamps(live())
+            .after_ms(10)
+            .diagnosed_by(&mut engine)
+    };
+    let hit = after_attempts(3, 5_000);
+    assert_eq!(hit.verdict.cause, Cause::ForgedSuspect);
+    assert_eq!(
+        signs(&hit),
+        ["timestamps missing", "out-of-window-attempts count=3"]
+    );
+    for (count, ahead) in [(2, 5_000), (3, 10)] {
+        let event = after_attempts(count, ahead);
+        assert_eq!(event.verdict.cause, Cause::PeerAborted, "{count} {ahead}");
+    }
+}
+
+fn any_sign() -> impl Strategy<Value = Sign> {
+    let natures = prop::sample::select(vec![
+        Nature::Way,
+        Nature::IpId,
+        Nature::Timestamps,
+        Nature::Causality,
+        Nature::Sequence,
+        Nature::Shape,
+    ]);
+    let weights = prop::sample::select(vec![Weight::Weak, Weight::Strong, Weight::Decisive]);
+    (natures, weights).prop_map(|(nature, weight)| Sign {
+        nature,
+        weight,
+        fact: String::new(),
+    })
+}
+
+proptest! {
+    #[test]
+    fn one_sign_is_enough_only_if_decisive(signs in prop::collection::vec(any_sign(), 0..6)) {
+        let decisive = signs.iter().any(|sign| sign.weight == Weight::Decisive);
+        let strong = signs.iter().any(|sign| sign.weight == Weight::Strong);
+        let natures: std::collections::HashSet<_> =
+            signs.iter().map(|sign| sign.nature as u8).collect();
+        let enough = decisive || (strong && natures.len() > 1);
+        prop_assert_eq!(amounts_to_forgery(&signs), enough);
+    }
+
+    /// A peer that differs from its handshake in one field only, whichever and however.
+    #[test]
+    fn no_single_difference_is_suspect(
+        field in 0..5_u8, value in any::<u32>(), flags in prop::sample::select(vec![RST, RST | ACK]),
+        idle_ms in 0..100_000_u32,
+    ) {
+        let genuine = live().ip_ids(107, 100).idle(idle_ms).unacked(0).with(|raw| {
+            raw.segment_flags = flags;
+            if flags == RST {
+                raw.have &= !wire::HAVE_SEGMENT_TIMESTAMPS;
+                raw.segment_window = 0;
+                raw.snd_una = raw.snd_una.wrapping_sub(100);
+            }
+        });
+        let event = genuine.with(|raw| match field {
+            0 => raw.segment_ttl = value as u8,
+            1 => raw.segment_ip_id = value as u16,
+            2 => raw.segment_ts_value = value,
+            3 => raw.have &= !wire::HAVE_SEGMENT_TIMESTAMPS,
+            _ => raw.segment_window = value as u16,
+        }).diagnosed_by(&mut Engine::new());
+        prop_assert_eq!(event.kind, Kind::Received);
+        prop_assert_ne!(event.verdict.cause, Cause::ForgedSuspect, "{:?}", event.verdict.evidence);
+    }
+}

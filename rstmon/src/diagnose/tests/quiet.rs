@@ -1,0 +1,299 @@
+//! Connections that were idle: `keepalive-race`, `idle-timeout`, and their borders.
+
+use super::{Row, check};
+use crate::diagnose::testing::Scene;
+use crate::diagnose::{Engine, key_facts};
+use crate::event::model::{Cause, Confidence::*, Event, Initiator::*};
+use rstmon_common::wire::{self, tcp_flag::*, tcp_state::*};
+
+fn bare(state: u8) -> Scene {
+    Scene::received(state).rst(RST)
+}
+
+#[test]
+fn a_request_that_crosses_the_fin_of_an_idle_connection() {
+    let race = |scene: Scene| scene.unacked(100);
+    let rows: Vec<Row> = vec![
+        (
+            "sent before the FIN was heard",
+            race(bare(CLOSE_WAIT)).times(5_030, 30, 10),
+            Cause::KeepaliveRace,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "in the same tick",
+            race(bare(CLOSE_WAIT)).times(5_010, 10, 11),
+            Cause::KeepaliveRace,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "our FIN is out, too",
+            race(bare(LAST_ACK)).times(5_030, 30, 10),
+            Cause::KeepaliveRace,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "the RST not seen",
+            race(Scene::received(CLOSE_WAIT)).times(5_030, 30, 10),
+            Cause::KeepaliveRace,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "near miss: sent after the FIN",
+            race(bare(CLOSE_WAIT)).times(5_030, 10, 30),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "near miss: no quiet time before",
+            race(bare(CLOSE_WAIT)).times(100, 30, 10),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "near miss: a live socket's RST",
+            race(Scene::received(CLOSE_WAIT))
+                .live_rst()
+                .times(5_030, 30, 10),
+            Cause::PeerAborted,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "near miss: nothing of ours outstanding",
+            bare(CLOSE_WAIT).times(5_030, 30, 10),
+            Cause::PeerGone,
+            PeerKernel,
+            Guess,
+        ),
+        (
+            "times blurred by a retransmission",
+            race(bare(CLOSE_WAIT))
+                .times(5_030, 30, 10)
+                .with(|raw| raw.retransmits = 1),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "times not known, old kernel",
+            race(bare(CLOSE_WAIT)),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn a_connection_forgotten_while_idle() {
+    let rows: Vec<Row> = vec![
+        (
+            "a request after a known timer",
+            bare(ESTABLISHED).ttls(64, 64).request_after(350_500),
+            Cause::IdleTimeout,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "from a box at a known timer",
+            bare(ESTABLISHED).ttls(250, 64).idle(240_200),
+            Cause::IdleTimeout,
+            Middlebox,
+            Likely,
+        ),
+        (
+            "after a long time, no timer",
+            bare(ESTABLISHED).request_after(100_000),
+            Cause::IdleTimeout,
+            Unknown,
+            Guess,
+        ),
+        (
+            "our FIN found it gone",
+            bare(FIN_WAIT1).idle(900_000),
+            Cause::IdleTimeout,
+            Unknown,
+            Likely,
+        ),
+        (
+            "the RST not seen, a request out",
+            Scene::received(ESTABLISHED).request_after(350_500),
+            Cause::IdleTimeout,
+            Unknown,
+            Guess,
+        ),
+        (
+            "near miss: the RST not seen, nothing out",
+            Scene::received(ESTABLISHED).idle(350_500),
+            Cause::PeerAborted,
+            PeerApp,
+            Guess,
+        ),
+        (
+            "near miss: a live socket's RST",
+            Scene::received(ESTABLISHED).live_rst().idle(350_500),
+            Cause::PeerAborted,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "another stack's answer, from the same distance",
+            bare(ESTABLISHED).ttls(255, 64).request_after(350_500),
+            Cause::IdleTimeout,
+            Unknown,
+            Likely,
+        ),
+        (
+            "near miss: with ACK, and no timer",
+            Scene::received(ESTABLISHED)
+                .rst(RST | ACK)
+                .request_after(100_000),
+            Cause::PeerAborted,
+            PeerApp,
+            Guess,
+        ),
+        (
+            "near miss: idle for a short time",
+            bare(ESTABLISHED).request_after(20_000),
+            Cause::PeerGone,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "near miss: the peer has sent its FIN",
+            bare(LAST_ACK).idle(350_500),
+            Cause::PeerGone,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "times not known, old kernel",
+            bare(ESTABLISHED).unacked(5),
+            Cause::PeerGone,
+            PeerKernel,
+            Likely,
+        ),
+    ];
+    check(rows);
+}
+
+/// One reset a new connection of the same service.
+fn resets(engine: &mut Engine, idle_ms: &[u32]) -> Event {
+    let mut last = None;
+    for (connection, &idle) in (0..).zip(idle_ms) {
+        let event = bare(ESTABLISHED)
+            .idle(idle)
+            .with(|raw| {
+                raw.flags |= wire::FLAG_CLIENT;
+                (raw.local_port, raw.remote_port) = (40_000 + connection, 443);
+            })
+            .after_ms(u64::from(connection) * 1_000)
+            .diagnosed_by(engine);
+        last = Some(event);
+    }
+    last.unwrap()
+}
+
+fn learned(event: &Event) -> Option<&str> {
+    let facts = &event.verdict.evidence;
+    facts
+        .iter()
+        .find_map(|fact| fact.strip_prefix("learned_timer="))
+}
+
+#[test]
+fn three_resets_after_the_same_idle_time_are_a_timer() {
+    for (idle_ms, expected) in [
+        (&[307_000, 306_200, 308_500][..], "307s resets=3/3"),
+        (&[1_200, 1_230, 1_190], "1.2s resets=3/3"),
+        (&[30_500, 5_000, 29_900, 31_000], "30.5s resets=3/4"),
+    ] {
+        let event = resets(&mut Engine::new(), idle_ms);
+        assert_eq!(event.verdict.cause, Cause::IdleTimeout, "{idle_ms:?}");
+        assert_eq!(event.verdict.confidence, Likely);
+        assert_eq!(learned(&event), Some(expected));
+    }
+}
+
+#[test]
+fn fewer_or_scattered_resets_are_none() {
+    for idle_ms in [
+        &[30_000, 30_000][..],
+        &[20_000, 25_000, 30_000],
+        &[30_000, 30_000, 2_000, 4_000, 8_000, 16_000, 30_000],
+        &[900, 900, 900, 900],
+    ] {
+        let event = resets(&mut Engine::new(), idle_ms);
+        assert_eq!(event.verdict.cause, Cause::PeerGone, "{idle_ms:?}");
+        assert_eq!(learned(&event), None);
+    }
+}
+
+#[test]
+fn a_timer_belongs_to_its_service() {
+    let mut engine = Engine::new();
+    resets(&mut engine, &[30_000, 30_000, 30_000]);
+    let mut elsewhere = |change: fn(&mut wire::RawEvent)| {
+        bare(ESTABLISHED)
+            .idle(30_000)
+            .with(|raw| {
+                raw.flags |= wire::FLAG_CLIENT;
+                raw.remote_port = 443;
+            })
+            .with(change)
+            .diagnosed_by(&mut engine)
+    };
+    assert_eq!(
+        [
+            elsewhere(|raw| raw.remote_port = 444),
+            elsewhere(|raw| raw.remote_addr[3] = 9),
+            elsewhere(|raw| {
+                raw.have |= wire::HAVE_NETNS;
+                raw.netns = 7;
+            }),
+        ]
+        .map(|event| event.verdict.cause),
+        [Cause::PeerGone; 3]
+    );
+}
+
+#[test]
+fn a_timer_and_its_remedy_are_named() {
+    let learned = resets(&mut Engine::new(), &[307_000; 3]);
+    assert_eq!(key_facts(&learned), ["idle 307s", "timer 307s resets=3/3"]);
+    let facts = learned.verdict.evidence;
+    assert!(
+        facts.contains("avoid=SO_KEEPALIVE with TCP_KEEPIDLE or net.ipv4.tcp_keepalive_time=153"),
+        "{facts:?}"
+    );
+    let mut engine = Engine::new();
+    let known = bare(ESTABLISHED)
+        .request_after(350_500)
+        .diagnosed_by(&mut engine);
+    let facts = known.verdict.evidence;
+    assert!(
+        facts.contains("known_timer=350s AWS NLB (tcp.idle_timeout.seconds)"),
+        "{facts:?}"
+    );
+    let race = bare(CLOSE_WAIT)
+        .unacked(100)
+        .times(5_030, 30, 10)
+        .diagnosed_by(&mut engine);
+    let facts = race.verdict.evidence;
+    for fact in [
+        "idle_ms=5000",
+        "data_sent=before-fin",
+        "known_timer=5s Node.js http (server.keepAliveTimeout)",
+        "avoid=keep idle connections for less than 5s",
+    ] {
+        assert!(facts.contains(fact), "{fact}: {facts:?}");
+    }
+}
