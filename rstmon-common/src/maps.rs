@@ -59,6 +59,8 @@ pub const NOTE_OOM_VICTIM: u8 = 1 << 5;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Killer {
+    /// When, monotonic nanoseconds.
+    pub at_ns: u64,
     /// tgid of the sender in the initial pid namespace.
     pub pid: u32,
     /// Number of the signal.
@@ -127,10 +129,24 @@ pub struct ClosedNote {
 /// As [`SocketEntry`].
 const _: () = assert!(size_of::<ClosedNote>() == 64);
 
+/// Who listens at an address, or did so last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Listener {
+    /// Whose; pid 0 where several processes listen there (`SO_REUSEPORT`).
+    pub owner: Owner,
+    /// Since when, monotonic nanoseconds.
+    pub since_ns: u64,
+    /// 1 until it is closed. It is remembered beyond that, for the connections that came of it.
+    pub is_open: u64,
+}
+
 /// A listener within a network namespace.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct ListenKey {
+    /// Address that it is bound to, as in `RawEvent::local_addr`; zeros: any.
+    pub addr: [u8; 16],
     /// Network namespace.
     pub netns: u32,
     /// Port.

@@ -12,7 +12,7 @@ pub(crate) fn count(kind: u8, state: u8, family: u16, reason: u32) {
         let index = reason_index(reason);
         // The verifier must see the bound again after the compiler's optimisations.
         if let Some(counter) = block.by_reason.get_mut(index) {
-            add_one(counter);
+            add(counter, 1);
         }
     }
 }
@@ -22,20 +22,20 @@ pub(crate) fn count(kind: u8, state: u8, family: u16, reason: u32) {
 pub(crate) fn stage(stage: Stage) {
     if let Some(counter) = STAGES.get_ptr_mut(stage as u32) {
         // SAFETY: a live element of this CPU.
-        add_one(unsafe { &mut *counter });
+        add(unsafe { &mut *counter }, 1);
     }
 }
 
-/// Atomic, because a softirq can interrupt a hook that runs in process context on the same CPU.
-/// `core`'s atomics have no addition for this target; the instruction has been there since 3.18.
+/// Adds to a number that a softirq on the same CPU may add to meanwhile; wraps. `core`'s atomics have
+/// no addition for this target; the instruction has been there since 3.18.
 #[inline(always)]
-fn add_one(counter: &mut u64) {
+pub(crate) fn add(number: &mut u64, what: u64) {
     // SAFETY: the reference is valid, aligned and stays so; the instruction touches nothing else.
     unsafe {
         core::arch::asm!(
-            "lock *(u64 *)({counter} + 0) += {one}",
-            counter = in(reg) core::ptr::from_mut(counter),
-            one = in(reg) 1_u64,
+            "lock *(u64 *)({number} + 0) += {what}",
+            number = in(reg) core::ptr::from_mut(number),
+            what = in(reg) what,
         );
     }
 }

@@ -4,7 +4,7 @@ use crate::counts::{count, stage};
 use crate::globals::{config, offset};
 use crate::maps::{CPU, EVENTS};
 use crate::notes;
-use crate::owner;
+use crate::owner::{self, Actor};
 use crate::read::{KernelAddr, Window, zeroed};
 use crate::scratch::SocketRoom;
 use crate::segment::Segment;
@@ -14,6 +14,7 @@ use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_
 use rstmon_common::config::{FILTER_PORTS, ICSK_WINDOW_LEN, SOCK_WINDOW_LEN, TCP_WINDOW_LEN};
 use rstmon_common::counts::{STATE_UNKNOWN, Stage};
 use rstmon_common::layout::ABSENT;
+use rstmon_common::maps::SocketEntry;
 use rstmon_common::wire::{self, RawEvent, sock_flag, tcp_flag, tcp_state};
 
 /// A CPU wakes the reader at most this often.
@@ -430,21 +431,19 @@ fn identity(sock: KernelAddr) -> u64 {
 #[inline(always)]
 fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
     let full = sighting.socket_kind == wire::SOCKET_FULL;
-    if full && let Some(note) = notes::note(sighting.sock) {
-        owner::put_note(event, note);
-    } else if !opens_connection(sighting) {
+    if full && let Some(place) = notes::place_of(sighting.sock) {
+        fill_noted(event, place, sighting.sock);
+    } else if may_be_former(sighting) {
         fill_former(event, sighting);
     }
     if event.have & wire::HAVE_OWNER == 0
         && full
         && event.flags & wire::FLAG_CLIENT == 0
-        && let Some(listener) = owner::listener(
-            sighting.ends.local_port,
-            sighting.ends.family,
-            sighting.netns,
-        )
+        && let Some(listener) = owner::listener(sighting.ends, sighting.netns)
+        && (event.have & wire::HAVE_BORN == 0 || event.born_ns >= listener.since_ns)
     {
-        owner::put_owner(event, listener);
+        // A connection that is older came of another listener at this address.
+        owner::put_owner(event, &listener.owner);
     }
     if sighting.flags & wire::FLAG_ACTIVE != 0 {
         fill_actor(event, sighting.state_at_hook);
@@ -452,6 +451,28 @@ fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
     if event.have & wire::HAVE_EXIT != 0 {
         owner::put_killer(event);
     }
+}
+
+/// What is remembered of the socket.
+#[inline(always)]
+fn fill_noted(event: &mut RawEvent, place: &SocketEntry, sock: KernelAddr) {
+    let (have, flags) = (event.have, event.flags);
+    owner::put_note(event, &place.note);
+    if !notes::is_of(place, sock) {
+        // Another socket took the place meanwhile: without their bits the values mean nothing.
+        event.have = have;
+        event.flags = flags;
+    }
+}
+
+/// Whether the connection that had this tuple can be what the reset is about: not while a socket
+/// lives that has the tuple now, nor for a segment that asks for a new one.
+#[inline(always)]
+fn may_be_former(sighting: &Sighting<'_>) -> bool {
+    let lives = sighting.socket_kind == wire::SOCKET_FULL
+        && sighting.state_at_hook != tcp_state::CLOSE
+        && sighting.state_at_hook != tcp_state::LISTEN;
+    !lives && !opens_connection(sighting)
 }
 
 /// What is known of the connection that had this tuple.
@@ -482,9 +503,13 @@ fn fill_actor(event: &mut RawEvent, state_at_hook: u8) {
     event.have |= wire::HAVE_CURRENT;
     // From CLOSED the reset leaves from close(), connect() or exit() of the task that runs, unless
     // the socket was orphaned and its reset comes from a timer.
-    if state_at_hook == tcp_state::CLOSE && event.sock_flags & sock_flag::DEAD == 0 {
+    let actor = Actor::current();
+    if state_at_hook == tcp_state::CLOSE
+        && event.sock_flags & sock_flag::DEAD == 0
+        && !actor.is_kernel_thread()
+    {
         owner::put_owner(event, &current);
-        owner::put_exit(event, &owner::exit_of_current());
+        owner::put_exit(event, &actor.exit());
     }
 }
 

@@ -1,13 +1,13 @@
 //! The maps. Sizes that a user may choose are set by the loader.
 
-use crate::scratch::{LEVELS, Scratch};
+use crate::scratch::{ROOMS, Scratch};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use bytemuck::{Pod, Zeroable};
 use rstmon_common::counts::{BLOCKS, CountBlock, STAGES as STAGE_COUNT};
 use rstmon_common::maps::{
     CLOSED as CLOSED_SIZE, ClosedNote, KILLERS as KILLERS_SIZE, Killer,
-    LISTENERS as LISTENERS_SIZE, ListenKey, Owner, SOCKET_BUCKETS, SocketBucket,
+    LISTENERS as LISTENERS_SIZE, ListenKey, Listener, SOCKET_BUCKETS, SocketBucket,
 };
 
 /// Events on their way to user space. The loader sets its size.
@@ -32,7 +32,7 @@ pub(crate) static CLOSED: Array<ClosedNote> = Array::with_max_entries(CLOSED_SIZ
 
 /// Who listens where.
 #[map]
-pub(crate) static LISTENERS: LruHashMap<ListenKey, Owner> =
+pub(crate) static LISTENERS: LruHashMap<ListenKey, Listener> =
     LruHashMap::with_max_entries(LISTENERS_SIZE, 0);
 
 /// Who sent a process a signal that can end it, by the tgid of the process.
@@ -90,10 +90,6 @@ pub(crate) struct CpuState {
 #[map]
 pub(crate) static CPU: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 
-/// How many hooks are running on this CPU, one interrupting the other.
+/// Rooms for the runs of hooks.
 #[map]
-pub(crate) static LEVEL: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
-
-/// Room for each level of nesting.
-#[map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(LEVELS, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(ROOMS, 0);

@@ -6,9 +6,9 @@
 //! address of a socket that is gone to the next one, so a busy server uses the same few places over
 //! and over.
 //!
-//! Two processors may write one place at once. Whoever writes claims it first and looks afterwards
-//! whether the claim still stands; if not, the place is given up. So what is remembered may be lost
-//! that way, and is never another socket's.
+//! Two processors may write one place at once. Whoever writes claims it first, and whoever writes or
+//! reads looks afterwards whether the claim stands; if not, nothing is known. What is left is two
+//! writers that pass each other within the few instructions in between.
 
 use crate::maps::{CLOSED, SOCKETS};
 use crate::owner::NO_NOTE;
@@ -75,15 +75,29 @@ fn entry(bucket: &mut SocketBucket, place: u64) -> &mut SocketEntry {
 }
 const _: () = assert!(WAYS == 4);
 
-/// What is remembered of a live socket.
+/// The place where a live socket is remembered. What was read of it counts only if [`is_of`] says so
+/// afterwards.
 #[inline(always)]
-pub(crate) fn note(sock: KernelAddr) -> Option<&'static mut SocketNote> {
+pub(crate) fn place_of(sock: KernelAddr) -> Option<&'static mut SocketEntry> {
     let bucket = bucket(sock)?;
     let place = find(bucket, sock);
     if place >= WAYS as u64 {
         return None;
     }
-    Some(&mut entry(bucket, place).note)
+    Some(entry(bucket, place))
+}
+
+/// Whether the place is that of `sock`.
+#[inline(always)]
+pub(crate) fn is_of(place: &SocketEntry, sock: KernelAddr) -> bool {
+    claim(place) == sock.value()
+}
+
+/// What is remembered of a live socket, to be changed by the hooks that the kernel runs under that
+/// socket's lock.
+#[inline(always)]
+pub(crate) fn note(sock: KernelAddr) -> Option<&'static mut SocketNote> {
+    Some(&mut place_of(sock)?.note)
 }
 
 /// Remembers `note` of a socket. In a full bucket the place goes to it that its address prefers.

@@ -6,11 +6,12 @@
 use crate::globals::offset;
 use crate::maps::{KILLERS, LISTENERS};
 use crate::read::KernelAddr;
-use aya_ebpf::helpers::generated::bpf_get_current_task;
+use crate::sock::Ends;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use rstmon_common::maps::{
-    ClosedNote, ListenKey, NOTE_CLIENT, NOTE_EXIT, NOTE_HANDSHAKE, NOTE_OOM_VICTIM, NOTE_SERVER,
-    NOTE_TIMESTAMPS, Owner, SocketNote,
+    ClosedNote, ListenKey, Listener, NOTE_CLIENT, NOTE_EXIT, NOTE_HANDSHAKE, NOTE_OOM_VICTIM,
+    NOTE_SERVER, NOTE_TIMESTAMPS, Owner, SocketNote,
 };
 use rstmon_common::wire;
 use rstmon_common::wire::{AF_INET, AF_INET6, COMM_LEN, RawEvent};
@@ -50,33 +51,62 @@ pub(crate) fn current(source: u8) -> Owner {
 
 /// `PF_EXITING` of `include/linux/sched.h`.
 const PF_EXITING: u32 = 0x4;
+/// `PF_KTHREAD`.
+const PF_KTHREAD: u32 = 0x0020_0000;
 
-/// How the process that runs is ending. Plain numbers, see `emit::Reason`.
+/// What the kernel knows of the task that runs. Plain numbers, see `emit::Reason`.
+pub(crate) struct Actor {
+    task: KernelAddr,
+    /// `PF_*`; 0 where they cannot be read.
+    flags: u32,
+}
+
+impl Actor {
+    /// The task that runs.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: a helper without arguments.
+        let task = KernelAddr::new(unsafe { bpf_get_current_task() });
+        Self {
+            task,
+            flags: task.field(offset!(task_flags)).unwrap_or(0),
+        }
+    }
+
+    /// Whether it works for the kernel: a worker that closes sockets owns none.
+    #[inline(always)]
+    pub(crate) const fn is_kernel_thread(&self) -> bool {
+        self.flags & PF_KTHREAD != 0
+    }
+
+    /// Whether and how it is ending: a process that dies closes its sockets itself, after `do_exit`
+    /// has noted why.
+    #[inline(always)]
+    pub(crate) fn exit(&self) -> Exit {
+        let mut exit = Exit { flags: 0, code: 0 };
+        if self.flags & PF_EXITING == 0
+            || !self
+                .task
+                .field_into(offset!(task_exit_code), &mut exit.code)
+        {
+            return exit;
+        }
+        exit.flags = NOTE_EXIT;
+        // `mark_oom_victim` sets it.
+        let signal = self.task.pointer(offset!(task_signal));
+        if !signal.pointer(offset!(signal_oom_mm)).is_null() {
+            exit.flags |= NOTE_OOM_VICTIM;
+        }
+        exit
+    }
+}
+
+/// How a process is ending. Plain numbers, see `emit::Reason`.
 pub(crate) struct Exit {
     /// `NOTE_EXIT` and `NOTE_OOM_VICTIM`; 0: it is not ending.
     pub(crate) flags: u8,
     /// See `RawEvent::exit_code`.
     pub(crate) code: u32,
-}
-
-/// Whether and how the process that runs is ending: a process that dies closes its sockets itself,
-/// after `do_exit` has noted why.
-#[inline(always)]
-pub(crate) fn exit_of_current() -> Exit {
-    let mut exit = Exit { flags: 0, code: 0 };
-    // SAFETY: a helper without arguments.
-    let task = KernelAddr::new(unsafe { bpf_get_current_task() });
-    let flags: u32 = task.field(offset!(task_flags)).unwrap_or(0);
-    if flags & PF_EXITING == 0 || !task.field_into(offset!(task_exit_code), &mut exit.code) {
-        return exit;
-    }
-    exit.flags = NOTE_EXIT;
-    // `mark_oom_victim` sets it.
-    let signal = task.pointer(offset!(task_signal));
-    if !signal.pointer(offset!(signal_oom_mm)).is_null() {
-        exit.flags |= NOTE_OOM_VICTIM;
-    }
-    exit
 }
 
 /// Writes how the owner ended into the record.
@@ -92,14 +122,23 @@ pub(crate) fn put_exit(event: &mut RawEvent, exit: &Exit) {
     }
 }
 
-/// Writes who signalled the owner into the record.
+/// A signal ends a process within this time, a core dump included; an older one did not.
+const SIGNAL_MEMORY_NS: u64 = 60_000_000_000;
+/// The signal in what wait(2) tells.
+const EXIT_SIGNAL: u32 = 0x7f;
+
+/// Writes who sent the owner the signal that ended it into the record.
 #[inline(always)]
 pub(crate) fn put_killer(event: &mut RawEvent) {
     let Some(killer) = KILLERS.get_ptr(event.owner_pid) else {
         return;
     };
-    // SAFETY: as in `listener`.
+    // SAFETY: as in `listens`.
     let killer = unsafe { &*killer };
+    let age_ns = event.mono_ns.wrapping_sub(killer.at_ns);
+    if killer.signal != event.exit_code & EXIT_SIGNAL || age_ns > SIGNAL_MEMORY_NS {
+        return;
+    }
     event.killer_pid = killer.pid;
     event.killer_signal = killer.signal as u8;
     event.killer_comm = killer.comm;
@@ -127,26 +166,58 @@ pub(crate) fn process_comm() -> [u8; COMM_LEN] {
     bpf_get_current_comm().unwrap_or([0; COMM_LEN])
 }
 
-/// Who listens on a port; a listener on `::` also serves IPv4.
+/// Remembers who listens at an address. Where several processes do (`SO_REUSEPORT`), none of them
+/// can be told to own what comes there.
 #[inline(always)]
-pub(crate) fn listener(port: u16, family: u16, netns: u32) -> Option<&'static Owner> {
-    let own = LISTENERS.get_ptr(ListenKey {
-        netns,
-        port,
-        family,
-    });
-    let owner = match own {
-        Some(owner) => owner,
-        None if family == AF_INET => LISTENERS.get_ptr(ListenKey {
-            netns,
-            port,
-            family: AF_INET6,
-        })?,
-        None => return None,
+pub(crate) fn listens(key: &ListenKey) {
+    let mut listener = Listener {
+        owner: current(wire::OWNER_LISTEN),
+        // SAFETY: a helper without arguments.
+        since_ns: unsafe { bpf_ktime_get_ns() },
+        is_open: 1,
     };
-    // SAFETY: an element of an LRU map stays readable while the program runs; at worst it was
-    // given to another listener meanwhile, which the kernel allows for LRU maps.
-    Some(unsafe { &*owner })
+    if let Some(known) = LISTENERS.get_ptr(key) {
+        // SAFETY: an element of an LRU map stays readable while the program runs; at worst it was
+        // given to another listener meanwhile, which the kernel allows for LRU maps.
+        let known = unsafe { &*known };
+        if known.is_open != 0 && known.owner.pid != listener.owner.pid {
+            listener.owner.pid = 0;
+        }
+    }
+    // The map is LRU: it makes room. Where it cannot, the owner is absent from the event.
+    let _ = LISTENERS.insert(key, listener, 0);
+}
+
+/// Notes that a listener is closed.
+#[inline(always)]
+pub(crate) fn listens_no_more(key: &ListenKey) {
+    if let Some(listener) = LISTENERS.get_ptr_mut(key) {
+        // SAFETY: as in `listens`.
+        unsafe { (*listener).is_open = 0 };
+    }
+}
+
+/// Who listens at an address: there, at any address of its family, or at `::`, which also serves
+/// IPv4.
+#[inline(always)]
+pub(crate) fn listener(ends: &Ends, netns: u32) -> Option<&'static Listener> {
+    let mut key = ListenKey {
+        addr: ends.local_addr,
+        netns,
+        port: ends.local_port,
+        family: ends.family,
+    };
+    let mut listener = LISTENERS.get_ptr(key);
+    if listener.is_none() {
+        key.addr = [0; 16];
+        listener = LISTENERS.get_ptr(key);
+    }
+    if listener.is_none() && ends.family == AF_INET {
+        key.family = AF_INET6;
+        listener = LISTENERS.get_ptr(key);
+    }
+    // SAFETY: as in `listens`.
+    Some(unsafe { &*listener? })
 }
 
 /// Writes `owner` into the record.

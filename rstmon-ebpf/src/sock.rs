@@ -38,18 +38,24 @@ impl Ends {
         self.remote_addr[..10] == [0; 10] && self.remote_addr[10..12] == [0xff; 2]
     }
 
-    /// Tells this connection from others, for as long as rstmon runs: a multiplicative hash under a
-    /// random start, so that nobody outside can make two alike.
+    /// Tells this connection from others: a multiplicative hash under a random start, folded between
+    /// the words so that no bit of an address can undo another's.
     #[inline(always)]
     pub(crate) fn tag(&self, netns: u32) -> u64 {
         let ports = u64::from(self.local_port) << 16 | u64::from(self.remote_port);
-        let mut hash = config!(socket_key) ^ (u64::from(netns) << 32 | ports);
-        hash = hash.wrapping_mul(MULTIPLIER);
-        hash = (hash ^ word(&self.local_addr, 0)).wrapping_mul(MULTIPLIER);
-        hash = (hash ^ word(&self.local_addr, 8)).wrapping_mul(MULTIPLIER);
-        hash = (hash ^ word(&self.remote_addr, 0)).wrapping_mul(MULTIPLIER);
-        (hash ^ word(&self.remote_addr, 8)).wrapping_mul(MULTIPLIER)
+        let mut hash = config!(socket_key);
+        hash = mixed(hash, u64::from(netns) << 32 | ports);
+        hash = mixed(hash, word(&self.local_addr, 0));
+        hash = mixed(hash, word(&self.local_addr, 8));
+        hash = mixed(hash, word(&self.remote_addr, 0));
+        mixed(hash, word(&self.remote_addr, 8))
     }
+}
+
+#[inline(always)]
+const fn mixed(hash: u64, word: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(MULTIPLIER);
+    product ^ (product >> 32)
 }
 
 /// 2^64 divided by the golden ratio, odd.

@@ -5,9 +5,8 @@
 
 use crate::globals::{classic, offset};
 use crate::hooks::{raw_tp_arg, read_record_ends};
-use crate::maps::LISTENERS;
 use crate::notes;
-use crate::owner;
+use crate::owner::{self, Actor};
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, with_scratch};
 use crate::sock::{self, Ends};
@@ -15,7 +14,9 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use aya_log_ebpf::trace;
-use rstmon_common::maps::{ListenKey, NOTE_CLIENT, NOTE_SERVER, SocketNote};
+use rstmon_common::maps::{
+    ListenKey, NOTE_CLIENT, NOTE_HANDSHAKE, NOTE_SERVER, NOTE_TIMESTAMPS, SocketNote,
+};
 use rstmon_common::wire::{self, tcp_state};
 
 /// `ECONNREFUSED`.
@@ -28,6 +29,8 @@ enum Change {
     Connecting,
     /// listen().
     Listening,
+    /// A listener is closed.
+    ListenerClosed,
     /// A server's connection is complete.
     Accepted,
     /// close() or shutdown() by the owner.
@@ -44,7 +47,7 @@ const fn change(old: u32, new: u32) -> Option<Change> {
         (tcp_state::SYN_RECV, tcp_state::ESTABLISHED) => Some(Change::Accepted),
         (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1)
         | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => Some(Change::Closing),
-        (tcp_state::LISTEN, tcp_state::CLOSE) => None,
+        (tcp_state::LISTEN, tcp_state::CLOSE) => Some(Change::ListenerClosed),
         (_, tcp_state::CLOSE) => Some(Change::Closed),
         _ => None,
     }
@@ -71,11 +74,8 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     }
     match change {
         Change::Connecting => connecting(sock),
-        Change::Listening => {
-            let port: u16 = sock.field(offset!(sock_num)).unwrap_or(0);
-            let family: u16 = sock.field(offset!(sock_family)).unwrap_or(0);
-            listening(port, family, netns_alone(sock));
-        }
+        Change::Listening => with_scratch!(listener(sock, true)),
+        Change::ListenerClosed => with_scratch!(listener(sock, false)),
         Change::Accepted => accepted(sock),
         Change::Closing => closing(sock),
         Change::Closed => {
@@ -91,6 +91,36 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
         }
     }
     0
+}
+
+/// A listener that begins or ends.
+#[inline(always)]
+fn listener(room: &mut Scratch, sock: KernelAddr, begins: bool) {
+    let Some(common) = sock::read_common(sock, &mut room.common) else {
+        return;
+    };
+    room.ends = Ends::NONE;
+    sock::read_ends(&common, sock, &mut room.ends);
+    note_listener(&room.ends, sock::netns(&common), begins);
+}
+
+/// Without a port, listen() has yet to choose one.
+#[inline(always)]
+fn note_listener(ends: &Ends, netns: u32, begins: bool) {
+    let key = ListenKey {
+        addr: ends.local_addr,
+        netns,
+        port: ends.local_port,
+        family: ends.family,
+    };
+    if key.port == 0 {
+        return;
+    }
+    if begins {
+        owner::listens(&key);
+    } else {
+        owner::listens_no_more(&key);
+    }
 }
 
 /// A connection that is gone.
@@ -129,19 +159,14 @@ fn changed(record: KernelAddr, sock: KernelAddr, old: u32, change: Change) {
     read_record_ends!(record, set_state, &mut ends);
     match change {
         Change::Connecting => connecting(sock),
-        Change::Listening => listening(ends.local_port, ends.family, 0),
+        Change::Listening => note_listener(&ends, 0, true),
+        Change::ListenerClosed => note_listener(&ends, 0, false),
         Change::Accepted => accepted(sock),
         Change::Closing => closing(sock),
         Change::Closed => {
             notes::close(sock, &ends, 0, old as u8);
         }
     }
-}
-
-/// Network namespace of a socket of which little else is read.
-#[inline(always)]
-fn netns_alone(sock: KernelAddr) -> u32 {
-    sock::inum(sock.pointer(offset!(sock_net)))
 }
 
 #[inline(always)]
@@ -161,32 +186,29 @@ fn connecting(sock: KernelAddr) {
     notes::remember(sock, &note);
 }
 
-#[inline(always)]
-fn listening(port: u16, family: u16, netns: u32) {
-    let key = ListenKey {
-        netns,
-        port,
-        family,
-    };
-    // The map is LRU: it makes room. Where it cannot, the owner is absent from the event.
-    let _ = LISTENERS.insert(key, owner::current(wire::OWNER_LISTEN), 0);
-}
-
+/// What the handshake hook noted a moment ago stays (`tcp_init_transfer` runs first); all else that
+/// is noted is of a former socket at this address, whose end was missed.
 #[inline(always)]
 fn accepted(sock: KernelAddr) {
-    // The handshake hook may have been here before (`tcp_init_transfer` runs first).
-    if let Some(note) = notes::note(sock) {
-        note.flags |= NOTE_SERVER;
-        // SAFETY: a helper without arguments.
-        note.born_ns = unsafe { bpf_ktime_get_ns() };
-        return;
+    let mut note = new_note(NOTE_SERVER);
+    if let Some(noted) = notes::note(sock)
+        && noted.flags & NOTE_CLIENT == 0
+    {
+        note.flags |= noted.flags & (NOTE_HANDSHAKE | NOTE_TIMESTAMPS);
+        note.handshake_ttl = noted.handshake_ttl;
+        note.handshake_ip_id = noted.handshake_ip_id;
+        note.handshake_ts_value = noted.handshake_ts_value;
     }
-    notes::remember(sock, &new_note(NOTE_SERVER));
+    notes::remember(sock, &note);
 }
 
 #[inline(always)]
 fn closing(sock: KernelAddr) {
-    let exit = owner::exit_of_current();
+    let actor = Actor::current();
+    if actor.is_kernel_thread() {
+        return;
+    }
+    let exit = actor.exit();
     if let Some(note) = notes::note(sock) {
         // Mostly whoever opened it closes it, and is noted already.
         if !owner::is_current(&note.owner) {

@@ -6,6 +6,7 @@ use crate::maps::KILLERS;
 use crate::owner;
 use crate::read::KernelAddr;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use rstmon_common::maps::Killer;
@@ -53,6 +54,8 @@ fn sent(signal: u32, task: KernelAddr) {
         return;
     };
     let killer = Killer {
+        // SAFETY: a helper without arguments.
+        at_ns: unsafe { bpf_ktime_get_ns() },
         pid: (bpf_get_current_pid_tgid() >> 32) as u32,
         signal,
         comm: owner::process_comm(),
