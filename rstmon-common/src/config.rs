@@ -64,6 +64,8 @@ pub struct ProbeConfig {
     pub kfree_has_reason: u8,
     /// `kfree_skb` has its argument `rx_sk`.
     pub kfree_has_socket: u8,
+    /// Resets that a connection refuses are taken from the functions that judge them.
+    pub refused_by_probe: u8,
     /// Deduce socketless resets from `kfree_skb` with reason `NO_SOCKET`.
     pub deduce_socketless: u8,
     /// `sk_cgrp_data` is the tagged word of kernels before 5.15: a pointer only if bit 0 is clear.
@@ -71,7 +73,7 @@ pub struct ProbeConfig {
     /// `tcp_reset` has its second argument, the segment.
     pub tcp_reset_has_skb: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
 }
 
 impl ProbeConfig {
@@ -94,10 +96,11 @@ impl ProbeConfig {
         receive_by_probe: 0,
         kfree_has_reason: 0,
         kfree_has_socket: 0,
+        refused_by_probe: 0,
         deduce_socketless: 0,
         cgroup_is_tagged: 0,
         tcp_reset_has_skb: 0,
-        reserved: [0; 7],
+        reserved: [0; 6],
         sock_window: 0,
         icsk_window: 0,
         tcp_window: 0,

@@ -1,6 +1,7 @@
 //! The maps. Sizes that a user may choose are set by the loader.
 
 use crate::scratch::{ROOMS, Scratch};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use bytemuck::{Pod, Zeroable};
@@ -9,6 +10,7 @@ use rstmon_common::maps::{
     CLOSED as CLOSED_SIZE, ClosedNote, KILLERS as KILLERS_SIZE, Killer,
     LISTENERS as LISTENERS_SIZE, ListenKey, Listener, SOCKET_BUCKETS, SocketBucket,
 };
+use rstmon_common::wire::TENTATIVE_NS;
 
 /// Events on their way to user space. The loader sets its size.
 #[map]
@@ -39,10 +41,17 @@ pub(crate) static LISTENERS: LruHashMap<ListenKey, Listener> =
 #[map]
 pub(crate) static KILLERS: LruHashMap<u32, Killer> = LruHashMap::with_max_entries(KILLERS_SIZE, 0);
 
+/// [`Pending::kind`]: a RST on its way to `tcp_reset`, which does not tell its segment.
+pub(crate) const PENDING_SEGMENT: u64 = 1;
+/// [`Pending::kind`]: `tcp_reset` ran and no RST may have come.
+pub(crate) const PENDING_TENTATIVE: u64 = 2;
+
 /// What [`PENDING`] remembers of a socket between two hooks of one reset.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Pending {
+    /// `PENDING_*`.
+    pub(crate) kind: u64,
     /// The RST that the socket is about to judge; 0: none.
     pub(crate) skb: u64,
     /// When, monotonic nanoseconds.
@@ -56,11 +65,20 @@ pub(crate) struct Pending {
 impl Pending {
     /// Nothing is remembered.
     pub(crate) const NONE: Self = Self {
+        kind: 0,
         skb: 0,
         at_ns: 0,
         state: 0,
         family: 0,
     };
+
+    /// Whether it is of the reset that is under way, and not of an earlier one.
+    #[inline(always)]
+    pub(crate) fn is_recent(&self) -> bool {
+        // SAFETY: a helper without arguments.
+        let now = unsafe { bpf_ktime_get_ns() };
+        now.wrapping_sub(self.at_ns) < TENTATIVE_NS
+    }
 
     /// Whether something is.
     #[inline(always)]

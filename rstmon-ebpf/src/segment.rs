@@ -15,6 +15,8 @@ const NEXT_HEADER_TCP: u8 = 6;
 const HEADER_UNSET: u16 = u16::MAX;
 /// `PACKET_HOST`: the segment was addressed to this host.
 const PACKET_HOST: u8 = 0;
+/// Octet of the TCP header that holds the flags.
+const FLAGS_AT: u64 = 13;
 /// Length of a TCP header without options.
 const TCP_HEADER_LEN: u32 = 20;
 /// Option kinds (RFC 9293, 3.2; RFC 7323, 3.2).
@@ -369,8 +371,19 @@ pub(crate) fn reached_tcp(skb: &Skb<'_>) -> bool {
     }
 }
 
+/// Whether the segment whose TCP header is at `skb->data` is a reset: for a `struct sk_buff` of which
+/// nothing is copied yet.
+#[inline(always)]
+pub(crate) fn is_rst_at_data(skb: KernelAddr) -> bool {
+    let header = skb.pointer(offset!(skb_data));
+    match header.plus(FLAGS_AT).read::<u8>() {
+        Some(flags) => flags & tcp_flag::RST != 0,
+        None => false,
+    }
+}
+
 /// Flags of the TCP header at `skb->data`, for a segment that [`reached_tcp`].
 #[inline(always)]
 pub(crate) fn flags_at_data(skb: &Skb<'_>) -> Option<u8> {
-    skb.pointer(offset!(skb_data)).plus(13).read()
+    skb.pointer(offset!(skb_data)).plus(FLAGS_AT).read()
 }

@@ -8,7 +8,7 @@
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
-use crate::maps::{PENDING, Pending};
+use crate::maps::{PENDING, PENDING_SEGMENT, PENDING_TENTATIVE, Pending};
 use crate::notes;
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
@@ -105,10 +105,15 @@ fn stashed(sock: KernelAddr) -> KernelAddr {
         return KernelAddr::NULL;
     };
     // SAFETY: an element of an LRU map stays readable while the program runs.
-    let skb = unsafe { (*pending).skb };
+    let pending = unsafe { *pending };
     // An element that is gone already is what is wanted.
     let _ = PENDING.remove(key);
-    KernelAddr::new(skb)
+    // An older one is of a former socket at this address, and its segment is gone.
+    if pending.kind == PENDING_SEGMENT && pending.is_recent() {
+        KernelAddr::new(pending.skb)
+    } else {
+        KernelAddr::NULL
+    }
 }
 
 /// `tcp_reset()` with the segment that caused it: an event only if that is a RST.
@@ -185,6 +190,7 @@ fn receive_is_shut_down(sock: KernelAddr) -> bool {
 #[inline(always)]
 fn remember(sock: KernelAddr, state: u8, family: u16) {
     let pending = Pending {
+        kind: PENDING_TENTATIVE,
         skb: 0,
         // SAFETY: a helper without arguments.
         at_ns: unsafe { bpf_ktime_get_ns() },

@@ -8,13 +8,12 @@ use crate::counts::{count, stage};
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
-use crate::maps::{PENDING, Pending};
+use crate::maps::{PENDING, PENDING_TENTATIVE, Pending};
 use crate::notes;
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{Segment, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::debug;
@@ -292,10 +291,8 @@ fn take_pending(sock: KernelAddr) -> Pending {
     let pending = unsafe { *pending };
     // An element that another CPU removed meanwhile is gone, which is what is wanted.
     let _ = PENDING.remove(key);
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
     // An older one is of a former socket at this address.
-    if now.wrapping_sub(pending.at_ns) < wire::TENTATIVE_NS {
+    if pending.kind == PENDING_TENTATIVE && pending.is_recent() {
         pending
     } else {
         Pending::NONE

@@ -10,10 +10,10 @@ use crate::emit::{Reason, Sighting, report};
 use crate::globals::{config, offset};
 use crate::hooks::send_reset::incoming;
 use crate::hooks::{fentry_arg, kprobe_arg};
-use crate::maps::{PENDING, Pending};
+use crate::maps::{PENDING, PENDING_SEGMENT, Pending};
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, with_scratch};
-use crate::segment::{Segment, Skb, read_segment, read_skb};
+use crate::segment::{Segment, Skb, is_rst_at_data, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe};
@@ -55,7 +55,10 @@ fn kprobe_tcp_rcv_state_process(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn validate(sock: KernelAddr, skb: KernelAddr) {
-    with_scratch!(validate_skb(sock, skb));
+    // The kernel comes here with data, too.
+    if is_rst_at_data(skb) {
+        with_scratch!(validate_skb(sock, skb));
+    }
 }
 
 /// A segment for a synchronized connection.
@@ -73,7 +76,7 @@ fn validate_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
     let state = sock::state_alone(sock);
     if acceptable(sock, state, segment) {
         stash(sock, skb, state, segment.family);
-    } else if config!(kfree_has_reason) == 0 {
+    } else if config!(refused_by_probe) != 0 {
         let common = sock::read_common(sock, &mut room.common);
         incoming(segment, &mut room.ends);
         let hook = wire::HOOK_TCP_VALIDATE_INCOMING;
@@ -96,7 +99,9 @@ fn unsynchronized(sock: KernelAddr, skb: KernelAddr) {
     if state != tcp_state::LISTEN && state != tcp_state::SYN_SENT {
         return;
     }
-    with_scratch!(unsynchronized_skb(sock, skb, state));
+    if is_rst_at_data(skb) {
+        with_scratch!(unsynchronized_skb(sock, skb, state));
+    }
 }
 
 /// A segment for LISTEN or SYN-SENT.
@@ -115,7 +120,7 @@ fn unsynchronized_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr, sta
     if state == tcp_state::SYN_SENT && acknowledges {
         // Obeyed, or dropped by `kfree_skb`, which is traced.
         stash(sock, skb, state, segment.family);
-    } else if !acknowledges && config!(kfree_has_reason) == 0 {
+    } else if !acknowledges && config!(refused_by_probe) != 0 {
         let kind = if state == tcp_state::LISTEN {
             wire::KIND_STRAY
         } else {
@@ -136,6 +141,7 @@ fn stash(sock: KernelAddr, skb: KernelAddr, state: u8, family: u16) {
         return;
     }
     let pending = Pending {
+        kind: PENDING_SEGMENT,
         skb: skb.value(),
         // SAFETY: a helper without arguments.
         at_ns: unsafe { bpf_ktime_get_ns() },

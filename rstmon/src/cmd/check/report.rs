@@ -249,6 +249,7 @@ fn switch_lines(switches: PlanSwitches) -> Vec<SwitchLine> {
         receive_by_probe,
         kfree_has_reason,
         kfree_has_socket,
+        refused_by_probe,
         deduce_socketless,
         cgroup_is_tagged,
     } = switches;
@@ -259,6 +260,7 @@ fn switch_lines(switches: PlanSwitches) -> Vec<SwitchLine> {
         ("receive_by_probe", receive_by_probe),
         ("kfree_has_reason", kfree_has_reason),
         ("kfree_has_socket", kfree_has_socket),
+        ("refused_by_probe", refused_by_probe),
         ("deduce_socketless", deduce_socketless),
         ("cgroup_is_tagged", cgroup_is_tagged),
     ]

@@ -241,6 +241,7 @@ pub(crate) fn render_switches(switches: PlanSwitches) -> String {
         (switches.receive_by_probe, "receive_by_probe"),
         (switches.kfree_has_reason, "kfree_reason"),
         (switches.kfree_has_socket, "kfree_socket"),
+        (switches.refused_by_probe, "refused_by_probe"),
         (switches.deduce_socketless, "deduce"),
         (switches.cgroup_is_tagged, "tagged"),
     ]

@@ -81,6 +81,8 @@ pub struct PlanSwitches {
     pub kfree_has_reason: bool,
     /// `kfree_skb` has its argument `rx_sk`.
     pub kfree_has_socket: bool,
+    /// Resets that a connection refuses are taken from the functions that judge them.
+    pub refused_by_probe: bool,
     /// Socketless resets are deduced from `kfree_skb` with the reason `NO_SOCKET`.
     pub deduce_socketless: bool,
     /// A socket's cgroup word is a pointer only if its lowest bit is clear.
@@ -96,6 +98,7 @@ impl PlanSwitches {
         config.receive_by_probe = self.receive_by_probe.into();
         config.kfree_has_reason = self.kfree_has_reason.into();
         config.kfree_has_socket = self.kfree_has_socket.into();
+        config.refused_by_probe = self.refused_by_probe.into();
         config.deduce_socketless = self.deduce_socketless.into();
         config.cgroup_is_tagged = self.cgroup_is_tagged.into();
     }

@@ -204,6 +204,7 @@ impl<'a> RawBasis<'a> {
     fn add_refused(&self, plan: &mut ProbePlan, probes: &Probes) {
         match self.reach_all(probes, &JUDGES) {
             Ok(hooks) => {
+                plan.switches.refused_by_probe = true;
                 for planned in hooks {
                     if plan.hook(planned.hook).is_none() {
                         plan.hooks.push(planned);

@@ -105,19 +105,19 @@ fn probe_mode_adds_what_each_kernel_does_not_trace() {
                 "{begin} {passive} {reset} tcp_validate_incoming:fentry|kprobe! \
                  tcp_rcv_state_process:fentry|kprobe! {handshake} {loaded}"
             ),
-            "passive_by_probe receive_by_probe tagged",
+            "passive_by_probe receive_by_probe refused_by_probe tagged",
             &["no-kernel-reason", "hook-unavailable", "hook-unavailable"],
         ),
         (
             &LINUX_5_15,
             format!("{begin} {passive} {reset} {judges} {handshake} {loaded} {netdev}"),
-            "passive_by_probe receive_by_probe",
+            "passive_by_probe receive_by_probe refused_by_probe",
             &["no-kernel-reason"],
         ),
         (
             &UBUNTU_5_15,
             format!("{begin} {passive} {reset} {judges} {handshake} {loaded} {netdev}"),
-            "passive_by_probe receive_by_probe kfree_reason",
+            "passive_by_probe receive_by_probe kfree_reason refused_by_probe",
             &["no-kernel-reason"],
         ),
         (
@@ -460,6 +460,7 @@ fn the_programs_are_told_of_every_switch_that_is_on() {
     let expected = ProbeConfig {
         passive_by_probe: 1,
         receive_by_probe: 1,
+        refused_by_probe: 1,
         cgroup_is_tagged: 1,
         ..ProbeConfig::NONE
     };
