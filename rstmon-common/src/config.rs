@@ -26,14 +26,14 @@ pub const NO_REASON: u32 = u32::MAX;
 pub struct ProbeConfig {
     /// Key of the permutation that hides socket addresses.
     pub socket_key: u64,
+    /// Events that all CPUs together may put on the ring in a second.
+    pub max_events_per_sec: u64,
     /// Drop reasons with which the kernel may drop a RST that reached TCP, a bit each.
     pub drop_reasons: [u64; 4],
     /// Number of `SKB_DROP_REASON_NO_SOCKET`, or [`NO_REASON`].
     pub drop_no_socket: u32,
     /// Number of `SKB_DROP_REASON_NOT_SPECIFIED`, or [`NO_REASON`].
     pub drop_not_specified: u32,
-    /// Events that a CPU may put on the ring in a second.
-    pub max_events_per_sec: u32,
     /// Unread bytes of the ring from which on the reader is woken at once.
     pub wake_bytes: u32,
     /// Kernel-side filter: only this process id; 0: any.
@@ -73,7 +73,7 @@ pub struct ProbeConfig {
     /// `tcp_reset` has its second argument, the segment.
     pub tcp_reset_has_skb: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
 }
 
 impl ProbeConfig {
@@ -83,7 +83,7 @@ impl ProbeConfig {
         drop_reasons: [0; 4],
         drop_no_socket: NO_REASON,
         drop_not_specified: NO_REASON,
-        max_events_per_sec: u32::MAX,
+        max_events_per_sec: u64::MAX,
         wake_bytes: 0,
         filter_pid: 0,
         filter_netns: 0,
@@ -100,7 +100,7 @@ impl ProbeConfig {
         deduce_socketless: 0,
         cgroup_is_tagged: 0,
         tcp_reset_has_skb: 0,
-        reserved: [0; 6],
+        reserved: [0; 2],
         sock_window: 0,
         icsk_window: 0,
         tcp_window: 0,

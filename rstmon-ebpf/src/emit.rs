@@ -1,8 +1,8 @@
 //! From what a hook saw to a count and a record on the ring.
 
-use crate::counts::{count, stage};
+use crate::counts::{add, count, stage};
 use crate::globals::{config, offset};
-use crate::maps::{CPU, EVENTS};
+use crate::maps::{BUDGET, CPU, CpuState, EVENTS};
 use crate::notes;
 use crate::owner::{self, Actor};
 use crate::read::{KernelAddr, Window, zeroed};
@@ -21,6 +21,8 @@ use rstmon_common::wire::{self, RawEvent, sock_flag, tcp_flag, tcp_state};
 const WAKE_INTERVAL_NS: u64 = 10_000_000;
 /// The same while the ring fills: a wake-up costs more than an event.
 const URGENT_WAKE_INTERVAL_NS: u64 = 1_000_000;
+/// Events that a CPU draws from the budget at once.
+const PORTION: u64 = 64;
 /// The storm budget counts events of one second.
 const BUDGET_INTERVAL_NS: u64 = 1_000_000_000;
 
@@ -178,7 +180,8 @@ fn port_wanted(ends: &Ends) -> bool {
     false
 }
 
-/// Takes one event from this CPU's budget.
+/// Takes one event from the budget. CPUs draw from it in portions, so that what one leaves another
+/// can use, and seldom touch the same memory.
 #[inline(always)]
 fn within_budget(now: u64) -> bool {
     let Some(state) = CPU.get_ptr_mut(0) else {
@@ -186,12 +189,61 @@ fn within_budget(now: u64) -> bool {
     };
     // SAFETY: a live element of this CPU.
     let state = unsafe { &mut *state };
-    if now.wrapping_sub(state.budget_from_ns) >= BUDGET_INTERVAL_NS {
-        state.budget_from_ns = now;
-        state.budget_used = 0;
+    if state.portion == 0 {
+        if now < state.spent_until_ns {
+            return false;
+        }
+        draw(state, now);
     }
-    state.budget_used += 1;
-    state.budget_used <= u64::from(config!(max_events_per_sec))
+    if state.portion == 0 {
+        return false;
+    }
+    state.portion -= 1;
+    true
+}
+
+/// Draws a portion, or notes until when there is none.
+#[inline(always)]
+fn draw(state: &mut CpuState, now: u64) {
+    let Some(budget) = BUDGET.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: a live element; two CPUs that begin a second at once both begin it.
+    let budget = unsafe { &mut *budget };
+    // SAFETY: a member of a live element, which other CPUs write.
+    let from_ns = unsafe { core::ptr::read_volatile(&raw const budget.from_ns) };
+    if now.wrapping_sub(from_ns) >= BUDGET_INTERVAL_NS {
+        budget.from_ns = now;
+        budget.drawn = 0;
+    }
+    // SAFETY: as above.
+    let drawn = unsafe { core::ptr::read_volatile(&raw const budget.drawn) };
+    if drawn >= config!(max_events_per_sec) {
+        state.spent_until_ns = budget.from_ns.wrapping_add(BUDGET_INTERVAL_NS);
+        return;
+    }
+    add(&mut budget.drawn, PORTION);
+    state.portion = PORTION;
+}
+
+/// Whether an event that is not kept back by a filter would be lost to the budget now: a hook may
+/// then only count, and spare itself the reading.
+#[inline(always)]
+pub(crate) fn is_spent() -> bool {
+    let is_filtered = config!(filter_kinds) != u8::MAX
+        || config!(filter_netns) != 0
+        || config!(filter_port_count) != 0
+        || config!(filter_pid) != 0;
+    if is_filtered {
+        return false;
+    }
+    let Some(state) = CPU.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: a live element of this CPU.
+    let state = unsafe { &*state };
+    // SAFETY: a helper without arguments.
+    state.portion == 0 && unsafe { bpf_ktime_get_ns() } < state.spent_until_ns
 }
 
 /// Wakes the reader seldom: it polls for a while after each wake-up, so what is submitted within

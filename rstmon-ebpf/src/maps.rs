@@ -98,11 +98,25 @@ pub(crate) static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entri
 pub(crate) struct CpuState {
     /// When the reader was last woken from this CPU, monotonic nanoseconds.
     pub(crate) woken_ns: u64,
-    /// When the current second of the budget began.
-    pub(crate) budget_from_ns: u64,
-    /// Events of that second.
-    pub(crate) budget_used: u64,
+    /// Events left of the portion that it drew from the budget.
+    pub(crate) portion: u64,
+    /// Until when the budget is known to be spent, monotonic nanoseconds.
+    pub(crate) spent_until_ns: u64,
 }
+
+/// The storm budget of the current second.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Budget {
+    /// When the second began, monotonic nanoseconds.
+    pub(crate) from_ns: u64,
+    /// Events drawn from it.
+    pub(crate) drawn: u64,
+}
+
+/// The storm budget, of all CPUs together.
+#[map]
+pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
 
 /// State of each CPU.
 #[map]

@@ -371,6 +371,15 @@ pub(crate) fn reached_tcp(skb: &Skb<'_>) -> bool {
     }
 }
 
+/// Address family of a segment of which nothing is copied.
+#[inline(always)]
+pub(crate) fn family(skb: KernelAddr) -> u16 {
+    match skb.field::<u16>(offset!(skb_protocol)) {
+        Some(PROTOCOL_IPV6) => AF_INET6,
+        _ => AF_INET,
+    }
+}
+
 /// Whether the segment whose TCP header is at `skb->data` is a reset: for a `struct sk_buff` of which
 /// nothing is copied yet.
 #[inline(always)]

@@ -5,7 +5,8 @@
 //! The tracepoint `tcp_receive_reset` sees the socket only: where that reading is possible its event
 //! is tentative, and `send_reset` retracts it.
 
-use crate::emit::{Reason, Sighting, report};
+use crate::counts::{count, stage};
+use crate::emit::{Reason, Sighting, is_spent, report};
 use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, PENDING_SEGMENT, PENDING_TENTATIVE, Pending};
@@ -18,7 +19,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::debug;
-use rstmon_common::counts::{COUNTED_TENTATIVE, STATE_UNKNOWN};
+use rstmon_common::counts::{COUNTED_TENTATIVE, STATE_UNKNOWN, Stage};
 use rstmon_common::wire::{self, tcp_state};
 
 /// `tcp_receive_reset(sk)`.
@@ -26,8 +27,21 @@ use rstmon_common::wire::{self, tcp_state};
 fn raw_tp_tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     let sock = raw_tp_arg!(ctx, 0);
     debug!(&ctx, "tcp_receive_reset sk={:x}", sock.value());
-    with_scratch!(received_sock(sock));
+    if is_spent() && is_refused_ipv4(sock) {
+        // A refused connection in a storm, when no more events are reported.
+        count(wire::KIND_RECEIVED, tcp_state::SYN_SENT, wire::AF_INET, 0);
+        stage(Stage::StormBudget);
+    } else {
+        with_scratch!(received_sock(sock));
+    }
     0
+}
+
+/// Whether two fields tell all that is counted. IPv6 may be IPv4 that is mapped, which takes more.
+#[inline(always)]
+fn is_refused_ipv4(sock: KernelAddr) -> bool {
+    sock::state_alone(sock) == tcp_state::SYN_SENT
+        && sock.field::<u16>(offset!(sock_family)) == Some(wire::AF_INET)
 }
 
 /// What the socket tells.

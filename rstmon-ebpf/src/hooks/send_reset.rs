@@ -5,14 +5,14 @@
 //! Below that, `tcp_v4_send_reset` and `tcp_v6_send_reset` are probed for the passive ones.
 
 use crate::counts::{count, stage};
-use crate::emit::{Reason, Sighting, report};
+use crate::emit::{Reason, Sighting, is_spent, report};
 use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, PENDING_TENTATIVE, Pending};
 use crate::notes;
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
-use crate::segment::{Segment, read_segment, read_skb};
+use crate::segment::{Segment, family, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
@@ -40,6 +40,8 @@ fn raw_tp_tcp_send_reset(ctx: RawTracePointContext) -> i32 {
     );
     if skb.is_null() {
         active(sock, reason);
+    } else if sock.is_null() && is_spent() {
+        count_alone(skb, reason);
     } else if config!(passive_by_probe) == 0 {
         passive(wire::HOOK_TCP_SEND_RESET, sock, skb, reason);
     }
@@ -203,6 +205,20 @@ fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, 
         segment: Some(segment),
     };
     send(&sent, &mut room.socket);
+}
+
+/// A reset without a socket in a storm, when no more events are reported: most of a flood's.
+#[inline(always)]
+fn count_alone(skb: KernelAddr, reason: Reason) {
+    if config!(passive_by_probe) == 0 {
+        count(
+            wire::KIND_SENT,
+            tcp_state::NONE,
+            family(skb),
+            reason.number(),
+        );
+        stage(Stage::StormBudget);
+    }
 }
 
 /// A reset that answers a segment which cannot be read: it is counted, and not reported.
