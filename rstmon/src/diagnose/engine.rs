@@ -61,9 +61,11 @@ impl Engine {
                 .value("propagated_from_seq_no", Some(upstream.seq_no)),
             None => finding.evidence,
         };
-        let actor = (finding.initiator == Initiator::LocalAdmin)
-            .then(|| case.foreign_task())
-            .flatten();
+        let actor = match (verdict_cause, finding.initiator) {
+            (Cause::ProcessKilled, _) => case.killer(),
+            (_, Initiator::LocalAdmin) => case.foreign_task(),
+            _ => None,
+        };
         // Signs are told whether they amount to a verdict or not.
         let evidence = signs
             .iter()

@@ -7,7 +7,7 @@ use super::baseline::SendOrder;
 use super::idle_timers::{Keeper, LearnedTimer, known_timers};
 use super::signatures::PayloadMeaning;
 use crate::event::facts::Facts;
-use crate::event::model::{Event, Segment, SocketState};
+use crate::event::model::{Event, ProcessEnd, Segment, SocketState};
 use rstmon_common::wire::tcp_flag;
 
 /// Facts collected for one verdict.
@@ -65,6 +65,15 @@ impl<'a> Evidence<'a> {
     pub fn drop_reason(self) -> Self {
         let reason = self.event.drop_reason.as_deref();
         self.word("drop_reason", reason)
+    }
+
+    /// The status with which the owner was exiting of its own accord.
+    pub fn exit(self) -> Self {
+        let status = match self.event.owner_end {
+            Some(ProcessEnd::Exited { status }) => Some(status),
+            _ => None,
+        };
+        self.value("process_exit", status)
     }
 
     /// State before the reset.

@@ -282,6 +282,23 @@ impl Scene {
         })
     }
 
+    /// The owner was exiting with what wait(2) tells.
+    pub(super) fn exiting(self, code: u32) -> Self {
+        self.with(|raw| {
+            raw.have |= wire::HAVE_EXIT;
+            raw.exit_code = code;
+        })
+    }
+
+    /// Process 99 had sent the owner this signal.
+    pub(super) fn signalled(self, signal: u8) -> Self {
+        self.with(|raw| {
+            raw.have |= wire::HAVE_KILLER;
+            raw.killer_pid = 99;
+            raw.killer_signal = signal;
+        })
+    }
+
     pub(super) fn after_ms(self, ms: u64) -> Self {
         self.with(|raw| raw.mono_ns += ms * 1_000_000)
     }

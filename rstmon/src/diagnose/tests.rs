@@ -4,6 +4,7 @@
 
 mod authors;
 mod forgery;
+mod killed;
 mod memory;
 mod quiet;
 mod received;

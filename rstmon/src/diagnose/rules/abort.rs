@@ -51,7 +51,11 @@ fn linger_abort<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         && case.socket_is(|socket| socket.linger_zero);
     found.then(|| {
         let evidence = case.evidence().kernel_reason().fact("so_linger=0s").state();
-        case.finding(Initiator::LocalApp, Confidence::Likely, evidence.unacked())
+        case.finding(
+            Initiator::LocalApp,
+            Confidence::Likely,
+            evidence.unacked().exit(),
+        )
     })
 }
 

@@ -25,7 +25,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let by_fields =
         case.reason().is_none() && case.is_closed_at_hook() && case.is_shut_down() && has_unread;
     (case.has_reason("TCP_ABORT_ON_CLOSE") || by_fields).then(|| {
-        let evidence = case.evidence().kernel_reason().unread().state();
+        let evidence = case.evidence().kernel_reason().unread().state().exit();
         case.finding(Initiator::LocalApp, Confidence::Likely, evidence)
     })
 }

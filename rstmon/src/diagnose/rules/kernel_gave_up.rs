@@ -1,13 +1,15 @@
 //! This host's TCP gave a connection up by itself: `linger2-abort`, `out-of-memory`,
-//! `keepalive-timeout`, `fin-wait2-timeout`.
+//! `user-timeout`, `keepalive-timeout`, `fin-wait2-timeout`.
 //!
 //! From Linux 6.12 a reason names three of them. Without one: an orphan that is CLOSED in the close
 //! path was refused for `TCP_LINGER2` below zero (from FIN-WAIT-2) or for memory (`tcp_check_oom`); a
-//! socket with keepalive and unanswered probes timed out (`tcp_keepalive_timer`); an orphan reset
+//! socket with keepalive and unanswered probes timed out (`tcp_keepalive_timer`), by `TCP_USER_TIMEOUT`
+//! if that is set, as the timer then counts no probes; an orphan reset
 //! in FIN-WAIT-2 was reset by that same timer. An application's own close shows unread data or
 //! `SO_LINGER` 0 and is taken by the rules before.
 
 use super::{Case, Finding, Rule};
+use crate::diagnose::evidence::Evidence;
 use crate::event::model::{Cause, Confidence, Initiator, SocketState};
 
 pub(super) const LINGER2_ABORT: Rule = Rule {
@@ -18,6 +20,11 @@ pub(super) const LINGER2_ABORT: Rule = Rule {
 pub(super) const OUT_OF_MEMORY: Rule = Rule {
     cause: Cause::OutOfMemory,
     judge: out_of_memory,
+};
+
+pub(super) const USER_TIMEOUT: Rule = Rule {
+    cause: Cause::UserTimeout,
+    judge: user_timeout,
 };
 
 pub(super) const KEEPALIVE_TIMEOUT: Rule = Rule {
@@ -76,24 +83,39 @@ fn out_of_memory<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
-fn keepalive_timeout<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let timed_out = case.reason().is_none()
+/// Reset by the keepalive timer.
+fn timed_out(case: &Case<'_>) -> bool {
+    let by_fields = case.reason().is_none()
         && !case.is_closed_at_hook()
         && case.socket_is(|socket| socket.keepalive && socket.probes_out > 0);
-    let found = case.is_active() && (case.has_reason("TCP_KEEPALIVE_TIMEOUT") || timed_out);
-    found.then(|| {
-        let user_timeout = case.socket().map(|socket| socket.user_timeout_ms);
-        let evidence = case
-            .evidence()
-            .kernel_reason()
-            .value("probes_out", case.socket().map(|socket| socket.probes_out))
-            .value(
-                "user_timeout_ms",
-                user_timeout.filter(|&timeout| timeout > 0),
-            )
-            .idle();
+    case.is_active() && (case.has_reason("TCP_KEEPALIVE_TIMEOUT") || by_fields)
+}
+
+/// With the option the timer resets once that time is over and one probe is out; the number of
+/// probes no longer matters.
+fn user_timeout<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let bound_ms = case.socket()?.user_timeout_ms;
+    (timed_out(case) && bound_ms > 0).then(|| {
+        let evidence = timer_evidence(case).value("user_timeout_ms", Some(bound_ms));
         case.finding(Initiator::LocalKernel, Confidence::Likely, evidence)
     })
+}
+
+fn keepalive_timeout<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    timed_out(case).then(|| {
+        case.finding(
+            Initiator::LocalKernel,
+            Confidence::Likely,
+            timer_evidence(case),
+        )
+    })
+}
+
+fn timer_evidence<'a>(case: &Case<'a>) -> Evidence<'a> {
+    case.evidence()
+        .kernel_reason()
+        .value("probes_out", case.socket().map(|socket| socket.probes_out))
+        .idle()
 }
 
 /// `ss -K` can hit an orphan in FIN-WAIT-2 too and gives the same reason, so this is never certain.

@@ -33,6 +33,7 @@ mod no_socket;
 mod peer_aborted;
 mod peer_data_after_close;
 mod peer_gone;
+mod process_killed;
 mod stray;
 mod time_wait;
 
@@ -62,11 +63,15 @@ pub const RULES: &[Rule] = &[
     // Who sent it is told by the hook, or by the hook's event just before.
     firewall_reject::RULE,
     invalid_segment::MPTCP,
+    // How a process ended says why it closed; what the close led to comes after.
+    process_killed::RULE,
     // Of this host's own accord.
     close_unread_data::RULE,
     abort::LINGER_ABORT,
     kernel_gave_up::LINGER2_ABORT,
     kernel_gave_up::OUT_OF_MEMORY,
+    // The case of a keepalive timeout that the application bounded itself.
+    kernel_gave_up::USER_TIMEOUT,
     kernel_gave_up::KEEPALIVE_TIMEOUT,
     kernel_gave_up::FIN_WAIT2_TIMEOUT,
     abort::LISTENER_CLOSED,
@@ -192,6 +197,14 @@ impl<'a> Case<'a> {
 
     fn trigger_is_syn(&self) -> bool {
         self.trigger(tcp_flag::SYN, tcp_flag::ACK).is_some()
+    }
+
+    /// Who sent the owner the signal that ended it.
+    pub(super) fn killer(&self) -> Option<Process> {
+        self.event
+            .killer
+            .as_ref()
+            .map(|killer| killer.process.clone())
     }
 
     /// The task that ran, if it is not the socket's owner.

@@ -1,0 +1,67 @@
+//! `process-killed`: the process died holding the socket.
+//!
+//! Evidence: the process that closed the socket was exiting, and because of a signal: a dying
+//! process closes its descriptors itself, after `do_exit` has noted why. Takes what the close then
+//! leads to: unread data or `SO_LINGER` 0 at once, data or a segment that comes later. An ordinary
+//! exit is the application's own close and is left to the rules of those (`process_exit` in their
+//! evidence). Certain for the socket itself, likely for a segment that found only the memory of it.
+//! Initiator: the kernel where it was out of memory, whoever sent the signal, else the application,
+//! which crashed. Kernel: `do_exit`, `exit_files`.
+
+use super::{Case, Finding, Rule};
+use crate::event::model::{Cause, Confidence, Initiator, ProcessEnd, SocketState};
+use nix::sys::signal::Signal;
+
+pub(super) const RULE: Rule = Rule {
+    cause: Cause::ProcessKilled,
+    judge,
+};
+
+fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let Some(ProcessEnd::Signalled {
+        signal,
+        dumped_core,
+        out_of_memory,
+    }) = case.event.owner_end
+    else {
+        return None;
+    };
+    let by_close = case.is_active() && case.is_closed_at_hook();
+    if !by_close && !case.is_passive() {
+        return None;
+    }
+    let no_socket = case.is_state(SocketState::None);
+    let killer = case.event.killer.as_ref();
+    let initiator = if out_of_memory {
+        Initiator::LocalKernel
+    } else if killer.is_some() {
+        Initiator::LocalAdmin
+    } else {
+        Initiator::LocalApp
+    };
+    let evidence = case
+        .evidence()
+        .fact(format!("signal={}", signal_name(signal)))
+        .value("core_dumped", dumped_core.then_some("yes"))
+        .value("oom_kill", out_of_memory.then_some("yes"))
+        .value("signal_from_pid", killer.map(|killer| killer.process.pid))
+        .kernel_reason()
+        .unread()
+        .state()
+        .trigger();
+    Some(Finding {
+        initiator,
+        confidence: if no_socket {
+            Confidence::Likely
+        } else {
+            Confidence::Certain
+        },
+        evidence,
+    })
+}
+
+/// `SIGKILL`; a real-time signal by its number.
+fn signal_name(number: u8) -> String {
+    Signal::try_from(i32::from(number))
+        .map_or_else(|_| number.to_string(), |signal| signal.as_str().to_owned())
+}

@@ -1,0 +1,144 @@
+//! Resets of processes that died, and of connections whose owner bounded their silence.
+
+use super::{Row, check};
+use crate::diagnose::Engine;
+use crate::diagnose::testing::Scene;
+use crate::event::model::{Cause, Confidence::*, Initiator::*};
+use rstmon_common::wire::{self, sock_flag, tcp_flag::*, tcp_state::*};
+
+const SIGKILL: u8 = 9;
+const SIGSEGV_WITH_CORE: u32 = 11 | 0x80;
+
+#[test]
+fn a_dead_process() {
+    let unread = || Scene::closing(ESTABLISHED).unread(5);
+    let killed = || unread().exiting(SIGKILL.into());
+    let rows: Vec<Row> = vec![
+        (
+            "killed by somebody",
+            killed().signalled(SIGKILL).reason("TCP_ABORT_ON_CLOSE"),
+            Cause::ProcessKilled,
+            LocalAdmin,
+            Certain,
+        ),
+        (
+            "old kernel",
+            killed(),
+            Cause::ProcessKilled,
+            LocalApp,
+            Certain,
+        ),
+        (
+            "crashed",
+            unread().exiting(SIGSEGV_WITH_CORE),
+            Cause::ProcessKilled,
+            LocalApp,
+            Certain,
+        ),
+        (
+            "chosen to free memory",
+            killed().with(|raw| raw.flags |= wire::FLAG_OOM_VICTIM),
+            Cause::ProcessKilled,
+            LocalKernel,
+            Certain,
+        ),
+        (
+            "data for the orphan that it left",
+            Scene::passive(FIN_WAIT1)
+                .orphan()
+                .exiting(SIGKILL.into())
+                .segment(PSH | ACK, 5)
+                .reason("TCP_ABORT_ON_DATA"),
+            Cause::ProcessKilled,
+            LocalApp,
+            Certain,
+        ),
+        (
+            "a segment for what it left, by memory",
+            Scene::socketless()
+                .closed_from(LAST_ACK)
+                .exiting(SIGKILL.into())
+                .segment(ACK, 0),
+            Cause::ProcessKilled,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "exit() is the application's own close",
+            unread().exiting(1 << 8).reason("TCP_ABORT_ON_CLOSE"),
+            Cause::CloseUnreadData,
+            LocalApp,
+            Certain,
+        ),
+        (
+            "a keepalive timer does not ask who died",
+            Scene::active(ESTABLISHED, ESTABLISHED)
+                .exiting(SIGKILL.into())
+                .reason("TCP_KEEPALIVE_TIMEOUT"),
+            Cause::KeepaliveTimeout,
+            LocalKernel,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn the_killer_is_the_actor_and_the_signal_is_named() {
+    let scene = Scene::closing(ESTABLISHED)
+        .exiting(SIGKILL.into())
+        .signalled(SIGKILL);
+    let event = scene.diagnosed_by(&mut Engine::new());
+    assert_eq!(event.actor.map(|actor| actor.pid), Some(99));
+    assert!(event.verdict.evidence.contains("signal=SIGKILL"));
+    assert!(event.verdict.evidence.contains("signal_from_pid=99"));
+}
+
+#[test]
+fn a_bounded_silence() {
+    let bounded = || {
+        Scene::active(ESTABLISHED, ESTABLISHED)
+            .owner_and_current(10, 0)
+            .with(|raw| {
+                raw.sock_flags |= sock_flag::KEEPOPEN;
+                raw.probes_out = 1;
+                raw.user_timeout_ms = 2_000;
+            })
+    };
+    let rows: Vec<Row> = vec![
+        (
+            "TCP_USER_TIMEOUT",
+            bounded().reason("TCP_KEEPALIVE_TIMEOUT"),
+            Cause::UserTimeout,
+            LocalKernel,
+            Certain,
+        ),
+        (
+            "old kernel",
+            bounded(),
+            Cause::UserTimeout,
+            LocalKernel,
+            Likely,
+        ),
+        (
+            "without the option",
+            bounded()
+                .with(|raw| raw.user_timeout_ms = 0)
+                .reason("TCP_KEEPALIVE_TIMEOUT"),
+            Cause::KeepaliveTimeout,
+            LocalKernel,
+            Certain,
+        ),
+        (
+            "the application closed before it ran out",
+            Scene::closing(ESTABLISHED)
+                .unread(3)
+                .with(|raw| raw.user_timeout_ms = 2_000)
+                .reason("TCP_ABORT_ON_CLOSE"),
+            Cause::CloseUnreadData,
+            LocalApp,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
