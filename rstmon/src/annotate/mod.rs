@@ -12,6 +12,7 @@ pub mod executable;
 mod process;
 mod socket_table;
 pub mod sockets;
+pub mod workload;
 
 use crate::event::annotation::Annotation;
 use crate::event::model::{Event, Kind, Process, Role, SocketState};

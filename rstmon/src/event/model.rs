@@ -50,6 +50,8 @@ macro_rules! named_enum {
     };
 }
 
+pub(super) use named_enum;
+
 named_enum! {
     /// What happened, seen from this host.
     Kind {

@@ -1,0 +1,3 @@
+//! What a cgroup belongs to.
+
+mod path;
