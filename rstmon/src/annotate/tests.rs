@@ -56,6 +56,7 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
         current: None,
         cgroup_id: None,
         cgroup: None,
+        workload: None,
         netns: Some(u32::try_from(netns).unwrap()),
         ifindex: None,
         mark: None,
@@ -69,7 +70,7 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
 fn seeded() -> (TcpListener, TcpStream, Annotator) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let mut annotator = Annotator::new(Path::new("/proc"));
+    let mut annotator = Annotator::new(Path::new("/proc"), Path::new("/"));
     let (owners, _) = read_socket_owners(Path::new("/proc")).unwrap();
     annotator.seed(owners);
     (listener, client, annotator)
@@ -177,7 +178,7 @@ fn what_the_kernel_said_stays() {
 #[test]
 fn a_storm_of_unknown_processes_stays_within_the_budget() {
     let root = tempfile::tempdir().unwrap();
-    let mut annotator = Annotator::new(root.path());
+    let mut annotator = Annotator::new(root.path(), root.path());
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
     let base = event(any, any);
     for pid in 0..READS_PER_SECOND + 500 {
@@ -194,7 +195,7 @@ fn a_storm_of_unknown_processes_stays_within_the_budget() {
         annotator.skipped(),
         Skipped {
             exe: 500,
-            cgroup: 0
+            ..Skipped::default()
         }
     );
     let owner = Some(Process {
@@ -211,7 +212,7 @@ fn a_storm_of_unknown_processes_stays_within_the_budget() {
         annotator.skipped(),
         Skipped {
             exe: 500,
-            cgroup: 0
+            ..Skipped::default()
         }
     );
 }
