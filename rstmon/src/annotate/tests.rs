@@ -225,11 +225,11 @@ fn host(mounts: &[&str], cgroups: &str) -> tempfile::TempDir {
     let proc_root = root.path().join("proc");
     std::fs::create_dir_all(proc_root.join("self")).unwrap();
     std::fs::create_dir_all(proc_root.join("7")).unwrap();
-    let mountinfo: String = mounts
+    let mountinfo: Vec<String> = mounts
         .iter()
-        .map(|mount| format!("1 2 0:3 / /nonexistent rw - {mount} {mount} rw\n"))
+        .map(|mount| format!("1 2 0:3 / /nonexistent rw - {mount} {mount} rw"))
         .collect();
-    std::fs::write(proc_root.join("self/mountinfo"), mountinfo).unwrap();
+    std::fs::write(proc_root.join("self/mountinfo"), mountinfo.join("\n")).unwrap();
     let stat = "7 (x) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 1000 9 9\n";
     std::fs::write(proc_root.join("7/stat"), stat).unwrap();
     let cgroups = cgroups.replace("{id}", CONTAINER);

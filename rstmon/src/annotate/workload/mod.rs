@@ -101,7 +101,7 @@ impl Workloads {
             self.kubelet.refresh(now_ns);
         }
         self.add_logged_names(named);
-        self.add_described_names(named);
+        self.add_described_names(named, now_ns);
         let entry = Entry {
             workload: Some(workload),
             read_ns: Some(now_ns),
@@ -142,7 +142,7 @@ impl Workloads {
     }
 
     /// From the runtime's files, where something is still missing or may have changed.
-    fn add_described_names(&mut self, workload: &mut Workload) {
+    fn add_described_names(&mut self, workload: &mut Workload, now_ns: u64) {
         let is_in_pod = workload.pod.is_some();
         if is_in_pod && is_named(workload) {
             return;
@@ -150,7 +150,7 @@ impl Workloads {
         let Some(Container::Identified { id, name, runtime }) = &mut workload.container else {
             return;
         };
-        let Some(described) = self.runtimes.read(id, *runtime) else {
+        let Some(described) = self.runtimes.read(id, *runtime, now_ns) else {
             return;
         };
         *runtime = Some(described.runtime);

@@ -8,7 +8,7 @@
 //! * Podman: the list of containers of the storage, `containers.json`, root's only: another user's
 //!   storage lies where that user likes.
 //!
-//! Files beyond [`FILE_BYTES`] are not read. What does not parse, or holds no name, tells nothing.
+//! Files beyond [`FILE_BYTES`] are not read, a list not more than once in [`RELIST_NS`]. What does not parse, or holds no name, tells nothing.
 
 use super::kubelet::pod_names;
 use crate::event::printable::printable;
@@ -26,6 +26,9 @@ use std::time::SystemTime;
 /// Longest file that is read, bytes. The description of a container takes some ten thousand, that
 /// of all containers of a storage about a thousand each.
 const FILE_BYTES: u64 = 4 << 20;
+/// Time between two readings of a list of containers, nanoseconds. A long one takes some ten
+/// milliseconds.
+const RELIST_NS: u64 = 1_000_000_000;
 /// Containers of one storage that are remembered at most.
 const STORED: usize = 8_192;
 
@@ -82,7 +85,13 @@ impl RuntimeFiles {
     }
 
     /// What is known of the container, asking only the runtime that has it where that is known.
-    pub(super) fn read(&mut self, id: &ContainerId, runtime: Option<Runtime>) -> Option<Described> {
+    /// `now_ns` is the monotonic time.
+    pub(super) fn read(
+        &mut self,
+        id: &ContainerId,
+        runtime: Option<Runtime>,
+        now_ns: u64,
+    ) -> Option<Described> {
         if !id.is_full() {
             return None;
         }
@@ -90,7 +99,7 @@ impl RuntimeFiles {
             Some(Runtime::Docker) => self.read_docker(id),
             Some(Runtime::Containerd) => self.read_containerd(id),
             Some(Runtime::CriO) => self.read_cri_o(id),
-            Some(Runtime::Podman) => self.read_podman(id),
+            Some(Runtime::Podman) => self.read_podman(id, now_ns),
             Some(Runtime::Lxc | Runtime::Nspawn) => None,
             // Docker first: containerd has its containers too, without their names.
             None => self
@@ -147,9 +156,9 @@ impl RuntimeFiles {
         })
     }
 
-    fn read_podman(&mut self, id: &ContainerId) -> Option<Described> {
+    fn read_podman(&mut self, id: &ContainerId, now_ns: u64) -> Option<Described> {
         let name = self.lists.iter_mut().find_map(|list| {
-            list.refresh();
+            list.refresh(now_ns);
             list.names.get(id).cloned()
         })?;
         Some(Described {
@@ -173,6 +182,7 @@ fn storage_directories(host_root: &Path) -> impl Iterator<Item = PathBuf> {
 #[derive(Debug)]
 struct StorageList {
     path: PathBuf,
+    read_ns: Option<u64>,
     modified: Option<SystemTime>,
     names: HashMap<ContainerId, Arc<str>>,
 }
@@ -181,13 +191,19 @@ impl StorageList {
     fn new(path: PathBuf) -> Self {
         Self {
             path,
+            read_ns: None,
             modified: None,
             names: HashMap::new(),
         }
     }
 
-    /// Reads the list again if it was written.
-    fn refresh(&mut self) {
+    /// Reads the list again if it was written, unless that was done a short while ago.
+    fn refresh(&mut self, now_ns: u64) {
+        let is_recent = |read| now_ns.saturating_sub(read) < RELIST_NS;
+        if self.read_ns.is_some_and(is_recent) {
+            return;
+        }
+        self.read_ns = Some(now_ns);
         let modified = std::fs::metadata(&self.path)
             .and_then(|metadata| metadata.modified())
             .ok();

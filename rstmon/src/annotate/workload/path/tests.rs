@@ -4,7 +4,7 @@
 
 use super::parse_workload;
 use crate::event::printable::printable;
-use crate::event::workload::{Container, Workload};
+use crate::event::workload::{Container, ContainerId, Runtime, Workload};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -30,10 +30,8 @@ fn shown(workload: Option<&Workload>) -> String {
     let pod = workload.and_then(|workload| workload.pod.as_ref());
     let unit = workload.and_then(|workload| workload.unit.as_deref());
     [
-        container.and_then(Container::id).map(|id| id.as_str()),
-        container
-            .and_then(Container::runtime)
-            .map(|runtime| runtime.name()),
+        container.and_then(Container::id).map(ContainerId::as_str),
+        container.and_then(Container::runtime).map(Runtime::name),
         container.and_then(Container::name),
         pod.map(|pod| pod.uid.as_str()),
         unit,

@@ -21,7 +21,7 @@ fn write(root: &Path, path: &str, text: &str) {
 fn described(path: &str, text: &str, runtime: Option<Runtime>) -> Option<String> {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), path, text);
-    let described = RuntimeFiles::new(root.path()).read(&id(), runtime)?;
+    let described = RuntimeFiles::new(root.path()).read(&id(), runtime, 1)?;
     let pod = described
         .pod
         .map(|pod| format!("{}/{}", pod.namespace, pod.name));
@@ -109,17 +109,21 @@ fn podman_tells_its_names_and_a_renamed_container_is_seen() {
 
     let root = tempfile::tempdir().unwrap();
     let mut files = RuntimeFiles::new(root.path());
-    assert_eq!(files.read(&id(), Some(Runtime::Podman)), None);
+    assert_eq!(files.read(&id(), Some(Runtime::Podman), 1), None);
     write(root.path(), PODMAN_FILE, list);
-    let mut name = || files.read(&id(), Some(Runtime::Podman)).unwrap().name;
-    assert_eq!(name().as_deref(), Some("web"));
+    assert_eq!(files.read(&id(), Some(Runtime::Podman), RELIST_NS), None);
+    let mut name = |now_ns| {
+        let described = files.read(&id(), Some(Runtime::Podman), now_ns);
+        described.unwrap().name
+    };
+    assert_eq!(name(2 * RELIST_NS).as_deref(), Some("web"));
     write(root.path(), PODMAN_FILE, &list.replace("web", "shop"));
     let later = SystemTime::now() + std::time::Duration::from_secs(9);
     let file = File::options()
         .append(true)
         .open(root.path().join(PODMAN_FILE));
     file.unwrap().set_modified(later).unwrap();
-    assert_eq!(name().as_deref(), Some("shop"));
+    assert_eq!(name(4 * RELIST_NS).as_deref(), Some("shop"));
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn a_file_that_is_too_long_or_a_pipe_is_passed_over() {
     let path = root.path().join(DOCKER_FILE.replace("{id}", ID));
     fs::remove_file(&path).unwrap();
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert_eq!(RuntimeFiles::new(root.path()).read(&id(), None), None);
+    assert_eq!(RuntimeFiles::new(root.path()).read(&id(), None, 1), None);
 }
 
 #[test]
@@ -170,5 +174,5 @@ fn a_short_id_names_no_file() {
         short = short.as_str()
     );
     write(root.path(), &path, r#"{"Name":"/web"}"#);
-    assert_eq!(RuntimeFiles::new(root.path()).read(&short, None), None);
+    assert_eq!(RuntimeFiles::new(root.path()).read(&short, None, 1), None);
 }
