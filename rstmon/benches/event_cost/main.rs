@@ -130,7 +130,7 @@ fn line(criterion: &mut Criterion) {
     for (name, is_storm) in LOADS {
         let mut load = Load::new(is_storm);
         let mut pipeline = Pipeline::new(records::facts(1_772_368_000_000_000_000), everything());
-        let mut annotator = Annotator::new(Path::new("/proc"));
+        let mut annotator = Annotator::new(Path::new("/proc"), Path::new("/"));
         let mut lines = Lines::default();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

@@ -4,7 +4,8 @@
 //! file handle of the cgroup's directory in the version 2 hierarchy; `open_by_handle_at(2)` finds
 //! the directory at once. Where that is refused (no `CAP_DAC_READ_SEARCH`), the hierarchy is walked
 //! and the ids are its inode numbers, which are the same on 64-bit machines. A host with version 1
-//! only has no ids that name anything: every answer is `None`.
+//! only has no ids that name anything: every answer is `None`. A host with both may tell a workload in
+//! version 1 alone ([`Cgroups::has_version_1`]).
 
 use crate::event::printable::printable;
 use lru::LruCache;
@@ -32,6 +33,7 @@ const FILEID_KERNFS: libc::c_int = 0xfe;
 pub struct Cgroups {
     /// The mounted version 2 hierarchy and its open root; None: there is none.
     root: Option<(PathBuf, File)>,
+    has_version_1: bool,
     by_handle: bool,
     entries: LruCache<u64, Entry>,
     /// When the hierarchy was last walked.
@@ -49,14 +51,21 @@ impl Cgroups {
     #[must_use]
     pub fn new(proc_root: &Path) -> Self {
         let mounts = fs::read(proc_root.join("self/mountinfo")).unwrap_or_default();
-        let mount = parse_cgroup2_mount(&mounts);
+        let mount = parse_mount(&mounts, "cgroup2");
         let root = mount.and_then(|path| File::open(&path).ok().map(|file| (path, file)));
         Self {
             root,
+            has_version_1: parse_mount(&mounts, "cgroup").is_some(),
             by_handle: true,
             entries: LruCache::new(CGROUPS),
             walked_ns: None,
         }
+    }
+
+    /// Whether version 1 hierarchies are mounted, beside one of version 2 or alone.
+    #[must_use]
+    pub const fn has_version_1(&self) -> bool {
+        self.has_version_1
     }
 
     /// Whether [`Self::resolve`] would answer from memory.
@@ -184,13 +193,13 @@ fn path_below(mount: &Path, path: &[u8]) -> Option<Arc<str>> {
     }
 }
 
-/// The mount point of the first `cgroup2` in a mountinfo file (`proc_pid_mountinfo(5)`): the fields
+/// The mount point of the first file system of a type in a mountinfo file (`proc_pid_mountinfo(5)`): the fields
 /// before ` - ` hold the mount point fifth, the first one after is the type.
-fn parse_cgroup2_mount(mounts: &[u8]) -> Option<PathBuf> {
+fn parse_mount(mounts: &[u8], file_system: &str) -> Option<PathBuf> {
     mounts.split(|&byte| byte == b'\n').find_map(|line| {
         let text = std::str::from_utf8(line).ok()?;
         let (mount, source) = text.split_once(" - ")?;
-        if source.split(' ').next()? != "cgroup2" {
+        if source.split(' ').next()? != file_system {
             return None;
         }
         Some(PathBuf::from(parse_octal_escapes(mount.split(' ').nth(4)?)))
@@ -273,8 +282,10 @@ mod tests {
     #[test]
     fn mount_points_are_unescaped_and_only_version_2_counts() {
         let mounts = b"1 2 0:3 / /a rw - cgroup cgroup rw\n\xff\n1 2 0:3 / /b\\040c\\134 rw - cgroup2 x rw\n";
-        assert_eq!(parse_cgroup2_mount(mounts), Some(PathBuf::from("/b c\\")));
-        assert_eq!(parse_cgroup2_mount(b"1 2 0:3 / /a\n - cgroup2\n"), None);
+        let found = |file_system| parse_mount(mounts, file_system);
+        assert_eq!(found("cgroup2"), Some(PathBuf::from("/b c\\")));
+        assert_eq!(found("cgroup"), Some(PathBuf::from("/a")));
+        assert_eq!(parse_mount(b"1 2 0:3 / /a\n - cgroup2\n", "cgroup2"), None);
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! The executable of a process, by pid.
+//! The executable of a process, by pid; where the host has version 1 cgroups, its cgroup too.
 //!
 //! Called by [`super::Annotator`] for the owner of a socket. A pid is a weak name: what runs under
 //! it now is believed only if it had started before the event, and, where the start of the owner
 //! is known, if it is that very process. What is not believed is `None`.
 
 use super::process::ProcessDir;
+use super::workload::process_cgroup::parse_process_cgroup;
 use crate::event::printable::printable;
 use lru::LruCache;
 use nix::time::{ClockId, clock_gettime};
@@ -45,6 +46,8 @@ pub struct Wanted {
 struct Found {
     start_ticks: u64,
     executable: Option<Executable>,
+    /// None also where [`Executables::reads_cgroups`] is off.
+    cgroup: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -61,6 +64,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Executables {
     proc_root: PathBuf,
+    reads_cgroups: bool,
     ticks_per_second: u64,
     /// How long this host had been suspended at the last look into `/proc`. A process seen by then
     /// started by then, so its entry needs no later value.
@@ -69,12 +73,14 @@ pub struct Executables {
 }
 
 impl Executables {
-    /// Nothing known yet. `proc_root` is `/proc`, or another in tests.
+    /// Nothing known yet. `proc_root` is `/proc`, or another in tests. `reads_cgroups`: whether
+    /// [`Self::resolve_cgroup`] is to answer, for one more read a process.
     #[must_use]
-    pub fn new(proc_root: &Path) -> Self {
+    pub fn new(proc_root: &Path, reads_cgroups: bool) -> Self {
         let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
         Self {
             proc_root: proc_root.to_owned(),
+            reads_cgroups,
             // USER_HZ is 100 on every architecture that Linux still has BPF for.
             ticks_per_second: ticks
                 .and_then(|ticks| u64::try_from(ticks).ok())
@@ -92,8 +98,18 @@ impl Executables {
             .is_some_and(|entry| wanted.mono_ns.saturating_sub(entry.read_ns) < FRESH_NS)
     }
 
-    /// The executable of a process. At most three short reads below `/proc`.
+    /// The executable of a process. At most four short reads below `/proc`.
     pub fn resolve(&mut self, wanted: &Wanted) -> Option<&Executable> {
+        self.find(wanted)?.executable.as_ref()
+    }
+
+    /// The cgroup of a process that tells most of its workload ([`parse_process_cgroup`]). As many
+    /// reads, and none after [`Self::resolve`].
+    pub fn resolve_cgroup(&mut self, wanted: &Wanted) -> Option<&Arc<str>> {
+        self.find(wanted)?.cgroup.as_ref()
+    }
+
+    fn find(&mut self, wanted: &Wanted) -> Option<&Found> {
         if !self.is_fresh(wanted) {
             self.refresh(wanted);
         }
@@ -103,13 +119,13 @@ impl Executables {
             Some(start) => start == found.start_ticks,
             None => found.start_ticks <= latest_start,
         };
-        found.executable.as_ref().filter(|_| same_process)
+        same_process.then_some(found)
     }
 
     fn refresh(&mut self, wanted: &Wanted) {
         let now = wanted.mono_ns;
         self.suspended_ns = read_suspended_ns();
-        let found = read_found(&self.proc_root, wanted.pid);
+        let found = self.read_found(wanted.pid);
         let alive = found.is_some();
         if let Some(old) = self.entries.get_mut(&wanted.pid)
             && !alive
@@ -124,6 +140,25 @@ impl Executables {
             alive_ns: now,
         };
         self.entries.put(wanted.pid, entry);
+    }
+
+    fn read_found(&self, pid: u32) -> Option<Found> {
+        let process = ProcessDir::open(&self.proc_root, pid).ok()?;
+        let start_ticks = process.read_stat().ok()?.start_ticks;
+        let executable = process
+            .read_link("exe")
+            .ok()
+            .map(|link| parse_executable(&link));
+        let cgroup = self
+            .reads_cgroups
+            .then(|| process.read_file("cgroup").ok())
+            .flatten()
+            .and_then(|cgroups| parse_process_cgroup(&cgroups));
+        Some(Found {
+            start_ticks,
+            executable,
+            cgroup,
+        })
     }
 
     /// The clock ticks since boot at a monotonic time. Start times count suspend, the monotonic
@@ -147,19 +182,6 @@ fn read_suspended_ns() -> u64 {
         }
         _ => 0,
     }
-}
-
-fn read_found(proc_root: &Path, pid: u32) -> Option<Found> {
-    let process = ProcessDir::open(proc_root, pid).ok()?;
-    let start_ticks = process.read_stat().ok()?.start_ticks;
-    let executable = process
-        .read_link("exe")
-        .ok()
-        .map(|link| parse_executable(&link));
-    Some(Found {
-        start_ticks,
-        executable,
-    })
 }
 
 /// Takes the kernel's mark of a removed file (`d_path`) off the path.
@@ -213,7 +235,7 @@ mod tests {
             .spawn()
             .unwrap();
         fs::remove_file(&program).unwrap();
-        let mut executables = Executables::new(Path::new("/proc"));
+        let mut executables = Executables::new(Path::new("/proc"), true);
         let wanted = Wanted {
             pid: child.id(),
             start_ticks: None,
@@ -234,7 +256,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         // 50 seconds after boot; suspend can only move the limit up.
         fake_process(root.path(), 7, 5_000_000_000_000, "/new");
-        let mut executables = Executables::new(root.path());
+        let mut executables = Executables::new(root.path(), true);
         assert_eq!(path_of(&mut executables, at(49)), None);
     }
 
@@ -242,7 +264,7 @@ mod tests {
     fn another_start_time_is_another_process() {
         let root = tempfile::tempdir().unwrap();
         fake_process(root.path(), 7, 1000, "/old");
-        let mut executables = Executables::new(root.path());
+        let mut executables = Executables::new(root.path(), true);
         let same = Wanted {
             start_ticks: Some(1000),
             ..at(50)
@@ -259,7 +281,7 @@ mod tests {
     fn an_answer_is_kept_a_second_and_outlives_its_process_by_ten() {
         let root = tempfile::tempdir().unwrap();
         fake_process(root.path(), 7, 1000, "/one");
-        let mut executables = Executables::new(root.path());
+        let mut executables = Executables::new(root.path(), true);
         assert_eq!(path_of(&mut executables, at(50)).as_deref(), Some("/one"));
         fake_process(root.path(), 7, 1000, "/two");
         let soon = Wanted {
@@ -276,12 +298,35 @@ mod tests {
     #[test]
     fn absence_is_remembered_and_forgotten() {
         let root = tempfile::tempdir().unwrap();
-        let mut executables = Executables::new(root.path());
+        let mut executables = Executables::new(root.path(), true);
         assert_eq!(path_of(&mut executables, at(50)), None);
         assert!(executables.is_fresh(&at(50)));
         fake_process(root.path(), 7, 1000, "/late");
         assert_eq!(path_of(&mut executables, at(50)), None);
         assert_eq!(path_of(&mut executables, at(60)).as_deref(), Some("/late"));
+    }
+
+    #[test]
+    fn the_cgroup_is_that_of_the_very_process() {
+        let root = tempfile::tempdir().unwrap();
+        fake_process(root.path(), 7, 1000, "/x");
+        let cgroups = "4:pids:/\n1:name=systemd:/system.slice/web.service\n0::/\n";
+        fs::write(root.path().join("7/cgroup"), cgroups).unwrap();
+        let mut executables = Executables::new(root.path(), true);
+        let mut cgroup = |start_ticks| {
+            let wanted = Wanted {
+                start_ticks,
+                ..at(50)
+            };
+            executables.resolve_cgroup(&wanted).cloned()
+        };
+        let expected = Some("/system.slice/web.service".into());
+        assert_eq!(cgroup(None), expected);
+        assert_eq!(cgroup(Some(1000)), expected);
+        assert_eq!(cgroup(Some(999)), None);
+        let mut without = Executables::new(root.path(), false);
+        assert_eq!(without.resolve_cgroup(&at(50)), None);
+        assert!(without.resolve(&at(50)).is_some());
     }
 
     #[test]

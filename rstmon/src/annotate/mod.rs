@@ -1,4 +1,5 @@
-//! What user space adds to an event: the owner of an old socket, its executable, its cgroup's path.
+//! What user space adds to an event: the owner of an old socket, its executable, its cgroup's path,
+//! its container, pod and unit.
 //!
 //! `pipeline` calls [`Annotator::annotate`] for each decoded event, on its own thread and never on
 //! the ring's path. Always holds: what the kernel side said is never replaced, only gaps are
@@ -12,27 +13,35 @@ pub mod executable;
 mod process;
 mod socket_table;
 pub mod sockets;
+pub mod workload;
 
 use crate::event::annotation::Annotation;
 use crate::event::model::{Event, Kind, Process, Role, SocketState};
+use crate::event::workload::Workload;
 use cgroups::Cgroups;
 use executable::{Executables, Wanted};
 use sockets::{Owner, SocketOwners};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use workload::{READS_OF_NAMES, Workloads};
 
 /// Answers that may be read from the file system in one second of event time; the rest of that
 /// second is answered from memory or not at all. A read takes some 20 µs.
 pub const READS_PER_SECOND: u32 = 2_000;
 
-/// How many answers were not looked up because [`READS_PER_SECOND`] was spent.
+/// What was left out to keep the time bounded: answers not looked up because [`READS_PER_SECOND`]
+/// was spent, and parts of directories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
     /// Executables.
     pub exe: u64,
     /// Cgroup paths.
     pub cgroup: u64,
+    /// Names of pods and containers.
+    pub names: u64,
+    /// Readings of a directory of the kubelet's logs that had more entries than are read.
+    pub log_directories: u64,
 }
 
 /// Completes events. One for a capture.
@@ -41,18 +50,23 @@ pub struct Annotator {
     owners: SocketOwners,
     executables: Executables,
     cgroups: Cgroups,
+    workloads: Workloads,
     budget: ReadBudget,
     skipped: Skipped,
 }
 
 impl Annotator {
-    /// Knows nothing yet of sockets that exist already: [`Self::seed`]. `proc_root` is `/proc`.
+    /// Knows nothing yet of sockets that exist already: [`Self::seed`]. `proc_root` is `/proc`;
+    /// `host_root`, below which the kubelet and container runtimes keep their files, is `/`, or in a
+    /// container where the host's root is mounted.
     #[must_use]
-    pub fn new(proc_root: &Path) -> Self {
+    pub fn new(proc_root: &Path, host_root: &Path) -> Self {
+        let cgroups = Cgroups::new(proc_root);
         Self {
             owners: SocketOwners::default(),
-            executables: Executables::new(proc_root),
-            cgroups: Cgroups::new(proc_root),
+            executables: Executables::new(proc_root, cgroups.has_version_1()),
+            cgroups,
+            workloads: Workloads::new(host_root),
             budget: ReadBudget {
                 second: 0,
                 left: READS_PER_SECOND,
@@ -67,10 +81,13 @@ impl Annotator {
         self.owners = owners;
     }
 
-    /// What was left out so far for want of budget.
+    /// What was left out so far.
     #[must_use]
     pub fn skipped(&self) -> Skipped {
-        self.skipped
+        Skipped {
+            log_directories: self.workloads.directories_cut_short(),
+            ..self.skipped
+        }
     }
 
     /// Fills what the event lacks and can be found out. What it filled is returned too.
@@ -88,13 +105,19 @@ impl Annotator {
             filled.owner = Some(process.clone());
             event.owner = Some(process);
         }
+        let owner = self.admitted_owner(event, start_ticks);
         if event.exe.is_none() {
-            filled.exe = self.resolve_exe(event, start_ticks);
+            let executable = owner.and_then(|owner| self.executables.resolve(&owner));
+            filled.exe = executable.map(|executable| executable.path.clone());
             event.exe.clone_from(&filled.exe);
         }
         if event.cgroup.is_none() {
             filled.cgroup = self.resolve_cgroup(event);
             event.cgroup.clone_from(&filled.cgroup);
+        }
+        if event.workload.is_none() {
+            filled.workload = self.resolve_workload(event, owner);
+            event.workload.clone_from(&filled.workload);
         }
         filled
     }
@@ -130,29 +153,63 @@ impl Annotator {
         }
     }
 
-    fn resolve_exe(&mut self, event: &Event, start_ticks: Option<u64>) -> Option<Arc<str>> {
-        let pid = event.owner.as_ref()?.pid;
+    /// The owner, if something is known of it or may be read now.
+    fn admitted_owner(&mut self, event: &Event, start_ticks: Option<u64>) -> Option<Wanted> {
         let wanted = Wanted {
-            pid,
+            pid: event.owner.as_ref()?.pid,
             start_ticks,
             mono_ns: event.mono_ns,
         };
-        if !self.executables.is_fresh(&wanted) && !self.budget.take(event.mono_ns) {
+        if !self.executables.is_fresh(&wanted) && !self.budget.take(event.mono_ns, 1) {
             self.skipped.exe += 1;
             return None;
         }
-        self.executables
-            .resolve(&wanted)
-            .map(|executable| executable.path.clone())
+        Some(wanted)
     }
 
     fn resolve_cgroup(&mut self, event: &Event) -> Option<Arc<str>> {
         let id = event.cgroup_id?;
-        if !self.cgroups.is_fresh(id, event.mono_ns) && !self.budget.take(event.mono_ns) {
+        if !self.cgroups.is_fresh(id, event.mono_ns) && !self.budget.take(event.mono_ns, 1) {
             self.skipped.cgroup += 1;
             return None;
         }
         self.cgroups.resolve(id, event.mono_ns).cloned()
+    }
+
+    /// By the socket's cgroup; where that shows no container and the host has version 1 hierarchies,
+    /// by the owner's.
+    fn resolve_workload(&mut self, event: &Event, owner: Option<Wanted>) -> Option<Arc<Workload>> {
+        let now = event.mono_ns;
+        let of_socket = event
+            .cgroup
+            .as_ref()
+            .and_then(|path| self.resolve_workload_of(path, now));
+        let is_contained = |found: &Option<Arc<Workload>>| {
+            found
+                .as_ref()
+                .is_some_and(|workload| workload.is_contained())
+        };
+        if is_contained(&of_socket) || !self.cgroups.has_version_1() {
+            return of_socket;
+        }
+        let path = owner.and_then(|owner| self.executables.resolve_cgroup(&owner).cloned());
+        let of_owner = path.and_then(|path| self.resolve_workload_of(&path, now));
+        if is_contained(&of_owner) {
+            of_owner
+        } else {
+            of_socket.or(of_owner)
+        }
+    }
+
+    fn resolve_workload_of(&mut self, path: &Arc<str>, now_ns: u64) -> Option<Arc<Workload>> {
+        if !self.workloads.is_fresh(path, now_ns) {
+            if self.budget.take(now_ns, READS_OF_NAMES) {
+                self.workloads.read_names(path, now_ns);
+            } else {
+                self.skipped.names += 1;
+            }
+        }
+        self.workloads.resolve(path)
     }
 }
 
@@ -172,8 +229,8 @@ struct ReadBudget {
 }
 
 impl ReadBudget {
-    /// Takes one read. False if the second's are spent.
-    fn take(&mut self, mono_ns: u64) -> bool {
+    /// Takes some reads. False if fewer are left in this second.
+    fn take(&mut self, mono_ns: u64, reads: u32) -> bool {
         let second = mono_ns / 1_000_000_000;
         // Events of several CPUs come a little out of order; an older one opens no new second.
         if second > self.second {
@@ -182,7 +239,7 @@ impl ReadBudget {
                 left: READS_PER_SECOND,
             };
         }
-        match self.left.checked_sub(1) {
+        match self.left.checked_sub(reads) {
             Some(left) => {
                 self.left = left;
                 true

@@ -76,7 +76,8 @@ impl ProcessDir {
         Ok(openat(&self.fd, name, flags, Mode::empty())?)
     }
 
-    fn read_file(&self, name: &str) -> io::Result<Vec<u8>> {
+    /// Reads a small file below the directory.
+    pub(super) fn read_file(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(1024);
         self.open_file(name)?
             .take(SMALL_FILE)

@@ -56,6 +56,7 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
         current: None,
         cgroup_id: None,
         cgroup: None,
+        workload: None,
         netns: Some(u32::try_from(netns).unwrap()),
         ifindex: None,
         mark: None,
@@ -69,7 +70,7 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
 fn seeded() -> (TcpListener, TcpStream, Annotator) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let mut annotator = Annotator::new(Path::new("/proc"));
+    let mut annotator = Annotator::new(Path::new("/proc"), Path::new("/"));
     let (owners, _) = read_socket_owners(Path::new("/proc")).unwrap();
     annotator.seed(owners);
     (listener, client, annotator)
@@ -177,7 +178,7 @@ fn what_the_kernel_said_stays() {
 #[test]
 fn a_storm_of_unknown_processes_stays_within_the_budget() {
     let root = tempfile::tempdir().unwrap();
-    let mut annotator = Annotator::new(root.path());
+    let mut annotator = Annotator::new(root.path(), root.path());
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
     let base = event(any, any);
     for pid in 0..READS_PER_SECOND + 500 {
@@ -194,7 +195,7 @@ fn a_storm_of_unknown_processes_stays_within_the_budget() {
         annotator.skipped(),
         Skipped {
             exe: 500,
-            cgroup: 0
+            ..Skipped::default()
         }
     );
     let owner = Some(Process {
@@ -211,7 +212,105 @@ fn a_storm_of_unknown_processes_stays_within_the_budget() {
         annotator.skipped(),
         Skipped {
             exe: 500,
-            cgroup: 0
+            ..Skipped::default()
         }
     );
+}
+
+const CONTAINER: &str = "8c3f0e6b5d4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3c2b1a0";
+
+/// A host whose process 7 is in these cgroups; `mounts` are types of cgroup hierarchies.
+fn host(mounts: &[&str], cgroups: &str) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let proc_root = root.path().join("proc");
+    std::fs::create_dir_all(proc_root.join("self")).unwrap();
+    std::fs::create_dir_all(proc_root.join("7")).unwrap();
+    let mountinfo: Vec<String> = mounts
+        .iter()
+        .map(|mount| format!("1 2 0:3 / /nonexistent rw - {mount} {mount} rw"))
+        .collect();
+    std::fs::write(proc_root.join("self/mountinfo"), mountinfo.join("\n")).unwrap();
+    let stat = "7 (x) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 1000 9 9\n";
+    std::fs::write(proc_root.join("7/stat"), stat).unwrap();
+    let cgroups = cgroups.replace("{id}", CONTAINER);
+    std::fs::write(proc_root.join("7/cgroup"), cgroups).unwrap();
+    root
+}
+
+/// Container and unit of an event of process 7 with a socket in the cgroup.
+fn workload_on(root: &Path, cgroup: &str, mono_ns: u64) -> (Option<String>, Option<String>) {
+    let mut annotator = Annotator::new(&root.join("proc"), root);
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+    let mut seen = event(any, any);
+    seen.owner = Some(Process {
+        pid: 7,
+        comm: "x".into(),
+    });
+    seen.cgroup = Some(cgroup.replace("{id}", CONTAINER).into());
+    seen.mono_ns = mono_ns;
+    let filled = annotator.annotate(&mut seen);
+    assert_eq!(filled.workload, seen.workload);
+    let workload = seen.workload.as_deref();
+    let container = workload.and_then(|workload| workload.container.as_ref()?.id().cloned());
+    let unit = workload.and_then(|workload| workload.unit.as_deref());
+    (
+        container.map(|id| id.as_str().to_owned()),
+        unit.map(str::to_owned),
+    )
+}
+
+#[test]
+fn the_owner_tells_what_the_sockets_cgroup_cannot() {
+    const LATE: u64 = u64::MAX / 4;
+    let container = || Some(CONTAINER.to_owned());
+    let unit = |name: &str| Some(name.to_owned());
+    let hybrid = host(&["cgroup", "cgroup2"], "4:pids:/docker/{id}\n0::/\n");
+    assert_eq!(workload_on(hybrid.path(), "/", LATE), (container(), None));
+    // The container is worth more than the unit of the socket's cgroup.
+    let of_socket = "/system.slice/docker.service";
+    let found = workload_on(hybrid.path(), of_socket, LATE);
+    assert_eq!(found, (container(), None));
+    // What the socket's cgroup tells is believed first.
+    let other = host(&["cgroup", "cgroup2"], "1:name=systemd:/a.service\n");
+    let of_socket = "/system.slice/docker-{id}.scope";
+    let found = workload_on(other.path(), of_socket, LATE);
+    assert_eq!(found, (container(), None));
+    let found = workload_on(other.path(), "/b.service", LATE);
+    assert_eq!(found, (None, unit("b.service")));
+    let found = workload_on(other.path(), "/", LATE);
+    assert_eq!(found, (None, unit("a.service")));
+}
+
+#[test]
+fn the_owner_is_not_asked_in_vain_nor_taken_for_another() {
+    let cgroups = "4:pids:/docker/{id}\n0::/\n";
+    let unified = host(&["cgroup2"], cgroups);
+    let found = workload_on(unified.path(), "/", u64::MAX / 4);
+    assert_eq!(found, (None, None));
+    // Process 7 started ten seconds after boot, after this event.
+    let hybrid = host(&["cgroup", "cgroup2"], cgroups);
+    let stat = hybrid.path().join("proc/7/stat");
+    let text = std::fs::read_to_string(&stat).unwrap();
+    std::fs::write(stat, text.replace("1000", "5000000000000")).unwrap();
+    assert_eq!(workload_on(hybrid.path(), "/", 1), (None, None));
+}
+
+#[test]
+fn a_storm_of_containers_stays_within_the_budget() {
+    let root = host(&["cgroup2"], "");
+    let mut annotator = Annotator::new(&root.path().join("proc"), root.path());
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+    let containers = READS_PER_SECOND / READS_OF_NAMES + 5;
+    for number in 0..containers {
+        let mut seen = event(any, any);
+        seen.cgroup = Some(format!("/docker/{number:064x}").into());
+        annotator.annotate(&mut seen);
+        let workload = seen.workload.unwrap();
+        assert!(workload.container.is_some(), "the id needs no reading");
+    }
+    let expected = Skipped {
+        names: 5,
+        ..Skipped::default()
+    };
+    assert_eq!(annotator.skipped(), expected);
 }

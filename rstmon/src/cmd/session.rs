@@ -56,7 +56,7 @@ impl Session {
         Self {
             capture: started.capture,
             pipeline: Pipeline::new(started.facts, filter),
-            annotator: Annotator::new(proc_root),
+            annotator: Annotator::new(proc_root, Path::new("/")),
             seed: Some(receiver),
             empty_polls: EMPTY_POLLS,
         }

@@ -4,6 +4,7 @@
 //! a replay yields the same event without asking the machine that it runs on.
 
 use super::model::{Event, Process};
+use super::workload::Workload;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -20,6 +21,9 @@ pub struct Annotation {
     /// Path of the socket's cgroup, from the root of the hierarchy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Arc<str>>,
+    /// Container, pod and unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Arc<Workload>>,
     /// Who acted, where that is not the owner.
     #[serde(skip_serializing_if = "Option::is_none", with = "process")]
     pub actor: Option<Process>,
@@ -42,6 +46,7 @@ impl Annotation {
         put(self.owner.as_ref(), &mut event.owner);
         put(self.exe.as_ref(), &mut event.exe);
         put(self.cgroup.as_ref(), &mut event.cgroup);
+        put(self.workload.as_ref(), &mut event.workload);
         put(self.actor.as_ref(), &mut event.actor);
     }
 }
@@ -88,6 +93,7 @@ mod tests {
 
     use super::Annotation;
     use crate::event::model::Process;
+    use crate::event::workload::Workload;
     use crate::sink::samples;
 
     #[test]
@@ -103,11 +109,13 @@ mod tests {
         let annotation = Annotation {
             actor: Some(actor.clone()),
             cgroup: Some("/".into()),
+            workload: Some(Workload::default().into()),
             ..Annotation::default()
         };
         annotation.apply(&mut event);
         assert_eq!(event.actor, Some(actor));
         assert_eq!(event.cgroup.as_deref(), Some("/"));
+        assert_eq!(event.workload.as_deref(), Some(&Workload::default()));
         assert_eq!(event.owner, samples::full().owner);
     }
 

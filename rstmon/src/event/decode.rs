@@ -177,6 +177,7 @@ pub fn decode(raw: &RawEvent, seq_no: u64, facts: &CaptureFacts) -> Result<Event
         current: process::process(raw, wire::HAVE_CURRENT, raw.current_pid, &raw.current_comm),
         cgroup_id: known(raw, wire::HAVE_CGROUP, raw.cgroup_id),
         cgroup: None,
+        workload: None,
         netns: known(raw, wire::HAVE_NETNS, raw.netns),
         ifindex: (raw.ifindex != 0).then_some(raw.ifindex),
         mark: (raw.mark != 0).then_some(raw.mark),

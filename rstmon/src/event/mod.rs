@@ -12,3 +12,4 @@ pub mod facts;
 pub mod model;
 pub mod printable;
 pub mod tentative;
+pub mod workload;

@@ -4,6 +4,7 @@
 //! cannot be known is `None` and absent from the output, never zero or a guess.
 
 use super::facts::Facts;
+use super::workload::Workload;
 use compact_str::CompactString;
 use rstmon_common::wire;
 use serde::{Serialize, Serializer};
@@ -49,6 +50,8 @@ macro_rules! named_enum {
         }
     };
 }
+
+pub(super) use named_enum;
 
 named_enum! {
     /// What happened, seen from this host.
@@ -535,6 +538,9 @@ pub struct Event {
     pub cgroup_id: Option<u64>,
     /// Path of the socket's cgroup.
     pub cgroup: Option<Arc<str>>,
+    /// Container, pod and unit, of the socket's cgroup; where that does not tell, as on hosts with
+    /// version 1 hierarchies, of the owner's.
+    pub workload: Option<Arc<Workload>>,
     /// Network namespace.
     pub netns: Option<u32>,
     /// Interface.

@@ -4,6 +4,7 @@
 
 use super::pattern::Pattern;
 use crate::event::model::{Cause, Family, Kind, SocketState};
+use crate::event::workload::Runtime;
 use ipnet::IpNet;
 
 /// Parentheses and `not`s that may enclose one another. Keeps recursion over [`Expr`] shallow.
@@ -36,6 +37,13 @@ pub(super) enum Test {
     Address(End, Vec<IpNet>),
     Comm(Vec<Pattern>),
     Cgroup(Vec<CgroupTest>),
+    /// Of the id too: see [`super::matching`].
+    Container(Vec<Pattern>),
+    Runtime(Vec<Runtime>),
+    Pod(Vec<PodTest>),
+    /// Of the pod's namespace.
+    Namespace(Vec<Pattern>),
+    Unit(Vec<Pattern>),
 }
 
 /// Which end of the connection an address or port belongs to.
@@ -85,6 +93,15 @@ pub(super) enum CgroupTest {
     Component(Pattern),
 }
 
+/// What is asked of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PodTest {
+    /// None: any.
+    pub(super) namespace: Option<Pattern>,
+    /// Of its name or uid.
+    pub(super) name: Pattern,
+}
+
 impl Expr {
     /// All of the parts, in the shortest form: `All` adds nothing to a chain of `and`.
     pub(super) fn all(mut parts: Vec<Self>) -> Self {
@@ -121,8 +138,13 @@ impl Test {
             }
             (Self::Port(_, mine), Self::Port(_, more)) => mine.extend(more),
             (Self::Address(_, mine), Self::Address(_, more)) => mine.extend(more),
-            (Self::Comm(mine), Self::Comm(more)) => mine.extend(more),
+            (Self::Comm(mine), Self::Comm(more))
+            | (Self::Container(mine), Self::Container(more))
+            | (Self::Namespace(mine), Self::Namespace(more))
+            | (Self::Unit(mine), Self::Unit(more)) => mine.extend(more),
             (Self::Cgroup(mine), Self::Cgroup(more)) => mine.extend(more),
+            (Self::Runtime(mine), Self::Runtime(more)) => mine.extend(more),
+            (Self::Pod(mine), Self::Pod(more)) => mine.extend(more),
             _ => {}
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! Run for every event, so nothing here allocates.
 
-use super::expr::{CgroupTest, End, Expr, Span, Test};
+use super::expr::{CgroupTest, End, Expr, PodTest, Span, Test};
+use super::pattern::Pattern;
 use crate::event::model::{Event, Kind};
+use crate::event::workload::{Container, ContainerId, Pod, Workload};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -44,8 +46,79 @@ impl Test {
                 .as_ref()
                 .is_some_and(|owner| patterns.iter().any(|pattern| pattern.matches(&owner.comm))),
             Self::Cgroup(tests) => tests.iter().any(|test| test.matches(event)),
+            Self::Container(_)
+            | Self::Runtime(_)
+            | Self::Pod(_)
+            | Self::Namespace(_)
+            | Self::Unit(_) => event
+                .workload
+                .as_deref()
+                .is_some_and(|workload| self.matches_workload(workload)),
         }
     }
+
+    /// Of the tests of workloads.
+    fn matches_workload(&self, workload: &Workload) -> bool {
+        let container = workload.container.as_ref();
+        match self {
+            Self::Container(patterns) => container.is_some_and(|container| {
+                patterns
+                    .iter()
+                    .any(|pattern| is_container(pattern, container))
+            }),
+            Self::Runtime(runtimes) => container
+                .and_then(Container::runtime)
+                .is_some_and(|runtime| runtimes.contains(&runtime)),
+            Self::Pod(tests) => workload
+                .pod
+                .as_ref()
+                .is_some_and(|pod| tests.iter().any(|test| test.matches(pod))),
+            Self::Namespace(patterns) => workload.pod_names().is_some_and(|pod| {
+                patterns
+                    .iter()
+                    .any(|pattern| pattern.matches(&pod.namespace))
+            }),
+            Self::Unit(patterns) => workload
+                .unit
+                .as_deref()
+                .is_some_and(|unit| patterns.iter().any(|pattern| is_unit(pattern, unit))),
+            _ => false,
+        }
+    }
+}
+
+impl PodTest {
+    fn matches(&self, pod: &Pod) -> bool {
+        let is_in_namespace = match (&self.namespace, &pod.names) {
+            (None, _) => true,
+            (Some(namespace), Some(names)) => namespace.matches(&names.namespace),
+            (Some(_), None) => false,
+        };
+        let is_named = pod
+            .names
+            .as_ref()
+            .is_some_and(|names| self.name.matches(&names.name));
+        is_in_namespace && (is_named || self.name.matches(pod.uid.as_str()))
+    }
+}
+
+/// By the name, by the id, or by the beginning of the id as tools show it.
+fn is_container(pattern: &Pattern, container: &Container) -> bool {
+    let is_named = container.name().is_some_and(|name| pattern.matches(name));
+    let begins = |id: &ContainerId| {
+        pattern.matches(id.as_str())
+            || ContainerId::parse(pattern.text())
+                .is_some_and(|asked| id.as_str().starts_with(asked.as_str()))
+    };
+    is_named || container.id().is_some_and(begins)
+}
+
+/// As `systemctl` takes names: a service's without its end too.
+fn is_unit(pattern: &Pattern, unit: &str) -> bool {
+    pattern.matches(unit)
+        || unit
+            .strip_suffix(".service")
+            .is_some_and(|stem| pattern.matches(stem))
 }
 
 impl CgroupTest {

@@ -16,6 +16,9 @@
 //!   `tcpdump` uses them: for a sent RST the source is this host, otherwise the peer.
 //! * `comm` and `cgroup` take `*` and `?`. A `cgroup` that begins with `/` means that cgroup and
 //!   what lies below it, a number its id, another word one component of the path.
+//! * `container` is a name, an id or at least 12 digits of its beginning; `pod` a name, a uid or
+//!   `NAMESPACE/NAME`; `unit` takes a service without `.service` too. All three and `namespace`, the
+//!   pod's, take `*` and `?`; `runtime` takes the names that events show.
 //! * `pid` and `comm` are those of the socket's owner.
 //!
 //! What an event does not know matches no test: `pid 1` is false for an event without owner and

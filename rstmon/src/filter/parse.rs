@@ -260,10 +260,10 @@ impl<'t> Parser<'t> {
                 return Ok(*comparison);
             }
             Some(Token::Tilde) => {
-                return Err(self
-                    .here(Fault::new("regular expressions are not supported").help(
-                        "leave out `~`; `*` and `?` work in comm and cgroup: `comm 'ngin*'`",
-                    )));
+                return Err(self.here(
+                    Fault::new("regular expressions are not supported")
+                        .help("leave out `~`; `*` and `?` work in names: `comm 'ngin*'`"),
+                ));
             }
             _ => {}
         }

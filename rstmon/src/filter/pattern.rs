@@ -1,6 +1,6 @@
 //! Names with `*` and `?`.
 //!
-//! Used for `comm` and `cgroup`. Matching takes time in proportion to the product of the lengths
+//! Used for `comm`, `cgroup` and the names of workloads. Matching takes time in proportion to the product of the lengths
 //! at worst and never recurses, so a hostile pattern cannot stall the capture.
 
 /// A name, perhaps with wildcards: `*` for any characters, `?` for one.

@@ -2,7 +2,8 @@
 //!
 //! What is shown parses to an equal expression and is no deeper than what it came from.
 
-use super::expr::{CgroupTest, End, Expr, Span, Test};
+use super::expr::{CgroupTest, End, Expr, PodTest, Span, Test};
+use super::pattern::Pattern;
 use crate::event::model::Family;
 use ipnet::IpNet;
 use std::fmt::{self, Display, Formatter};
@@ -65,11 +66,13 @@ impl Display for Test {
                 let nets: Vec<Net> = nets.iter().copied().map(Net).collect();
                 list(f, &format!("{end}{field}"), &nets)
             }
-            Self::Comm(patterns) => {
-                let texts: Vec<Text<'_>> = patterns.iter().map(|p| Text(p.text())).collect();
-                list(f, "comm", &texts)
-            }
+            Self::Comm(patterns) => names(f, "comm", patterns),
             Self::Cgroup(tests) => list(f, "cgroup", tests),
+            Self::Container(patterns) => names(f, "container", patterns),
+            Self::Runtime(runtimes) => list(f, "runtime", runtimes),
+            Self::Pod(tests) => list(f, "pod", tests),
+            Self::Namespace(patterns) => names(f, "namespace", patterns),
+            Self::Unit(patterns) => names(f, "unit", patterns),
         }
     }
 }
@@ -80,6 +83,23 @@ fn list<T: Display>(f: &mut Formatter<'_>, field: &str, values: &[T]) -> fmt::Re
         write!(f, "{}{value}", if index == 0 { " " } else { "," })?;
     }
     Ok(())
+}
+
+fn names(f: &mut Formatter<'_>, field: &str, patterns: &[Pattern]) -> fmt::Result {
+    let texts: Vec<Text<'_>> = patterns.iter().map(|p| Text(p.text())).collect();
+    list(f, field, &texts)
+}
+
+impl Display for PodTest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let name = self.name.text();
+        match &self.namespace {
+            Some(namespace) => Text(&format!("{}/{name}", namespace.text())).fmt(f),
+            // Else what stands before the slash would be the namespace.
+            None if name.contains('/') => Text(&format!("/{name}")).fmt(f),
+            None => Text(name).fmt(f),
+        }
+    }
 }
 
 impl Display for End {

@@ -3,9 +3,10 @@
 //! Called by `parse` with one word at a time; returns tests or says what is wrong with the word.
 
 use super::error::Fault;
-use super::expr::{CgroupTest, End, Span, Test};
+use super::expr::{CgroupTest, End, PodTest, Span, Test};
 use super::pattern::Pattern;
 use crate::event::model::{Cause, Kind, SocketState};
+use crate::event::workload::Runtime;
 use ipnet::{IpNet, Ipv4Net};
 use rstmon_common::wire::COMM_LEN;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,6 +21,11 @@ pub(super) enum Field {
     Netns,
     Comm,
     Cgroup,
+    Container,
+    Runtime,
+    Pod,
+    Namespace,
+    Unit,
     Port(End),
     Address(End),
 }
@@ -33,6 +39,11 @@ const FIELDS: &[(&str, Field)] = &[
     ("netns", Field::Netns),
     ("comm", Field::Comm),
     ("cgroup", Field::Cgroup),
+    ("container", Field::Container),
+    ("runtime", Field::Runtime),
+    ("pod", Field::Pod),
+    ("namespace", Field::Namespace),
+    ("unit", Field::Unit),
     ("port", Field::Port(End::Either)),
     ("portrange", Field::Port(End::Either)),
     ("lport", Field::Port(End::Local)),
@@ -53,7 +64,7 @@ const ENDS: &[(&str, End)] = &[
 
 /// For the help of an unknown field.
 pub(super) const FIELD_LIST: &str = "fields: kind, cause, state, pid, comm, port, lport, rport, \
-     host, net, cgroup, netns; before port, host or net also: local, remote, src, dst";
+     host, net, cgroup, netns, container, runtime, pod, namespace, unit; before port, host or net also: local, remote, src, dst";
 
 /// Ports by the names that tcpdump and ss print; those with a number above 1023 are the usual
 /// servers behind a reset.
@@ -148,6 +159,11 @@ impl Field {
             Self::Netns => "netns",
             Self::Comm => "comm",
             Self::Cgroup => "cgroup",
+            Self::Container => "container",
+            Self::Runtime => "runtime",
+            Self::Pod => "pod",
+            Self::Namespace => "namespace",
+            Self::Unit => "unit",
             Self::Port(_) => "port",
             Self::Address(_) => "host",
         }
@@ -165,7 +181,10 @@ impl Field {
     /// Whether a word can be told to be no value of this field. Only then may the field be left
     /// out where it was named just before: `port 80 or 443`.
     pub(super) const fn rejects_other_words(self) -> bool {
-        !matches!(self, Self::Comm | Self::Cgroup)
+        !matches!(
+            self,
+            Self::Comm | Self::Cgroup | Self::Container | Self::Pod | Self::Namespace | Self::Unit
+        )
     }
 
     /// The test that a value alone makes.
@@ -179,6 +198,11 @@ impl Field {
             Self::Netns => Test::Netns(vec![self.numbers(text)?]),
             Self::Comm => Test::Comm(vec![comm(text)?]),
             Self::Cgroup => Test::Cgroup(vec![cgroup(value)]),
+            Self::Container => Test::Container(vec![Pattern::new(text)]),
+            Self::Runtime => Test::Runtime(vec![runtime(text)?]),
+            Self::Pod => Test::Pod(vec![pod(text)]),
+            Self::Namespace => Test::Namespace(vec![Pattern::new(text)]),
+            Self::Unit => Test::Unit(vec![Pattern::new(text)]),
             Self::Port(end) => Test::Port(end, vec![self.numbers(text)?]),
             Self::Address(end) => Test::Address(end, vec![network(text)?]),
         })
@@ -329,6 +353,36 @@ fn cgroup(value: Value<'_>) -> CgroupTest {
         CgroupTest::Path(Pattern::new(if trimmed.is_empty() { "/" } else { trimmed }))
     } else {
         CgroupTest::Component(Pattern::new(text))
+    }
+}
+
+fn runtime(text: &str) -> Result<Runtime, Fault> {
+    let lower = text.to_ascii_lowercase();
+    let name = match lower.as_str() {
+        "crio" => "cri-o",
+        "nspawn" => "systemd-nspawn",
+        other => other,
+    };
+    let names: Vec<&str> = Runtime::ALL.iter().map(|runtime| runtime.name()).collect();
+    Runtime::from_name(name).ok_or_else(|| {
+        Fault::new(format!("unknown runtime `{text}`")).suggest(
+            &lower,
+            &names,
+            &format!("runtimes: {}", names.join(", ")),
+        )
+    })
+}
+
+/// `NAME`, or `NAMESPACE/NAME`; nothing before or after the slash means any.
+fn pod(text: &str) -> PodTest {
+    let (namespace, name) = match text.split_once('/') {
+        Some((namespace, "")) => (namespace, "*"),
+        Some(parts) => parts,
+        None => ("", text),
+    };
+    PodTest {
+        namespace: (!namespace.is_empty()).then(|| Pattern::new(namespace)),
+        name: Pattern::new(name),
     }
 }
 

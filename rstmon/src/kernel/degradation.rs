@@ -143,7 +143,10 @@ impl Degradation {
                 "loading may fail with EPERM where the kernel charges BPF maps to RLIMIT_MEMLOCK \
                  (before 5.11)"
             }
-            Self::CgroupsUnseen => "cgroup, container and unit of sockets are not known",
+            Self::CgroupsUnseen => {
+                "the cgroup of sockets is not known; container and unit are those of an owner that \
+                 still runs"
+            }
             Self::NoJit => "programs are interpreted: each reset costs several times as much",
         };
         text.to_owned()

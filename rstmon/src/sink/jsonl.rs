@@ -13,6 +13,7 @@ use crate::event::model::{
     Cause, Confidence, EVENT_SCHEMA, Event, Exact, Family, Initiator, Kind, Role, Segment,
     SocketState, TcpFlags,
 };
+use crate::event::workload::{Container, ContainerId, Runtime};
 use crate::kernel::hook::Hook;
 use community_id::calculate_community_id;
 use json::{JsonValue, Room, Structured, Time};
@@ -177,6 +178,13 @@ line! {
         actor_comm: &'a str,
         cgroup_id: Exact,
         cgroup: &'a str,
+        container_id: &'a str,
+        container_runtime: Runtime,
+        container_name: &'a str,
+        pod: &'a str,
+        pod_namespace: &'a str,
+        pod_uid: &'a str,
+        unit: &'a str,
         netns: u32,
         ifindex: u32,
         mark: u32,
@@ -273,6 +281,10 @@ impl<'a> EventLine<'a> {
             ..
         } = event;
         let (rst, trigger) = (rst.as_ref(), trigger.as_ref());
+        let workload = event.workload.as_deref();
+        let container = workload.and_then(|workload| workload.container.as_ref());
+        let pod = workload.and_then(|workload| workload.pod.as_ref());
+        let pod_names = pod.and_then(|pod| pod.names.as_ref());
         let is_sent = event.kind == Kind::Sent;
         Self {
             schema: EVENT_SCHEMA,
@@ -328,6 +340,13 @@ impl<'a> EventLine<'a> {
             actor_comm: actor.as_ref().map(|actor| actor.comm.as_str()),
             cgroup_id: event.cgroup_id.map(Exact),
             cgroup: event.cgroup.as_deref(),
+            container_id: container.and_then(Container::id).map(ContainerId::as_str),
+            container_runtime: container.and_then(Container::runtime),
+            container_name: container.and_then(Container::name),
+            pod: pod_names.map(|names| &*names.name),
+            pod_namespace: pod_names.map(|names| &*names.namespace),
+            pod_uid: pod.map(|pod| pod.uid.as_str()),
+            unit: workload.and_then(|workload| workload.unit.as_deref()),
             netns: event.netns,
             ifindex: event.ifindex,
             mark: event.mark,

@@ -13,6 +13,7 @@ use crate::event::model::{
     Cause, Confidence, Connection, Event, Family, HookId, Initiator, Kind, Process, RecentClose,
     Role, Segment, SocketState, TcpFlags, Verdict,
 };
+use crate::event::workload::{Container, ContainerId, Pod, PodNames, PodUid, Runtime, Workload};
 use crate::kernel::reasons::ReasonNames;
 use rstmon_common::wire::{self, tcp_flag};
 
@@ -63,6 +64,7 @@ pub(crate) fn bare() -> Event {
         current: None,
         cgroup_id: None,
         cgroup: None,
+        workload: None,
         netns: None,
         ifindex: None,
         mark: None,
@@ -120,6 +122,7 @@ pub(crate) fn full() -> Event {
         }),
         cgroup_id: Some(4242),
         cgroup: Some("/system.slice/nginx.service".into()),
+        workload: Some(workload().into()),
         netns: Some(4_026_531_840),
         ifindex: Some(2),
         mark: Some(1),
@@ -127,6 +130,25 @@ pub(crate) fn full() -> Event {
         inode: Some(123_456),
         story: Some(6),
         ..bare()
+    }
+}
+
+/// A container of a pod within a unit, with all that can be known of it.
+pub(crate) fn workload() -> Workload {
+    Workload {
+        container: Some(Container::Identified {
+            id: ContainerId::parse(&"0123456789abcdef".repeat(4)).unwrap(),
+            name: Some("web".into()),
+            runtime: Some(Runtime::Containerd),
+        }),
+        pod: Some(Pod {
+            uid: PodUid::parse("2f6b1c1e-0d3a-4c55-9a43-3a1b2c3d4e5f").unwrap(),
+            names: Some(PodNames {
+                namespace: "shop".into(),
+                name: "web-1".into(),
+            }),
+        }),
+        unit: Some("nginx.service".into()),
     }
 }
 

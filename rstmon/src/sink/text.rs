@@ -4,11 +4,13 @@
 //! arrow says which way the RST went and whether it was obeyed; a cause with `?` is a guess. Made to
 //! be read in 100 columns. No value is ever cut: a long one moves what follows it. Where room is
 //! short, blanks are given up first; the first fact is always there, others that do not fit are
-//! counted (`+2`).
+//! counted (`+2`). Who may be followed by where it runs (`nginx[7]@web-1`: pod, container or unit); on
+//! a terminal only if the line with its first fact still fits.
 
 use super::terminal::visible;
 use super::totals::Totals;
 use crate::event::model::{Cause, Confidence, Event, Kind, Process, SocketState};
+use crate::event::workload::{ContainerId, Workload};
 use anstyle::{AnsiColor, Color, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -124,22 +126,42 @@ pub fn render_header(style: &TextStyle) -> String {
 /// An event as a line. `facts`: what matters most about it, most telling first.
 #[must_use]
 pub fn render_event(event: &Event, facts: &[String], style: &TextStyle) -> String {
-    render(event, &who(event, style.unicode), facts, style)
+    let who = |with_place| who(event, style.unicode, with_place);
+    render_fitting(event, who, facts, style)
 }
 
 /// Both ends of one reset as a line: the one that sent it, and who was hit.
 #[must_use]
 pub fn render_story(sent: &Event, arrived: &Event, facts: &[String], style: &TextStyle) -> String {
-    let both = format!(
-        "{} {} {}",
-        who(sent, style.unicode),
-        style.arrow(Kind::Sent),
-        who(arrived, style.unicode)
-    );
-    render(sent, &both, facts, style)
+    let both = |with_place| {
+        format!(
+            "{} {} {}",
+            who(sent, style.unicode, with_place),
+            style.arrow(Kind::Sent),
+            who(arrived, style.unicode, with_place)
+        )
+    };
+    render_fitting(sent, both, facts, style)
 }
 
-fn render(event: &Event, who: &str, facts: &[String], style: &TextStyle) -> String {
+/// With the place, unless only without it the line fits.
+fn render_fitting(
+    event: &Event,
+    who: impl Fn(bool) -> String,
+    facts: &[String],
+    style: &TextStyle,
+) -> String {
+    let (short, long) = (who(false), who(true));
+    if long != short {
+        let line = draw(event, &long, facts, style);
+        if line.fits() {
+            return line.finish();
+        }
+    }
+    draw(event, &short, facts, style).finish()
+}
+
+fn draw<'s>(event: &Event, who: &str, facts: &[String], style: &'s TextStyle) -> Line<'s> {
     let columns = style.columns();
     let mut line = Line::new(style);
     line.cell(
@@ -172,7 +194,7 @@ fn render(event: &Event, who: &str, facts: &[String], style: &TextStyle) -> Stri
         .map(|fact| visible(fact, style.unicode))
         .collect();
     line.facts(&facts);
-    line.finish()
+    line
 }
 
 /// What a run saw, as a line: for standard error, at the end.
@@ -243,14 +265,45 @@ fn cause(event: &Event) -> Cow<'static, str> {
     }
 }
 
-fn who(event: &Event, unicode: bool) -> String {
+fn who(event: &Event, unicode: bool, with_place: bool) -> String {
     let name = |process: &Process| format!("{}[{}]", visible(&process.comm, unicode), process.pid);
-    match (&event.owner, &event.actor) {
-        (Some(owner), Some(actor)) => format!("{} by {}", name(owner), name(actor)),
-        (Some(owner), None) => name(owner),
-        (None, Some(actor)) => format!("by {}", name(actor)),
-        (None, None) => "-".to_owned(),
+    let mut text = event.owner.as_ref().map(name).unwrap_or_default();
+    if with_place && let Some(place) = place(event) {
+        let _ = write!(text, "@{}", visible(place, unicode));
     }
+    if let Some(actor) = &event.actor {
+        let joint = if text.is_empty() { "" } else { " " };
+        let _ = write!(text, "{joint}by {}", name(actor));
+    }
+    if text.is_empty() {
+        text.push('-');
+    }
+    text
+}
+
+/// Where the owner runs, in a word: its pod, else its container, else its unit if that has not the
+/// process's own name.
+fn place(event: &Event) -> Option<&str> {
+    let workload = event.workload.as_deref()?;
+    let contained = pod_name(workload).or_else(|| container_name(workload));
+    let unit = || {
+        let unit = workload.unit.as_deref()?;
+        let stem = unit.strip_suffix(".service").unwrap_or(unit);
+        let is_new = event.owner.as_ref().is_none_or(|owner| owner.comm != stem);
+        is_new.then_some(stem)
+    };
+    contained.or_else(unit)
+}
+
+fn pod_name(workload: &Workload) -> Option<&str> {
+    workload.pod_names().map(|names| &*names.name)
+}
+
+fn container_name(workload: &Workload) -> Option<&str> {
+    let container = workload.container.as_ref()?;
+    container
+        .name()
+        .or_else(|| container.id().map(ContainerId::short))
 }
 
 fn kind_style(kind: Kind) -> Style {
@@ -354,6 +407,13 @@ impl<'s> Line<'s> {
             self.next -= surplus;
             missing -= surplus;
         }
+    }
+
+    /// Whether it takes no more columns than there are.
+    fn fits(&self) -> bool {
+        self.style
+            .width
+            .is_none_or(|width| self.taken <= usize::from(width))
     }
 
     fn finish(mut self) -> String {

@@ -214,7 +214,7 @@ fn cgroup_line(facts: &KernelFacts) -> FactLine {
     match facts.cgroup_mode {
         Some(mode @ (Unified | Hybrid)) => line(name, Answer::Yes, mode.name()),
         Some(mode @ (Legacy | NotMounted)) => line(name, Answer::No, mode.name())
-            .remedied_by("mount cgroup2, for the cgroup, container and unit of sockets"),
+            .remedied_by("mount cgroup2, for the cgroup of sockets, and their container and unit when the owner is gone"),
         None => line(name, Answer::Unknown, "/proc/self/mounts could not be read"),
     }
 }

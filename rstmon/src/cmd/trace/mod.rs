@@ -36,7 +36,8 @@ pub enum Color {
 /// Arguments of `rstmon trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// Which events: kind, cause, state, pid, comm, port, lport, rport, host, net, cgroup, netns
+    /// Which events: kind, cause, state, pid, comm, port, lport, rport, host, net, cgroup, netns,
+    /// container, runtime, pod, namespace, unit
     /// with and, or, not, ( ), lists, ranges and CIDR, e.g. 'kind sent and port 80,443'
     #[arg(value_name = "FILTER")]
     pub filter: Vec<String>,

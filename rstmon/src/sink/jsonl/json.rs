@@ -9,6 +9,7 @@ use crate::event::facts::Facts;
 use crate::event::model::{
     Cause, Confidence, Exact, Family, Initiator, Kind, Role, SocketState, TcpFlags,
 };
+use crate::event::workload::Runtime;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 use serde::Serialize;
@@ -160,7 +161,8 @@ spelled!(
     Confidence,
     Family,
     SocketState,
-    Role
+    Role,
+    Runtime
 );
 
 macro_rules! integers {

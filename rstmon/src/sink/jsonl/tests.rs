@@ -11,6 +11,7 @@ use super::{EndLine, EventLine, StartLine, render_event};
 use crate::event::model::{
     Cause, Confidence, Event, Family, Initiator, Kind, Process, Role, SocketState,
 };
+use crate::event::workload::Runtime;
 use crate::sink::samples::{self, TIME_NS};
 use crate::sink::totals::Totals;
 use rstmon_common::wire;
@@ -138,6 +139,7 @@ fn the_schema_names_all_values() {
         ("state", names(SocketState::ALL, SocketState::name)),
         ("role", names(Role::ALL, Role::name)),
         ("family", names(Family::ALL, Family::name)),
+        ("container_runtime", names(Runtime::ALL, Runtime::name)),
     ] {
         let described = &schema["$defs"]["event"]["properties"][field]["enum"];
         assert_eq!(described, &serde_json::json!(expected), "{field}");

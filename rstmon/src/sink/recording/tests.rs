@@ -251,13 +251,15 @@ fn any_record() -> impl Strategy<Value = Record> {
             }),
         )
     };
-    let annotation =
-        (process(), text(), text(), process()).prop_map(|(owner, exe, cgroup, actor)| Annotation {
+    let annotation = (process(), text(), text(), any::<bool>(), process()).prop_map(
+        |(owner, exe, cgroup, has_workload, actor)| Annotation {
             owner,
             exe: exe.map(Into::into),
             cgroup: cgroup.map(Into::into),
+            workload: has_workload.then(|| samples::workload().into()),
             actor,
-        });
+        },
+    );
     (vec(any::<u8>(), RAW_EVENT_SIZE), annotation).prop_map(|(bytes, annotation)| {
         let mut raw: RawEvent = bytemuck::pod_read_unaligned(&bytes);
         raw.abi = wire::ABI;

@@ -9,6 +9,7 @@
 
 use super::{TextStyle, render_event, render_header, render_summary};
 use crate::event::model::{Cause, Confidence, Event, Family, Kind, Process, SocketState};
+use crate::event::workload::{Container, ContainerId, Workload};
 use crate::sink::samples;
 use crate::sink::totals::Totals;
 use jiff::tz::{self, TimeZone};
@@ -107,6 +108,39 @@ fn lines_of_a_host_with_trouble() {
         ..style(Some(100))
     };
     insta::assert_snapshot!("color", page(&color).replace('\u{1b}', "ESC"));
+}
+
+#[test]
+fn the_place_is_shown_where_it_fits() {
+    let mut contained = event(Kind::Sent, Cause::PortClosed, SocketState::Listen);
+    contained.owner = Some(Process {
+        pid: 7,
+        comm: "nginx".into(),
+    });
+    let line = |event: &Event, width| render_event(event, &facts(&["unread 5 B"]), &style(width));
+    let mut workload = samples::workload();
+    let mut shown = |workload: &Workload, width| {
+        contained.workload = Some(workload.clone().into());
+        line(&contained, width)
+    };
+    assert!(shown(&workload, Some(100)).contains(" nginx[7]@web-1 unread 5 B"));
+    let narrow = shown(&workload, Some(80));
+    assert!(narrow.contains(" nginx[7] unread 5 B"), "{narrow}");
+    workload.pod = None;
+    assert!(shown(&workload, None).contains(" nginx[7]@web "));
+    workload.container = Some(Container::Identified {
+        id: ContainerId::parse(&"0123456789abcdef".repeat(4)).unwrap(),
+        name: None,
+        runtime: None,
+    });
+    assert!(shown(&workload, None).contains(" nginx[7]@0123456789ab "));
+    // Its unit has its own name.
+    workload.container = None;
+    assert!(shown(&workload, None).contains(" nginx[7] "));
+    workload.unit = Some("web.service".into());
+    assert!(shown(&workload, None).contains(" nginx[7]@web "));
+    contained.owner = None;
+    assert!(line(&contained, None).contains(" @web "));
 }
 
 #[test]

@@ -1,0 +1,151 @@
+//! Containers as `rstmon trace` names them, with real cgroups of this host and real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a failed test panics, one that cannot run says so"
+)]
+
+mod support;
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use support::{Family, Trace, bpf_works, closed_port, in_private_netns, is};
+
+const ID: &str = "8c3f0e6b5d4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3c2b1a0";
+
+/// A cgroup of this test, gone with it.
+struct Cgroup {
+    path: PathBuf,
+    /// The part of the path that is below the hierarchy's root.
+    below_root: String,
+}
+
+impl Cgroup {
+    /// Makes `below_root` in the first hierarchy of this kind. None, and a line that says so, if
+    /// there is none or it takes no cgroups.
+    fn create(file_system: &str, below_root: &str) -> Option<Self> {
+        let Some(root) = hierarchy(file_system) else {
+            eprintln!("SKIPPED: no {file_system} hierarchy with a root of its own is mounted here");
+            return None;
+        };
+        let below_root = below_root.replace("{pid}", &std::process::id().to_string());
+        let path = root.join(&below_root);
+        if let Err(error) = fs::create_dir_all(&path) {
+            eprintln!(
+                "SKIPPED: cannot make the cgroup {}: {error}",
+                path.display()
+            );
+            return None;
+        }
+        let below_root = format!("/{below_root}");
+        Some(Self { path, below_root })
+    }
+
+    /// Starts a process of the cgroup whose connection to `port` of loopback is refused.
+    fn refuse(&self, port: u16) -> Child {
+        let script = format!(
+            "echo $$ > {}/cgroup.procs && {{ exec 3<>/dev/tcp/127.0.0.1/{port}; }} 2>/dev/null; \
+             exec sleep 60",
+            self.path.display()
+        );
+        Command::new("bash")
+            .args(["-c", &script])
+            .spawn()
+            .expect("bash starts")
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The one above is this test's too.
+        let _ = fs::remove_dir(&self.path);
+        let _ = self.path.parent().map(fs::remove_dir);
+    }
+}
+
+/// Mount point of the first cgroup hierarchy of this kind that is mounted from its root.
+fn hierarchy(file_system: &str) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
+    let usable = |controllers: &str| file_system == "cgroup2" || controllers.contains("pids");
+    mounts.lines().find_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        let mut source = source.split(' ');
+        let is_kind = source.next()? == file_system && usable(source.nth(1)?);
+        let mut mount = mount.split(' ').skip(3);
+        let (root, point) = (mount.next()?, mount.next()?);
+        (is_kind && root == "/").then(|| Path::new(point).to_owned())
+    })
+}
+
+/// The event of a process of the cgroup whose connection was refused.
+fn refused_event(cgroup: &Cgroup, netns: u64) -> Value {
+    let mut trace = Trace::start(&[&format!("netns {netns} and kind received")]);
+    let mut child = cgroup.refuse(closed_port(Family::V4).port());
+    let event = trace.event("received RST", |event| {
+        is(event, "received", "connection-refused")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(event["pid"], child.id());
+    event
+}
+
+#[test]
+fn a_socket_in_a_container_of_version_2_has_its_id() {
+    if !bpf_works() {
+        return;
+    }
+    let path = format!("rstmon-test-{{pid}}.slice/docker-{ID}.scope");
+    let Some(cgroup) = Cgroup::create("cgroup2", &path) else {
+        return;
+    };
+    in_private_netns(move |netns| {
+        let event = refused_event(&cgroup, netns);
+        assert_eq!(event["cgroup"], cgroup.below_root);
+        assert_eq!(event["container_id"], ID);
+        assert_eq!(event["container_runtime"], "docker");
+        assert_eq!(event["unit"], Value::Null);
+    });
+}
+
+#[test]
+fn a_socket_in_a_unit_has_its_name_and_a_filter_finds_it() {
+    if !bpf_works() {
+        return;
+    }
+    let path = "rstmon-test-{pid}.slice/rstmon-test.service";
+    let Some(cgroup) = Cgroup::create("cgroup2", path) else {
+        return;
+    };
+    in_private_netns(move |netns| {
+        let filter = format!("netns {netns} and unit rstmon-test and not container '*'");
+        let mut trace = Trace::start(&[&filter]);
+        let mut child = cgroup.refuse(closed_port(Family::V4).port());
+        let event = trace.event("received RST", |event| event["kind"] == "received");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(event["unit"], "rstmon-test.service");
+    });
+}
+
+#[test]
+fn a_process_in_a_container_of_version_1_has_its_id() {
+    if !bpf_works() {
+        return;
+    }
+    let path = format!("rstmon-test-{{pid}}/libpod-{ID}");
+    let Some(cgroup) = Cgroup::create("cgroup", &path) else {
+        return;
+    };
+    in_private_netns(move |netns| {
+        let event = refused_event(&cgroup, netns);
+        assert_ne!(event["cgroup"], cgroup.below_root);
+        assert_eq!(event["container_id"], ID);
+        assert_eq!(event["container_runtime"], "podman");
+    });
+}
