@@ -33,6 +33,21 @@ fn time_wait_hit<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
+/// Whether the tuple's former connection can be in TIME-WAIT: it left a state after which that comes
+/// (RFC 9293, 3.3.2), and no reset had ended it.
+fn left_for_time_wait(case: &Case<'_>) -> bool {
+    let after_fin = case.event.recent_close.is_some_and(|close| {
+        matches!(
+            close.state,
+            SocketState::FinWait1
+                | SocketState::FinWait2
+                | SocketState::Closing
+                | SocketState::TimeWait
+        )
+    });
+    after_fin && case.past.reset_sent.is_none() && case.past.reset_received.is_none()
+}
+
 /// Kernels before 6.11 do not tell whose the dropped segment was; a connection of this tuple that
 /// ended here a short while ago then makes it the likeliest reading.
 fn time_wait_assassination<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
@@ -40,7 +55,7 @@ fn time_wait_assassination<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         return None;
     }
     let no_socket = case.event.drop_reason.as_deref() == Some("NO_SOCKET");
-    let remembered = case.event.state.is_none() && case.event.recent_close.is_some() && !no_socket;
+    let remembered = case.event.state.is_none() && !no_socket && left_for_time_wait(case);
     let confidence = match (is_timewait(case), remembered) {
         (true, _) => Confidence::Certain,
         (false, true) => Confidence::Guess,

@@ -7,7 +7,7 @@ use crate::event::model::{Cause, Confidence::*, Initiator::*};
 use rstmon_common::wire::{self, sock_flag, tcp_flag::*, tcp_state::*};
 
 const SIGKILL: u8 = 9;
-const SIGSEGV_WITH_CORE: u32 = 11 | 0x80;
+const SIGSEGV_WITH_CORE: u32 = 0x8b;
 
 #[test]
 fn a_dead_process() {

@@ -271,6 +271,13 @@ fn for_no_connection() {
             Guess,
         ),
         (
+            "aborted, after which no TIME-WAIT comes",
+            Scene::stray().closed_from(ESTABLISHED),
+            Cause::StrayReset,
+            Unknown,
+            Guess,
+        ),
+        (
             "closed, and gone since",
             Scene::stray().dropped("NO_SOCKET").closed_from(LAST_ACK),
             Cause::StrayReset,
