@@ -72,25 +72,17 @@ pub struct Killer {
 /// Places of a [`SocketBucket`].
 pub const WAYS: usize = 4;
 
-/// A place for what is remembered of a live socket.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub struct SocketEntry {
-    /// Address of the socket; 0: the place is free.
-    pub sock: u64,
-    /// What is remembered.
-    pub note: SocketNote,
-}
-/// A line of the processor's cache: sockets that come and go touch no more than that.
-const _: () = assert!(size_of::<SocketEntry>() == 64);
-
-/// The places that a socket's address may have.
+/// The places that a socket's address may have. The addresses lie together: looking one up touches
+/// one line of the processor's cache, and what is remembered of it another.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct SocketBucket {
-    /// In no order.
-    pub entries: [SocketEntry; WAYS],
+    /// Whose each place is; 0: it is free. In no order.
+    pub socks: [u64; WAYS],
+    /// What is remembered, in the same places.
+    pub notes: [SocketNote; WAYS],
 }
+const _: () = assert!(size_of::<SocketBucket>() == 256);
 
 /// What is remembered of a connection after its socket went to CLOSED.
 #[repr(C)]
@@ -126,7 +118,7 @@ pub struct ClosedNote {
     /// Zero.
     pub reserved: [u8; 2],
 }
-/// As [`SocketEntry`].
+/// A line of the processor's cache: a connection that ends touches no more than that.
 const _: () = assert!(size_of::<ClosedNote>() == 64);
 
 /// Who listens at an address, or did so last.

@@ -3,7 +3,7 @@
 use crate::counts::{add, count, stage};
 use crate::globals::{config, offset};
 use crate::maps::{BUDGET, CPU, CpuState, EVENTS};
-use crate::notes;
+use crate::notes::{self, Place};
 use crate::owner::{self, Actor};
 use crate::read::{KernelAddr, Window, zeroed};
 use crate::scratch::SocketRoom;
@@ -14,7 +14,6 @@ use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_
 use rstmon_common::config::{FILTER_PORTS, ICSK_WINDOW_LEN, SOCK_WINDOW_LEN, TCP_WINDOW_LEN};
 use rstmon_common::counts::{STATE_UNKNOWN, Stage};
 use rstmon_common::layout::ABSENT;
-use rstmon_common::maps::SocketEntry;
 use rstmon_common::wire::{self, RawEvent, sock_flag, tcp_flag, tcp_state};
 
 /// A CPU wakes the reader at most this often.
@@ -484,7 +483,7 @@ fn identity(sock: KernelAddr) -> u64 {
 fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
     let full = sighting.socket_kind == wire::SOCKET_FULL;
     if full && let Some(place) = notes::place_of(sighting.sock) {
-        fill_noted(event, place, sighting.sock);
+        fill_noted(event, &place, sighting.sock);
     } else if may_be_former(sighting) {
         fill_former(event, sighting);
     }
@@ -507,10 +506,10 @@ fn fill_owner(event: &mut RawEvent, sighting: &Sighting<'_>) {
 
 /// What is remembered of the socket.
 #[inline(always)]
-fn fill_noted(event: &mut RawEvent, place: &SocketEntry, sock: KernelAddr) {
+fn fill_noted(event: &mut RawEvent, place: &Place, sock: KernelAddr) {
     let (have, flags) = (event.have, event.flags);
-    owner::put_note(event, &place.note);
-    if !notes::is_of(place, sock) {
+    owner::put_note(event, place.note());
+    if !place.is_of(sock) {
         // Another socket took the place meanwhile: without their bits the values mean nothing.
         event.have = have;
         event.flags = flags;

@@ -12,11 +12,11 @@
 
 use crate::maps::{CLOSED, SOCKETS};
 use crate::owner::NO_NOTE;
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, copy};
 use crate::sock::{Ends, MULTIPLIER};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use rstmon_common::maps::{
-    CLOSED as CLOSED_SIZE, ClosedNote, SOCKET_BUCKETS, SocketBucket, SocketEntry, SocketNote, WAYS,
+    CLOSED as CLOSED_SIZE, ClosedNote, SOCKET_BUCKETS, SocketBucket, SocketNote, WAYS,
 };
 
 /// Where a live socket's bucket is.
@@ -33,17 +33,18 @@ fn bucket(sock: KernelAddr) -> Option<&'static mut SocketBucket> {
 /// of branches: the verifier would walk what follows once for every place.
 #[inline(always)]
 fn find(bucket: &SocketBucket, sock: KernelAddr) -> u64 {
-    let [first, second, third, fourth] = &bucket.entries;
+    let [first, second, third, fourth] = &bucket.socks;
     let after_third = 1 + differs(fourth, sock);
     let after_second = 1 + differs(third, sock) * after_third;
     let after_first = 1 + differs(second, sock) * after_second;
     differs(first, sock) * after_first
 }
 
-/// 0 if the entry is that of `sock`, else 1.
+/// 0 if the claim is that of `sock`, else 1.
 #[inline(always)]
-fn differs(entry: &SocketEntry, sock: KernelAddr) -> u64 {
-    let difference = claim(entry) ^ sock.value();
+fn differs(claim: &u64, sock: KernelAddr) -> u64 {
+    // SAFETY: a member of a live element, which other processors write.
+    let difference = unsafe { core::ptr::read_volatile(claim) } ^ sock.value();
     let mut sign = difference | difference.wrapping_neg();
     // SAFETY: one operation on a register that leaves it as it is; it hides from the compiler that
     // there are two values only, for each of which it would make a branch.
@@ -51,53 +52,67 @@ fn differs(entry: &SocketEntry, sock: KernelAddr) -> u64 {
     sign >> 63
 }
 
-/// Whose the entry is.
-#[inline(always)]
-fn claim(entry: &SocketEntry) -> u64 {
-    // SAFETY: a member of a live element.
-    unsafe { core::ptr::read_volatile(&raw const entry.sock) }
+/// A place of a bucket.
+pub(crate) struct Place {
+    claim: *mut u64,
+    note: *mut SocketNote,
 }
 
-#[inline(always)]
-fn set_claim(entry: &mut SocketEntry, sock: u64) {
-    // SAFETY: a member of a live element.
-    unsafe { core::ptr::write_volatile(&raw mut entry.sock, sock) };
-}
+impl Place {
+    /// Place number `place`, below [`WAYS`].
+    #[inline(always)]
+    fn new(bucket: &mut SocketBucket, place: u64) -> Self {
+        let mut place = place as usize;
+        // SAFETY: one operation on a register; the compiler must not drop it, as the verifier needs
+        // it.
+        unsafe { core::arch::asm!("{place} &= 3", place = inout(reg) place) };
+        Self {
+            // SAFETY: below WAYS, which is 4.
+            claim: unsafe { bucket.socks.as_mut_ptr().add(place) },
+            // SAFETY: as above.
+            note: unsafe { bucket.notes.as_mut_ptr().add(place) },
+        }
+    }
 
-/// The entry at a place below [`WAYS`].
-#[inline(always)]
-fn entry(bucket: &mut SocketBucket, place: u64) -> &mut SocketEntry {
-    let mut place = place as usize;
-    // SAFETY: one operation on a register; the compiler must not drop it, as the verifier needs it.
-    unsafe { core::arch::asm!("{place} &= 3", place = inout(reg) place) };
-    // SAFETY: below WAYS, which is 4.
-    unsafe { &mut *bucket.entries.as_mut_ptr().add(place) }
+    /// What is remembered there.
+    #[inline(always)]
+    pub(crate) fn note(&self) -> &'static mut SocketNote {
+        // SAFETY: an element of an array map is never freed; writers look whether they were alone.
+        unsafe { &mut *self.note }
+    }
+
+    /// Whether it is that of `sock`.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, sock: KernelAddr) -> bool {
+        // SAFETY: a member of a live element, which other processors write.
+        unsafe { core::ptr::read_volatile(self.claim) == sock.value() }
+    }
+
+    #[inline(always)]
+    fn set_claim(&self, sock: u64) {
+        // SAFETY: a member of a live element.
+        unsafe { core::ptr::write_volatile(self.claim, sock) };
+    }
 }
 const _: () = assert!(WAYS == 4);
 
-/// The place where a live socket is remembered. What was read of it counts only if [`is_of`] says so
-/// afterwards.
+/// The place where a live socket is remembered. What was read of it counts only if
+/// [`Place::is_of`] says so afterwards.
 #[inline(always)]
-pub(crate) fn place_of(sock: KernelAddr) -> Option<&'static mut SocketEntry> {
+pub(crate) fn place_of(sock: KernelAddr) -> Option<Place> {
     let bucket = bucket(sock)?;
     let place = find(bucket, sock);
     if place >= WAYS as u64 {
         return None;
     }
-    Some(entry(bucket, place))
-}
-
-/// Whether the place is that of `sock`.
-#[inline(always)]
-pub(crate) fn is_of(place: &SocketEntry, sock: KernelAddr) -> bool {
-    claim(place) == sock.value()
+    Some(Place::new(bucket, place))
 }
 
 /// What is remembered of a live socket, to be changed by the hooks that the kernel runs under that
 /// socket's lock.
 #[inline(always)]
 pub(crate) fn note(sock: KernelAddr) -> Option<&'static mut SocketNote> {
-    Some(&mut place_of(sock)?.note)
+    Some(place_of(sock)?.note())
 }
 
 /// Remembers `note` of a socket. In a full bucket the place goes to it that its address prefers.
@@ -114,23 +129,19 @@ pub(crate) fn remember(sock: KernelAddr, note: &SocketNote) {
         // The bits below those that chose the bucket.
         place = sock.value().wrapping_mul(MULTIPLIER) >> 32;
     }
-    let entry = entry(bucket, place);
-    set_claim(entry, sock.value());
-    entry.note = *note;
-    if claim(entry) != sock.value() {
-        set_claim(entry, 0);
+    let place = Place::new(bucket, place);
+    place.set_claim(sock.value());
+    copy(note, place.note());
+    if !place.is_of(sock) {
+        place.set_claim(0);
     }
 }
 
 /// Forgets a live socket, if anything is remembered of it.
 #[inline(always)]
 pub(crate) fn forget(sock: KernelAddr) {
-    let Some(bucket) = bucket(sock) else {
-        return;
-    };
-    let place = find(bucket, sock);
-    if place < WAYS as u64 {
-        set_claim(entry(bucket, place), 0);
+    if let Some(place) = place_of(sock) {
+        place.set_claim(0);
     }
 }
 
@@ -174,20 +185,27 @@ fn set_closed_ns(note: &mut ClosedNote, value: u64) {
     unsafe { core::ptr::write_volatile(&raw mut note.closed_ns, value) };
 }
 
-/// Forgets a live socket and remembers its connection as closed, in place of whatever had that
-/// place.
+/// Forgets a live socket and remembers its connection by its tag as closed, in place of whatever had
+/// that place. Without a tag, 0, it only forgets.
 #[inline(always)]
-pub(crate) fn close(sock: KernelAddr, ends: &Ends, netns: u32, state: u8) {
-    let tag = ends.tag(netns);
+pub(crate) fn close(sock: KernelAddr, tag: u64, state: u8) {
+    if tag == 0 {
+        forget(sock);
+        return;
+    }
     let Some(place) = CLOSED.get_ptr_mut(closed_place(tag)) else {
+        forget(sock);
         return;
     };
     // SAFETY: an element of an array map is never freed; readers look at `closed_ns` twice.
     let place = unsafe { &mut *place };
     set_closed_ns(place, 0);
     place.tag = tag;
-    match note(sock) {
-        Some(note) => put_former(place, note),
+    match place_of(sock) {
+        Some(live) => {
+            put_former(place, live.note());
+            live.set_claim(0);
+        }
         None => put_former(place, &NO_NOTE),
     }
     place.state = state;
@@ -197,7 +215,6 @@ pub(crate) fn close(sock: KernelAddr, ends: &Ends, netns: u32, state: u8) {
     if unsafe { core::ptr::read_volatile(&raw const place.tag) } != tag {
         set_closed_ns(place, 0);
     }
-    forget(sock);
 }
 
 #[inline(always)]

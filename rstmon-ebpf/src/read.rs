@@ -4,13 +4,13 @@
 //! not mapped instead of faulting; an error and an absent field are both `None`.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use bytemuck::Pod;
+use bytemuck::{Pod, Zeroable};
 use core::mem::MaybeUninit;
 use rstmon_common::layout::ABSENT;
 use rstmon_common::wire::{RAW_EVENT_SIZE, RawEvent};
 
 /// The address of a kernel object, from a hook's argument or from another object.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Zeroable)]
 #[repr(transparent)]
 pub(crate) struct KernelAddr(u64);
 
@@ -200,6 +200,49 @@ impl<'a, const LEN: usize> Window<'a, LEN> {
             Some(address) => KernelAddr(address),
             None => KernelAddr::NULL,
         }
+    }
+}
+
+/// Sets a value in a map's memory to zeros, word by word. An assignment would become a call of
+/// `memset`, which the compiler brings along for this target as a loop over bytes: for a hundred of
+/// them it takes as long as the rest of a hook.
+#[inline(always)]
+pub(crate) fn clear<T: Zeroable>(value: &mut T) {
+    const {
+        assert!(
+            size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8,
+            "whole words"
+        );
+    }
+    let words = core::ptr::from_mut(value).cast::<u64>();
+    for at in 0..size_of::<T>() / 8 {
+        // SAFETY: within the value.
+        let word = unsafe { words.add(at) };
+        // SAFETY: aligned and writable; zeros are a value of `T`.
+        unsafe { core::ptr::write_volatile(word, 0) };
+    }
+}
+
+/// Copies a value into a map's memory, word by word, as [`clear`] does.
+#[inline(always)]
+pub(crate) fn copy<T: Pod>(from: &T, to: &mut T) {
+    const {
+        assert!(
+            size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8,
+            "whole words"
+        );
+    }
+    let source = core::ptr::from_ref(from).cast::<u64>();
+    let target = core::ptr::from_mut(to).cast::<u64>();
+    for at in 0..size_of::<T>() / 8 {
+        // SAFETY: within the value.
+        let word = unsafe { source.add(at) };
+        // SAFETY: aligned and readable.
+        let word = unsafe { word.read() };
+        // SAFETY: within the value.
+        let place = unsafe { target.add(at) };
+        // SAFETY: aligned and writable; any words make a `Pod`.
+        unsafe { core::ptr::write_volatile(place, word) };
     }
 }
 

@@ -1,8 +1,9 @@
 //! A TCP segment as a `struct sk_buff` holds it.
 
 use crate::globals::offset;
-use crate::read::{KernelAddr, Window};
+use crate::read::{KernelAddr, Window, clear};
 use crate::scratch::SKB_WINDOW_LEN;
+use bytemuck::Zeroable;
 use rstmon_common::wire::{AF_INET, AF_INET6, tcp_flag};
 
 /// `htons(ETH_P_IP)` as `skb->protocol` holds it.
@@ -31,6 +32,8 @@ const OPTIONS_READ: usize = 14;
 
 /// One segment. Addresses are in network order, IPv4 in the first four bytes; all else is in host
 /// order.
+#[repr(C, align(8))]
+#[derive(Zeroable)]
 pub(crate) struct Segment {
     pub(crate) source: [u8; 16],
     pub(crate) destination: [u8; 16],
@@ -166,7 +169,8 @@ pub(crate) fn read_segment<'s>(
     let head = skb.pointer(offset!(skb_head));
     let network: u16 = skb.field(offset!(skb_network_header))?;
     let ip = head.plus(u64::from(network));
-    *segment = EMPTY;
+    clear(segment);
+    segment.family = AF_INET;
     let tcp_offset = if protocol == PROTOCOL_IPV4 {
         let header: Ipv4Header = ip.read()?;
         if header.protocol != NEXT_HEADER_TCP {
@@ -197,28 +201,6 @@ pub(crate) fn read_segment<'s>(
     read_tcp(skb, head.plus(tcp_offset), options, segment)?;
     Some(segment)
 }
-
-/// A segment of which nothing is known.
-const EMPTY: Segment = Segment {
-    source: [0; 16],
-    destination: [0; 16],
-    family: AF_INET,
-    source_port: 0,
-    destination_port: 0,
-    window: 0,
-    seq: 0,
-    ack: 0,
-    len: 0,
-    ts_value: 0,
-    ts_echo: 0,
-    has_timestamps: 0,
-    payload: KernelAddr::NULL,
-    payload_len: 0,
-    mptcp_reset: 0,
-    ip_id: 0,
-    flags: 0,
-    ttl: 0,
-};
 
 /// Fills in what the TCP header at `tcp` says.
 #[inline(always)]

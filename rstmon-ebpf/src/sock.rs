@@ -3,6 +3,7 @@
 use crate::globals::{config, offset};
 use crate::read::{KernelAddr, Window};
 use crate::scratch::COMMON_WINDOW_LEN;
+use bytemuck::Zeroable;
 use rstmon_common::layout::ABSENT;
 use rstmon_common::wire::{self, AF_INET, AF_INET6, tcp_state};
 
@@ -13,7 +14,8 @@ pub(crate) const RCV_SHUTDOWN: u8 = 1;
 
 /// Both ends of a connection, seen from this host. Network order addresses, host order ports; a
 /// v4-mapped IPv6 address is IPv4, so that a socket and a segment of one connection agree.
-#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Zeroable)]
 pub(crate) struct Ends {
     pub(crate) local_addr: [u8; 16],
     pub(crate) remote_addr: [u8; 16],

@@ -11,7 +11,7 @@ use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, PENDING_SEGMENT, PENDING_TENTATIVE, Pending};
 use crate::notes;
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, clear};
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{read_segment, read_skb};
 use crate::sock::{self, Ends, RCV_SHUTDOWN};
@@ -50,7 +50,7 @@ fn received_sock(room: &mut Scratch, sock: KernelAddr) {
     let Some(common) = sock::read_common(sock, &mut room.common) else {
         return;
     };
-    room.ends = Ends::NONE;
+    clear(&mut room.ends);
     sock::read_ends(&common, sock, &mut room.ends);
     let seen = received(sock, sock::state(Some(&common)), &room.ends);
     let seen = Sighting {
@@ -154,7 +154,7 @@ fn received_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
     let Some(common) = sock::read_common(sock, &mut room.common) else {
         return;
     };
-    room.ends = Ends::NONE;
+    clear(&mut room.ends);
     sock::read_ends(&common, sock, &mut room.ends);
     let sighting = Sighting {
         flags: wire::FLAG_SEGMENT_IS_RST,

@@ -10,7 +10,7 @@ use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, PENDING_TENTATIVE, Pending};
 use crate::notes;
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, clear};
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{Segment, family, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};
@@ -146,7 +146,7 @@ fn active(sock: KernelAddr, reason: Reason) {
 #[inline(always)]
 fn active_sock(room: &mut Scratch, sock: KernelAddr, reason: Reason) {
     let common = sock::read_common(sock, &mut room.common);
-    room.ends = Ends::NONE;
+    clear(&mut room.ends);
     if let Some(common) = &common {
         sock::read_ends(common, sock, &mut room.ends);
     }

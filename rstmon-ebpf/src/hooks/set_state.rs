@@ -7,7 +7,7 @@ use crate::globals::{classic, offset};
 use crate::hooks::{raw_tp_arg, read_record_ends};
 use crate::notes;
 use crate::owner::{self, Actor};
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, clear};
 use crate::scratch::{Scratch, with_scratch};
 use crate::sock::{self, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
@@ -86,7 +86,11 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
             if refused {
                 notes::forget(sock);
             } else {
-                with_scratch!(closed_sock(sock, old as u8));
+                // The room is given back before the memory of closed connections is written, which
+                // is cold: what gives it back waits until every write before is done.
+                let mut tag = 0;
+                with_scratch!(closed_tag(sock, &mut tag));
+                notes::close(sock, tag, old as u8);
             }
         }
     }
@@ -99,7 +103,7 @@ fn listener(room: &mut Scratch, sock: KernelAddr, begins: bool) {
     let Some(common) = sock::read_common(sock, &mut room.common) else {
         return;
     };
-    room.ends = Ends::NONE;
+    clear(&mut room.ends);
     sock::read_ends(&common, sock, &mut room.ends);
     note_listener(&room.ends, sock::netns(&common), begins);
 }
@@ -123,16 +127,14 @@ fn note_listener(ends: &Ends, netns: u32, begins: bool) {
     }
 }
 
-/// A connection that is gone.
+/// The tag of a connection that is gone; stays 0 if its ends cannot be read.
 #[inline(always)]
-fn closed_sock(room: &mut Scratch, sock: KernelAddr, old: u8) {
-    let Some(common) = sock::read_common(sock, &mut room.common) else {
-        notes::forget(sock);
-        return;
-    };
-    room.ends = Ends::NONE;
-    sock::read_ends(&common, sock, &mut room.ends);
-    notes::close(sock, &room.ends, sock::netns(&common), old);
+fn closed_tag(room: &mut Scratch, sock: KernelAddr, tag: &mut u64) {
+    if let Some(common) = sock::read_common(sock, &mut room.common) {
+        clear(&mut room.ends);
+        sock::read_ends(&common, sock, &mut room.ends);
+        *tag = room.ends.tag(sock::netns(&common));
+    }
 }
 
 /// The tracepoint's record, where there is no BTF.
@@ -164,7 +166,7 @@ fn changed(record: KernelAddr, sock: KernelAddr, old: u32, change: Change) {
         Change::Accepted => accepted(sock),
         Change::Closing => closing(sock),
         Change::Closed => {
-            notes::close(sock, &ends, 0, old as u8);
+            notes::close(sock, ends.tag(0), old as u8);
         }
     }
 }
