@@ -64,22 +64,21 @@ fn received_sock(room: &mut Scratch, sock: KernelAddr) {
 /// The tracepoint's record, where there is no BTF. It does not tell the state; the note does.
 #[tracepoint(category = "tcp", name = "tcp_receive_reset")]
 fn tp_tcp_receive_reset(ctx: TracePointContext) -> u32 {
-    let record = crate::hooks::record(&ctx);
-    let mut ends = Ends::NONE;
-    read_record_ends!(record, receive_reset, &mut ends);
-    let sock = record.pointer(classic!(receive_reset.skaddr));
-    let state = match notes::note(sock) {
-        Some(note) => note.state as u8,
-        None => tcp_state::NONE,
-    };
-    with_scratch!(received_record(sock, state, &ends));
+    with_scratch!(received_record(crate::hooks::record(&ctx)));
     0
 }
 
 /// What the tracepoint's record tells.
 #[inline(always)]
-fn received_record(room: &mut Scratch, sock: KernelAddr, state: u8, ends: &Ends) {
-    received_without_segment(received(sock, state, ends), &mut room.socket);
+fn received_record(room: &mut Scratch, record: KernelAddr) {
+    clear(&mut room.ends);
+    read_record_ends!(record, receive_reset, &mut room.ends);
+    let sock = record.pointer(classic!(receive_reset.skaddr));
+    let state = match notes::note(sock) {
+        Some(note) => note.state as u8,
+        None => tcp_state::NONE,
+    };
+    received_without_segment(received(sock, state, &room.ends), &mut room.socket);
 }
 
 /// `tcp_reset(sk, skb)` since 5.11, `tcp_reset(sk)` before.

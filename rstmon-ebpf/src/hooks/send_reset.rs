@@ -103,9 +103,15 @@ fn kprobe_tcp_v6_send_reset(ctx: ProbeContext) -> u32 {
 /// The tracepoint's record, where there is no BTF.
 #[tracepoint(category = "tcp", name = "tcp_send_reset")]
 fn tp_tcp_send_reset(ctx: TracePointContext) -> u32 {
-    let record = crate::hooks::record(&ctx);
-    let mut ends = Ends::NONE;
-    read_record_ends!(record, send_reset, &mut ends);
+    with_scratch!(send_record(crate::hooks::record(&ctx)));
+    0
+}
+
+/// What the tracepoint's record tells.
+#[inline(always)]
+fn send_record(room: &mut Scratch, record: KernelAddr) {
+    clear(&mut room.ends);
+    read_record_ends!(record, send_reset, &mut room.ends);
     let sock = record.pointer(classic!(send_reset.skaddr));
     let skb = record.pointer(classic!(send_reset.skbaddr));
     let state: u32 = record.field(classic!(send_reset.state)).unwrap_or(0);
@@ -121,19 +127,12 @@ fn tp_tcp_send_reset(ctx: TracePointContext) -> u32 {
         sock,
         common: None,
         state_at_hook: state as u8,
-        ends: &ends,
+        ends: &room.ends,
         netns: 0,
         ifindex: 0,
         segment: None,
     };
-    with_scratch!(send_record(&sent));
-    0
-}
-
-/// What the tracepoint's record tells.
-#[inline(always)]
-fn send_record(room: &mut Scratch, sent: &Sent<'_>) {
-    send(sent, &mut room.socket);
+    send(&sent, &mut room.socket);
 }
 
 /// A reset of the host's own accord.
