@@ -84,8 +84,7 @@ fn linger2_abort(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "linger2-abort", end.local, end.fake)
             .state(&["fin-wait-2"])
             .owned("client")
-            .rst_aborting(end.rcv_nxt, end.snd_nxt)
-            .diagnosed_later(),
+            .rst_aborting(end.rcv_nxt, end.snd_nxt),
     );
     Ok(())
 }
@@ -97,8 +96,7 @@ fn disconnect(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "disconnect", end.local, end.fake)
             .state(&["established"])
             .owned("client")
-            .rst_aborting(end.rcv_nxt, end.snd_nxt)
-            .diagnosed_later(),
+            .rst_aborting(end.rcv_nxt, end.snd_nxt),
     );
     Ok(())
 }
@@ -111,8 +109,7 @@ fn listener_closed(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "listener-closed", end.local, end.fake)
             .state(&["established"])
             .role("server")
-            .rst_aborting(end.rcv_nxt, end.snd_nxt)
-            .diagnosed_later(),
+            .rst_aborting(end.rcv_nxt, end.snd_nxt),
     );
     Ok(())
 }
@@ -127,8 +124,7 @@ fn keepalive_timeout(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "keepalive-timeout", end.local, end.fake)
             .state(&["established"])
             .owned("client")
-            .rst_aborting(end.rcv_nxt, end.snd_nxt)
-            .diagnosed_later(),
+            .rst_aborting(end.rcv_nxt, end.snd_nxt),
     );
     Ok(())
 }

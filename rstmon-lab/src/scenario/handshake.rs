@@ -105,8 +105,7 @@ fn accept_queue_overflow(stage: &mut Stage) -> Result<(), LabError> {
         )
         .state(&["syn-recv", "listen"])
         .owned("server")
-        .rst_answering(&refused.segment(flag::ACK))
-        .diagnosed_later(),
+        .rst_answering(&refused.segment(flag::ACK)),
     );
     stage.receive(&refused, "the RST", |s| s.has(flag::RST))?;
     // Accepted, they end with a FIN; left in the queue, with a RST each.
@@ -128,8 +127,7 @@ fn aborted(stage: &mut Stage) -> Result<(), LabError> {
             .state(&["syn-recv"])
             .role("server")
             .rst(&reset)
-            .needs(Needs::Dropped)
-            .diagnosed_later(),
+            .needs(Needs::Dropped),
     );
     // The listener must go on as if nothing had been.
     let _other = stage.unaccepted()?;

@@ -101,8 +101,7 @@ fn time_wait_assassination(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Stray, "time-wait-assassination", end.local, end.fake)
             .state(&["time-wait"])
             .rst(&reset)
-            .needs(Needs::Dropped)
-            .diagnosed_later(),
+            .needs(Needs::Dropped),
     );
     Ok(())
 }
