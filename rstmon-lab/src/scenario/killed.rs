@@ -128,6 +128,7 @@ fn killed_gone(stage: &mut Stage) -> Result<(), LabError> {
     stage.expect(
         Expectation::new(Kind::Sent, "process-killed", end.local, end.fake)
             .state(&["none"])
+            .held_by(holder.identity())
             .initiator("local-admin")
             .evidence("signal=SIGKILL")
             .rst_answering(&old)
