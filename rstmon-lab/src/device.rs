@@ -44,7 +44,7 @@ pub(crate) fn create_tun(address: Ipv4Addr, address6: Option<Ipv6Addr>) -> Resul
             source: errno.into(),
         }
     })?;
-    set_ipv4(TUN_NAME, address, Ipv4Addr::new(255, 255, 255, 0))?;
+    set_ipv4(TUN_NAME, address, Ipv4Addr::new(255, 255, 0, 0))?;
     bring_up(TUN_NAME)?;
     if let Some(address6) = address6 {
         set_ipv6(TUN_NAME, address6, 64)?;

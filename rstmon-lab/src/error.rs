@@ -32,6 +32,12 @@ pub enum LabError {
         /// What is missing.
         reason: String,
     },
+    /// A scenario was left out on purpose: this kernel has no such thing, or nobody agreed to it.
+    #[error("not run: {reason}")]
+    NotRun {
+        /// Why.
+        reason: String,
+    },
     /// A system call of the set-up or of a scenario failed.
     #[error("{doing}: {source}")]
     Io {

@@ -104,9 +104,7 @@ impl Sights {
 pub enum Judgement {
     /// All events expected, and no other.
     Matched,
-    /// All seen, but a cause whose rule is still to come is `undiagnosed`.
-    Undiagnosed(Vec<String>),
-    /// As far as this capture sees, all as expected; what it does not see, and why.
+    /// As far as this capture sees, all as expected; what it does not see or tell, and why.
     NotVisible(Vec<String>),
     /// Something is not as expected.
     Differs(Vec<String>),
@@ -124,9 +122,7 @@ impl Judgement {
     pub fn details(&self) -> &[String] {
         match self {
             Self::Matched => &[],
-            Self::Undiagnosed(details) | Self::NotVisible(details) | Self::Differs(details) => {
-                details
-            }
+            Self::NotVisible(details) | Self::Differs(details) => details,
         }
     }
 }
@@ -137,7 +133,6 @@ pub fn judge(observation: &Observation, events: &[Value], sights: &Sights) -> Ju
     let mut pairing = Pairing::of(observation, events);
     let mut differs = observation.ground_differences();
     let mut not_visible = Vec::new();
-    let mut undiagnosed = Vec::new();
     for (expected, event) in &pairing.pairs {
         let summary = expected.summary();
         let Some(event) = event else {
@@ -164,17 +159,17 @@ pub fn judge(observation: &Observation, events: &[Value], sights: &Sights) -> Ju
         } else {
             differs.extend(differences);
         }
-        if comparison.is_left_undiagnosed() {
-            undiagnosed.push(format!("{summary}: undiagnosed"));
-        }
+        not_visible.extend(
+            comparison
+                .told_less()
+                .map(|why| format!("{summary}: {why}")),
+        );
     }
     differs.extend(pairing.surplus.drain(..).map(describe_surplus));
     if !differs.is_empty() {
         Judgement::Differs(differs)
     } else if !not_visible.is_empty() {
         Judgement::NotVisible(not_visible)
-    } else if !undiagnosed.is_empty() {
-        Judgement::Undiagnosed(undiagnosed)
     } else {
         Judgement::Matched
     }
@@ -226,13 +221,10 @@ impl<'a> Pairing<'a> {
             surplus: events.iter().filter(|e| observation.concerns(e)).collect(),
         };
         pairing.assign(|expected, event| {
-            expected.is_like(event)
-                && expected.allows_cause(event, true)
-                && expected.fits_rst(event)
+            expected.is_like(event) && expected.is_told_by(event, true) && expected.fits_rst(event)
         });
-        pairing.assign(|expected, event| {
-            expected.is_like(event) && expected.allows_cause(event, true)
-        });
+        pairing
+            .assign(|expected, event| expected.is_like(event) && expected.is_told_by(event, true));
         pairing.assign(Expectation::is_like);
         pairing
     }
@@ -257,15 +249,42 @@ impl Expectation {
             && end(event, "remote_addr", "remote_port") == Some(self.remote)
     }
 
-    fn allows_cause(&self, event: &Value, lacks_segment: bool) -> bool {
-        let Some(cause) = text(event, "cause") else {
-            return false;
-        };
-        self.causes.contains(&cause)
-            || (lacks_segment && self.causes_without_segment.contains(&cause))
-            || (text(event, "drop_reason").is_none()
-                && self.causes_without_drop_reason.contains(&cause))
-            || (!self.must_be_diagnosed && cause == UNDIAGNOSED)
+    /// Whether the event's cause is right, or less than that for a reason.
+    fn is_told_by(&self, event: &Value, lacks_segment: bool) -> bool {
+        let cause = text(event, "cause");
+        cause.is_some_and(|cause| self.causes.contains(&cause))
+            || self.excuse(event, lacks_segment).is_some()
+    }
+
+    /// Why the event's cause may be another one: what the truth would need is not there.
+    fn excuse(&self, event: &Value, lacks_segment: bool) -> Option<&'static str> {
+        let cause = text(event, "cause")?;
+        if self.causes.contains(&cause) {
+            return None;
+        }
+        let lacks_reason =
+            text(event, "kernel_reason").is_none_or(|reason| reason == "NOT_SPECIFIED");
+        let excuses = [
+            (
+                lacks_segment,
+                &self.causes_without_segment,
+                "this capture does not see the segment of the RST",
+            ),
+            (
+                text(event, "drop_reason").is_none(),
+                &self.causes_without_drop_reason,
+                "this kernel does not say why it dropped the RST",
+            ),
+            (
+                lacks_reason,
+                &self.causes_without_reason,
+                "this kernel does not say why it sent the RST",
+            ),
+        ];
+        excuses
+            .into_iter()
+            .find(|(is_so, causes, _)| *is_so && causes.contains(&cause))
+            .map(|(_, _, why)| why)
     }
 
     fn fits_rst(&self, event: &Value) -> bool {
@@ -275,8 +294,6 @@ impl Expectation {
             .is_none_or(|rst| seq.is_none_or(|seq| seq == u64::from(rst.seq)))
     }
 }
-
-const UNDIAGNOSED: &str = "undiagnosed";
 
 /// One expectation beside the event that answers it.
 struct Comparison<'a> {
@@ -294,6 +311,9 @@ impl Comparison<'_> {
         differences.extend(self.state());
         differences.extend(self.role());
         differences.extend(self.owner());
+        differences.extend(self.actor());
+        differences.extend(self.initiator());
+        differences.extend(self.evidence());
         if let Some(rst) = &self.expected.rst {
             differences.extend(self.rst(rst));
         }
@@ -303,7 +323,7 @@ impl Comparison<'_> {
 
     fn cause(&self) -> Option<String> {
         let lacks_segment = !self.sights.sees_segment_of_received;
-        (!self.expected.allows_cause(self.event, lacks_segment)).then(|| {
+        (!self.expected.is_told_by(self.event, lacks_segment)).then(|| {
             let found = text(self.event, "cause").unwrap_or("absent");
             let evidence = self
                 .event
@@ -313,8 +333,12 @@ impl Comparison<'_> {
         })
     }
 
-    fn is_left_undiagnosed(&self) -> bool {
-        !self.expected.must_be_diagnosed && text(self.event, "cause") == Some(UNDIAGNOSED)
+    /// What the event says less than the truth, and why it may.
+    fn told_less(&self) -> Option<String> {
+        let lacks_segment = !self.sights.sees_segment_of_received;
+        let why = self.expected.excuse(self.event, lacks_segment)?;
+        let found = text(self.event, "cause").unwrap_or("absent");
+        Some(format!("told as {found}: {why}"))
     }
 
     fn family(&self) -> Option<String> {
@@ -342,7 +366,8 @@ impl Comparison<'_> {
     }
 
     fn owner(&self) -> Option<String> {
-        let owner = &self.observation.owner;
+        let holder = self.expected.holder.as_ref();
+        let owner = holder.unwrap_or(&self.observation.owner);
         let Some(pid) = number(self.event, "pid") else {
             let is_due = self.expected.is_owned && self.sights.sees_owner;
             return is_due.then(|| format!("pid is absent, expected {}", owner.pid));
@@ -356,6 +381,45 @@ impl Comparison<'_> {
             let comms = owner.comms.join("|");
             format!("comm is {}, expected {comms}", shown(comm))
         })
+    }
+
+    fn actor(&self) -> Option<String> {
+        let actor = self.expected.actor.as_ref()?;
+        let pid = number(self.event, "actor_pid");
+        let comm = text(self.event, "actor_comm");
+        let is_it = pid == Some(actor.pid.into())
+            && comm.is_some_and(|comm| actor.comms.iter().any(|its| its == comm));
+        (!is_it).then(|| {
+            format!(
+                "actor is {} {}, expected {} {}",
+                shown(pid),
+                shown(comm),
+                actor.pid,
+                actor.comms.join("|")
+            )
+        })
+    }
+
+    /// A cause that is told less than it is has another initiator, too.
+    fn initiator(&self) -> Option<String> {
+        let expected = self.expected.initiator?;
+        let found = text(self.event, "initiator");
+        (found != Some(expected) && self.told_less().is_none())
+            .then(|| format!("initiator is {}, expected {expected}", shown(found)))
+    }
+
+    fn evidence(&self) -> Vec<String> {
+        let facts: Vec<&str> = self
+            .event
+            .get("evidence")
+            .and_then(Value::as_array)
+            .map(|facts| facts.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        let missing = self.expected.evidence.iter();
+        missing
+            .filter(|fact| !facts.contains(fact))
+            .map(|fact| format!("evidence lacks {fact}, it has {}", facts.join(", ")))
+            .collect()
     }
 
     fn rst(&self, rst: &Rst) -> Vec<String> {

@@ -19,7 +19,10 @@
 
 mod device;
 mod error;
+mod global_setting;
+mod holder;
 mod judge;
+mod memory_limit;
 mod netns;
 mod peer;
 mod report;
@@ -44,14 +47,25 @@ use stage::Stage;
 /// A machine on which scenarios can run.
 #[derive(Debug)]
 pub struct Lab {
-    _private: (),
+    may_set_globals: bool,
 }
 
 impl Lab {
     /// Makes sure that this process may make network namespaces and TUN devices.
     pub fn prepare() -> Result<Self, LabError> {
-        on_own_thread("set-up", || Stage::set_up(Family::Ipv4).map(drop))?;
-        Ok(Self { _private: () })
+        on_own_thread("set-up", || Stage::set_up(Family::Ipv4, false).map(drop))?;
+        Ok(Self {
+            may_set_globals: false,
+        })
+    }
+
+    /// Allows scenarios to change, for a moment, settings that the whole machine sees. Without it
+    /// they are [`LabError::NotRun`].
+    #[must_use]
+    pub const fn with_globals(self) -> Self {
+        Self {
+            may_set_globals: true,
+        }
     }
 
     /// Makes the kernel load the modules that the firewall scenario needs, so that a capture whose
@@ -59,7 +73,7 @@ impl Lab {
     /// so itself.
     pub fn load_firewall_modules(&self) -> Result<(), LabError> {
         on_own_thread("set-up", || {
-            Stage::set_up(Family::Ipv4)?;
+            Stage::set_up(Family::Ipv4, false)?;
             scenario::install_reject_rule()
         })
     }
@@ -68,8 +82,9 @@ impl Lab {
     /// once.
     pub fn run(&self, scenario: &Scenario, family: Family) -> Result<Observation, LabError> {
         let Scenario { id, play, .. } = *scenario;
+        let may_set_globals = self.may_set_globals;
         on_own_thread(id, move || {
-            let mut stage = Stage::set_up(family)?;
+            let mut stage = Stage::set_up(family, may_set_globals)?;
             play(&mut stage)?;
             stage.finish(id)
         })

@@ -86,10 +86,12 @@ fn parse_out_rsts(snmp: &str) -> Option<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KernelState {
     Established = 1,
+    SynReceived = 3,
     FinWait1 = 4,
     FinWait2 = 5,
     TimeWait = 6,
     CloseWait = 8,
+    LastAck = 9,
 }
 
 /// Whether the calling thread's namespace has a TCP socket with these ports in `state`. Ports are

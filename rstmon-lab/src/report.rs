@@ -47,6 +47,7 @@ impl ScenarioResult {
     pub fn not_run(scenario: &Scenario, family: Family, error: LabError) -> Self {
         let outcome = match error {
             LabError::Skipped { reason } => Outcome::Skipped { skipped: reason },
+            LabError::NotRun { reason } => Outcome::NotRun { not_run: reason },
             error => Outcome::Failed {
                 failed: error.to_string(),
             },
@@ -72,6 +73,11 @@ pub enum Outcome {
         /// What is missing.
         skipped: String,
     },
+    /// It was left out on purpose.
+    NotRun {
+        /// Why.
+        not_run: String,
+    },
     /// It could not run to its end.
     Failed {
         /// Why.
@@ -85,7 +91,7 @@ impl Outcome {
     pub const fn is_failure(&self) -> bool {
         match self {
             Self::Judged(judgement) => judgement.is_failure(),
-            Self::Skipped { .. } => false,
+            Self::Skipped { .. } | Self::NotRun { .. } => false,
             Self::Failed { .. } => true,
         }
     }
@@ -93,10 +99,10 @@ impl Outcome {
     const fn word(&self) -> &'static str {
         match self {
             Self::Judged(Judgement::Matched) => "ok",
-            Self::Judged(Judgement::Undiagnosed(_)) => "undiagnosed",
             Self::Judged(Judgement::NotVisible(_)) => "not visible",
             Self::Judged(Judgement::Differs(_)) => "DIFFERS",
             Self::Skipped { .. } => "skipped",
+            Self::NotRun { .. } => "not run",
             Self::Failed { .. } => "FAILED",
         }
     }
@@ -106,7 +112,9 @@ impl Outcome {
     pub fn details(&self) -> Vec<&str> {
         match self {
             Self::Judged(judgement) => judgement.details().iter().map(String::as_str).collect(),
-            Self::Skipped { skipped: reason } | Self::Failed { failed: reason } => vec![reason],
+            Self::Skipped { skipped: reason }
+            | Self::NotRun { not_run: reason }
+            | Self::Failed { failed: reason } => vec![reason],
         }
     }
 }
@@ -137,8 +145,8 @@ pub fn render_report(results: &[ScenarioResult]) -> String {
 fn render_sums(results: &[ScenarioResult]) -> String {
     let words = [
         "ok",
-        "undiagnosed",
         "not visible",
+        "not run",
         "skipped",
         "DIFFERS",
         "FAILED",

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -20,31 +20,46 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Listens on `address`; port 0 lets the kernel choose.
     pub(crate) fn listen(address: SocketAddr, backlog: i32) -> Result<Self, LabError> {
-        let endpoint = Self::new(address)?;
+        Self::new(address, Protocol::TCP)?.listening(address, backlog)
+    }
+
+    /// The same for Multipath TCP (RFC 8684), which plain TCP can connect to, too.
+    pub(crate) fn listen_mptcp(address: SocketAddr, backlog: i32) -> Result<Self, LabError> {
+        Self::new(address, Protocol::MPTCP)?.listening(address, backlog)
+    }
+
+    fn listening(self, address: SocketAddr, backlog: i32) -> Result<Self, LabError> {
         let doing = format!("listen on {address}");
-        endpoint
-            .socket
+        self.socket
             .bind(&SockAddr::from(address))
             .doing(doing.clone())?;
-        endpoint.socket.listen(backlog).doing(doing)?;
-        Ok(endpoint)
+        self.socket.listen(backlog).doing(doing)?;
+        Ok(self)
     }
 
     /// Begins to connect; what comes of it shows later.
     pub(crate) fn connect(remote: SocketAddr) -> Result<Self, LabError> {
-        let endpoint = Self::new(remote)?;
-        match endpoint.socket.connect(&SockAddr::from(remote)) {
+        Self::new(remote, Protocol::TCP)?.connecting(remote)
+    }
+
+    /// The same for Multipath TCP (RFC 8684).
+    pub(crate) fn connect_mptcp(remote: SocketAddr) -> Result<Self, LabError> {
+        Self::new(remote, Protocol::MPTCP)?.connecting(remote)
+    }
+
+    fn connecting(self, remote: SocketAddr) -> Result<Self, LabError> {
+        match self.socket.connect(&SockAddr::from(remote)) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
                 Err(error).doing(format!("connect to {remote}"))
             }
-            _ => Ok(endpoint),
+            _ => Ok(self),
         }
     }
 
-    fn new(address: SocketAddr) -> Result<Self, LabError> {
+    fn new(address: SocketAddr, protocol: Protocol) -> Result<Self, LabError> {
         let domain = Domain::for_address(address);
         let socket =
-            Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).doing("make a TCP socket")?;
+            Socket::new(domain, Type::STREAM, Some(protocol)).doing("make a TCP socket")?;
         socket
             .set_nonblocking(true)
             .doing("make a socket non-blocking")?;
@@ -157,22 +172,34 @@ impl Endpoint {
             .doing("set SO_LINGER")
     }
 
-    /// Keepalive after one second of silence, given up after one probe.
-    pub(crate) fn set_short_keepalive(&self) -> Result<(), LabError> {
+    /// Keepalive after one second of silence, given up after this many probes, one a second.
+    pub(crate) fn set_short_keepalive(&self, probes: u32) -> Result<(), LabError> {
         let second = Duration::from_secs(1);
         let keepalive = socket2::TcpKeepalive::new()
             .with_time(second)
             .with_interval(second)
-            .with_retries(1);
+            .with_retries(probes);
         self.socket
             .set_tcp_keepalive(&keepalive)
             .doing("set the keepalive timers")
+    }
+
+    /// `TCP_USER_TIMEOUT`: how long the peer may leave something unanswered.
+    pub(crate) fn set_user_timeout(&self, timeout: Duration) -> Result<(), LabError> {
+        self.socket
+            .set_tcp_user_timeout(Some(timeout))
+            .doing("set TCP_USER_TIMEOUT")
     }
 
     /// `TCP_LINGER2`: seconds that an orphan stays in FIN-WAIT-2; below zero, none.
     pub(crate) fn set_linger2(&self, seconds: i32) -> Result<(), LabError> {
         self.set_tcp_option(libc::TCP_LINGER2, seconds)
             .doing("set TCP_LINGER2")
+    }
+
+    /// The descriptor itself, for another process.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.socket.into()
     }
 
     /// Closes without a word to the peer: `TCP_REPAIR`, then close. This is what a host restart looks

@@ -22,9 +22,7 @@ use crate::truth::{Expectation, Family, Observation, Owner, Rst, WireReset};
 use crate::wait::{PATIENCE, wait_until};
 
 const LOCAL4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const FAKE4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 99);
 const LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
-const FAKE6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x99);
 
 /// Where this host listens, in the scenarios that listen.
 pub(crate) const SERVICE_PORT: u16 = 7080;
@@ -34,11 +32,6 @@ pub(crate) const CLOSED_PORT: u16 = 7009;
 const FAKE_SERVICE_PORT: u16 = 443;
 /// The first port that the fake peer connects from.
 const FAKE_FIRST_PORT: u16 = 45_001;
-/// Ports that a run has for itself. Runs in different namespaces use different ports, because old
-/// kernels drop some RSTs without a hint to the namespace and only the ports tell them apart.
-const FAKE_PORTS_OF_A_RUN: u16 = 16;
-/// Runs after which the ports begin anew.
-const FAKE_PORT_RUNS: u16 = 1_000;
 
 /// The fake peer's initial sequence number: near the end, so that numbers wrap in every scenario
 /// that sends more than a few bytes.
@@ -55,20 +48,33 @@ pub(crate) struct Stage {
     namespace: Namespace,
     started_mono_ns: u64,
     out_rsts_before: u64,
+    fake_number: u16,
     next_fake_port: u16,
+    may_set_globals: bool,
     expectations: Vec<Expectation>,
 }
 
-/// The first port of the fake peer in the next run.
-fn next_first_port() -> u16 {
+/// What tells this run's fake peer from those of all others, of this process and of those beside it:
+/// part of its address. Old kernels drop some RSTs without a hint to the namespace, the number of a
+/// namespace is soon given to another, and what was learnt of a peer must not be taken for the next
+/// one's.
+fn next_fake_number() -> u16 {
     static RUNS: AtomicU16 = AtomicU16::new(0);
-    let run = RUNS.fetch_add(1, Ordering::Relaxed) % FAKE_PORT_RUNS;
-    FAKE_FIRST_PORT + run * FAKE_PORTS_OF_A_RUN
+    /// Processes that start one after another get numbers this far apart.
+    const APART: u32 = 4_099;
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let first = std::process::id().wrapping_mul(APART) as u16;
+    // The first block is this host's own, the last address that of broadcasts.
+    first.wrapping_add(run) % FAKE_NUMBERS + FIRST_FAKE_NUMBER
 }
+
+/// See [`next_fake_number`].
+const FIRST_FAKE_NUMBER: u16 = 0x0100;
+const FAKE_NUMBERS: u16 = u16::MAX - FIRST_FAKE_NUMBER;
 
 impl Stage {
     /// Moves the calling thread into a namespace of its own and sets it up.
-    pub(crate) fn set_up(family: Family) -> Result<Self, LabError> {
+    pub(crate) fn set_up(family: Family, may_set_globals: bool) -> Result<Self, LabError> {
         if family == Family::Ipv6 && !device::has_ipv6() {
             return Err(LabError::Skipped {
                 reason: "this kernel has no IPv6".to_owned(),
@@ -93,7 +99,9 @@ impl Stage {
             namespace,
             started_mono_ns,
             out_rsts_before: read_out_rsts()?,
-            next_fake_port: next_first_port(),
+            fake_number: next_fake_number(),
+            next_fake_port: FAKE_FIRST_PORT,
+            may_set_globals,
             expectations: Vec::new(),
         })
     }
@@ -101,6 +109,21 @@ impl Stage {
     /// States an event that must be seen.
     pub(crate) fn expect(&mut self, expectation: Expectation) {
         self.expectations.push(expectation);
+    }
+
+    /// Refuses to go on where nobody agreed to `what`, a change that the whole machine sees.
+    pub(crate) fn require_globals(&self, what: &str) -> Result<(), LabError> {
+        if self.may_set_globals {
+            return Ok(());
+        }
+        Err(LabError::NotRun {
+            reason: format!("it changes {what} for the whole machine; agree with --global"),
+        })
+    }
+
+    /// A number that no other run has at this time.
+    pub(crate) const fn number(&self) -> u32 {
+        self.namespace.inode()
     }
 
     /// This host's address towards the fake peer, with `port`.
@@ -115,7 +138,10 @@ impl Stage {
     }
 
     fn fake(&self, port: u16) -> SocketAddr {
-        SocketAddr::new(self.pick(FAKE4.into(), FAKE6.into()), port)
+        let [high, low] = self.fake_number.to_be_bytes();
+        let v4 = Ipv4Addr::new(10, 77, high, low);
+        let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, self.fake_number);
+        SocketAddr::new(self.pick(v4.into(), v6.into()), port)
     }
 
     const fn pick(&self, ipv4: IpAddr, ipv6: IpAddr) -> IpAddr {
@@ -128,7 +154,7 @@ impl Stage {
     /// An end of the fake peer that talks to `local_port`, about which this host knows nothing yet.
     pub(crate) fn stranger(&mut self, local_port: u16) -> FakeEnd {
         let port = self.next_fake_port;
-        self.next_fake_port = port.wrapping_add(1);
+        self.next_fake_port += 1;
         FakeEnd {
             fake: self.fake(port),
             local: self.local(local_port),
@@ -275,7 +301,7 @@ impl Stage {
             family: self.family,
             netns: self.namespace.inode(),
             started_mono_ns: self.started_mono_ns,
-            owner: read_own_identity()?,
+            owner: own_identity()?,
             wire_resets,
             out_rsts_delta: self.out_rsts_delta()?,
             expectations: self.expectations,
@@ -324,7 +350,8 @@ fn read_monotonic_ns() -> Result<u64, LabError> {
     Ok(u64::try_from(Duration::from(now).as_nanos()).unwrap_or(u64::MAX))
 }
 
-fn read_own_identity() -> Result<Owner, LabError> {
+/// The lab's own process.
+pub(crate) fn own_identity() -> Result<Owner, LabError> {
     let mut comms = Vec::new();
     for path in ["/proc/self/comm", "/proc/thread-self/comm"] {
         let comm = fs::read_to_string(path).doing(format!("read {path}"))?;

@@ -109,8 +109,8 @@ pub struct Expectation {
     pub causes_without_segment: Vec<&'static str>,
     /// Causes that a capture is allowed instead when the kernel gives no reason for the drop.
     pub causes_without_drop_reason: Vec<&'static str>,
-    /// Whether `undiagnosed` would be a difference. The rules of some causes come later.
-    pub must_be_diagnosed: bool,
+    /// Causes that a capture is allowed instead when the kernel gives no reason for a sent RST.
+    pub causes_without_reason: Vec<&'static str>,
     /// This host's end.
     pub local: SocketAddr,
     /// The other end.
@@ -122,6 +122,14 @@ pub struct Expectation {
     /// Whether the socket belongs to the lab's process at the reset. An orphan's owner may be
     /// remembered or not, so it is checked only where shown.
     pub is_owned: bool,
+    /// Which process that is, if not the lab's own.
+    pub holder: Option<Owner>,
+    /// Who acted on it, where that is somebody else.
+    pub actor: Option<Owner>,
+    /// Who began it, where the scenario knows.
+    pub initiator: Option<&'static str>,
+    /// Facts that the evidence must name.
+    pub evidence: Vec<&'static str>,
     /// The RST itself.
     pub rst: Option<Rst>,
     /// Received and unread bytes.
@@ -143,12 +151,16 @@ impl Expectation {
             causes: vec![cause],
             causes_without_segment: Vec::new(),
             causes_without_drop_reason: Vec::new(),
-            must_be_diagnosed: true,
+            causes_without_reason: Vec::new(),
             local,
             remote,
             states: Vec::new(),
             role: None,
             is_owned: false,
+            holder: None,
+            actor: None,
+            initiator: None,
+            evidence: Vec::new(),
             rst: None,
             unread_bytes: None,
             needs: Needs::Nothing,
@@ -164,6 +176,28 @@ impl Expectation {
     pub(crate) fn owned(mut self, role: &'static str) -> Self {
         self.role = Some(role);
         self.is_owned = true;
+        self
+    }
+
+    /// A socket of another process than the lab's.
+    pub(crate) fn held_by(mut self, holder: Owner) -> Self {
+        self.is_owned = true;
+        self.holder = Some(holder);
+        self
+    }
+
+    pub(crate) fn actor(mut self, actor: Owner) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    pub(crate) fn initiator(mut self, initiator: &'static str) -> Self {
+        self.initiator = Some(initiator);
+        self
+    }
+
+    pub(crate) fn evidence(mut self, fact: &'static str) -> Self {
+        self.evidence.push(fact);
         self
     }
 
@@ -235,8 +269,8 @@ impl Expectation {
         self
     }
 
-    pub(crate) const fn diagnosed_later(mut self) -> Self {
-        self.must_be_diagnosed = false;
+    pub(crate) fn or_without_reason(mut self, cause: &'static str) -> Self {
+        self.causes_without_reason.push(cause);
         self
     }
 
@@ -272,12 +306,12 @@ pub struct WireReset {
     pub rst: Rst,
 }
 
-/// Who the lab is, as an event's owner.
+/// A process, as an event's owner or actor.
 #[derive(Clone, Debug, Serialize)]
 pub struct Owner {
-    /// Its process id, in its own pid namespace.
+    /// Its process id, in the lab's pid namespace.
     pub pid: u32,
-    /// Its names: the process's, and that of the thread which made the sockets.
+    /// Its names: the process's, and of the lab also that of the thread which made the sockets.
     pub comms: Vec<String>,
 }
 

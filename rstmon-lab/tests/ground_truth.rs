@@ -49,6 +49,14 @@ fn wrong_with(lab: &Lab, scenario: &Scenario, family: Family) -> Option<String> 
             ));
             Vec::new()
         }
+        Err(LabError::NotRun { reason }) => {
+            say(&format!(
+                "NOT RUN: {} {}: {reason}",
+                scenario.id,
+                family.name()
+            ));
+            Vec::new()
+        }
         Err(error) => vec![error.to_string()],
     };
     let name = format!("{} {}", scenario.id, family.name());

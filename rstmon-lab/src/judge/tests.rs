@@ -266,23 +266,82 @@ fn a_cause_that_needs_the_segment_is_not_asked_of_those_without() {
     let event = with(aborted_event(), "kind", json!("received"));
     let events = [with(event, "cause", json!("peer-aborted"))];
     assert!(judge(&observation, &events, &SEES_ALL).is_failure());
-    assert_eq!(
-        judge(&observation, &events, &SEES_LITTLE),
-        Judgement::Matched
+    let judgement = judge(&observation, &events, &SEES_LITTLE);
+    assert!(matches!(judgement, Judgement::NotVisible(_)));
+    assert!(
+        judgement.details()[0]
+            .ends_with("told as peer-aborted: this capture does not see the segment of the RST")
     );
 }
 
 #[test]
-fn undiagnosed_is_said_where_the_rule_is_still_to_come() {
-    let observation = observation(vec![aborted().diagnosed_later()]);
+fn a_cause_that_needs_a_reason_is_not_asked_of_kernels_without() {
+    let expected = aborted()
+        .or_without_reason("undiagnosed")
+        .initiator("local-app");
+    let observation = observation(vec![expected]);
+    let event = with(aborted_event(), "cause", json!("undiagnosed"));
+    for reason in [None, Some("NOT_SPECIFIED")] {
+        let event = match reason {
+            Some(reason) => with(event.clone(), "kernel_reason", json!(reason)),
+            None => event.clone(),
+        };
+        let judgement = judge(&observation, &[event], &SEES_ALL);
+        assert!(
+            matches!(judgement, Judgement::NotVisible(_)),
+            "{judgement:?}"
+        );
+    }
+    let told = with(event, "kernel_reason", json!("TCP_STATE"));
+    assert!(judge(&observation, &[told], &SEES_ALL).is_failure());
+}
+
+#[test]
+fn what_is_undiagnosed_differs() {
     let events = [with(aborted_event(), "cause", json!("undiagnosed"))];
-    let judgement = judge(&observation, &events, &SEES_ALL);
-    assert!(
-        matches!(judgement, Judgement::Undiagnosed(_)),
-        "{judgement:?}"
-    );
-    let wrong = [with(aborted_event(), "cause", json!("disconnect"))];
-    assert!(judge(&observation, &wrong, &SEES_ALL).is_failure());
+    assert!(judge(&observation(vec![aborted()]), &events, &SEES_ALL).is_failure());
+}
+
+#[test]
+fn holder_actor_initiator_and_evidence_are_compared() {
+    let process = |pid, comm: &str| Owner {
+        pid,
+        comms: vec![comm.to_owned()],
+    };
+    let expected = aborted()
+        .held_by(process(88, "sh"))
+        .actor(process(77, "rstmon"))
+        .initiator("local-admin")
+        .evidence("signal=SIGKILL");
+    let observation = observation(vec![expected]);
+    let mut event = aborted_event();
+    for (name, value) in [
+        ("pid", json!(88)),
+        ("comm", json!("sh")),
+        ("actor_pid", json!(77)),
+        ("actor_comm", json!("rstmon")),
+        ("initiator", json!("local-admin")),
+        ("evidence", json!(["signal=SIGKILL", "unread_bytes=5"])),
+    ] {
+        event = with(event, name, value);
+    }
+    let verdict = |event: Value| judge(&observation, &[event], &SEES_ALL);
+    assert_eq!(verdict(event.clone()), Judgement::Matched);
+    for (name, wrong) in [
+        ("pid", json!(77)),
+        ("comm", json!("rstmon")),
+        ("actor_pid", json!(1)),
+        ("actor_comm", json!("init")),
+        ("initiator", json!("local-app")),
+        ("evidence", json!([])),
+    ] {
+        assert_eq!(
+            verdict(with(event.clone(), name, wrong)).details().len(),
+            1,
+            "{name}"
+        );
+        assert!(verdict(without(event.clone(), name)).is_failure(), "{name}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Sockets that this host's application or kernel aborts.
 
+use std::net::Shutdown;
+
 use super::Scenario;
 use crate::error::LabError;
 use crate::netns::KernelState;
@@ -34,9 +36,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: listener_closed,
     },
     Scenario {
-        id: "keepalive-timeout",
-        title: "keepalive probes that nobody answers",
-        play: keepalive_timeout,
+        id: "close-unread-data-close-wait",
+        title: "close with data unread, after the peer closed",
+        play: close_unread_in_close_wait,
+    },
+    Scenario {
+        id: "linger2-abort-ack",
+        title: "the FIN of such a socket acknowledged after close",
+        play: linger2_abort_at_ack,
+    },
+    Scenario {
+        id: "disconnect-last-ack",
+        title: "connect(AF_UNSPEC) in LAST-ACK with data unsent",
+        play: disconnect_in_last_ack,
     },
 ];
 
@@ -76,7 +88,7 @@ fn linger_abort(stage: &mut Stage) -> Result<(), LabError> {
 fn linger2_abort(stage: &mut Stage) -> Result<(), LabError> {
     let (client, mut end) = stage.client()?;
     client.set_linger2(-1)?;
-    client.shutdown(std::net::Shutdown::Write)?;
+    client.shutdown(Shutdown::Write)?;
     stage.receive_fin(&mut end)?;
     stage.acknowledge(&end, KernelState::FinWait2)?;
     drop(client);
@@ -84,8 +96,7 @@ fn linger2_abort(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "linger2-abort", end.local, end.fake)
             .state(&["fin-wait-2"])
             .owned("client")
-            .rst_aborting(end.rcv_nxt, end.snd_nxt)
-            .diagnosed_later(),
+            .rst_aborting(end.rcv_nxt, end.snd_nxt),
     );
     Ok(())
 }
@@ -97,8 +108,7 @@ fn disconnect(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "disconnect", end.local, end.fake)
             .state(&["established"])
             .owned("client")
-            .rst_aborting(end.rcv_nxt, end.snd_nxt)
-            .diagnosed_later(),
+            .rst_aborting(end.rcv_nxt, end.snd_nxt),
     );
     Ok(())
 }
@@ -111,24 +121,65 @@ fn listener_closed(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "listener-closed", end.local, end.fake)
             .state(&["established"])
             .role("server")
-            .rst_aborting(end.rcv_nxt, end.snd_nxt)
-            .diagnosed_later(),
+            .rst_aborting(end.rcv_nxt, end.snd_nxt),
     );
     Ok(())
 }
 
-fn keepalive_timeout(stage: &mut Stage) -> Result<(), LabError> {
-    let (client, end) = stage.client()?;
-    client.set_short_keepalive()?;
-    wait_state(&end, KernelState::Established)?;
-    stage.receive(&end, "the RST of the timeout", |s| s.has(flag::RST))?;
-    client.wait_error(libc::ETIMEDOUT)?;
+/// The FIN takes a sequence number, and is no unread byte.
+fn close_unread_in_close_wait(stage: &mut Stage) -> Result<(), LabError> {
+    let (server, mut end) = stage.server()?;
+    let mut last = end.data(b"the last request");
+    last.flags |= flag::FIN;
+    stage.peer.send(&last)?;
+    end.snd_nxt = last.end_seq();
+    server.wait_unread(last.payload.len())?;
+    wait_state(&end, KernelState::CloseWait)?;
+    drop(server);
     stage.expect(
-        Expectation::new(Kind::Sent, "keepalive-timeout", end.local, end.fake)
-            .state(&["established"])
-            .owned("client")
+        Expectation::new(Kind::Sent, "close-unread-data", end.local, end.fake)
+            .state(&["close-wait"])
+            .owned("server")
             .rst_aborting(end.rcv_nxt, end.snd_nxt)
-            .diagnosed_later(),
+            .unread(last.payload.len() as u64),
+    );
+    Ok(())
+}
+
+/// The other place where the kernel looks at `TCP_LINGER2`: at the way from FIN-WAIT-1 to FIN-WAIT-2.
+fn linger2_abort_at_ack(stage: &mut Stage) -> Result<(), LabError> {
+    let (client, mut end) = stage.client()?;
+    client.set_linger2(-1)?;
+    drop(client);
+    stage.receive_fin(&mut end)?;
+    let ack = end.segment(flag::ACK);
+    stage.peer.send(&ack)?;
+    stage.expect(
+        Expectation::new(Kind::Sent, "linger2-abort", end.local, end.fake)
+            .state(&["fin-wait-1", "fin-wait-2"])
+            .role("client")
+            .rst_answering(&ack),
+    );
+    Ok(())
+}
+
+/// The peer's window is shut, so that the data stays here and the FIN behind it.
+fn disconnect_in_last_ack(stage: &mut Stage) -> Result<(), LabError> {
+    let (client, mut end) = stage.client()?;
+    let mut fin = end.segment(flag::FIN | flag::ACK);
+    fin.window = 0;
+    stage.peer.send(&fin)?;
+    end.snd_nxt = fin.end_seq();
+    wait_state(&end, KernelState::CloseWait)?;
+    client.write(b"never sent")?;
+    client.shutdown(Shutdown::Write)?;
+    wait_state(&end, KernelState::LastAck)?;
+    client.disconnect()?;
+    stage.expect(
+        Expectation::new(Kind::Sent, "disconnect", end.local, end.fake)
+            .state(&["last-ack"])
+            .owned("client")
+            .rst_aborting(end.rcv_nxt, end.snd_nxt),
     );
     Ok(())
 }

@@ -115,8 +115,7 @@ fn time_wait_hit(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "time-wait-hit", end.local, end.fake)
             .state(&["fin-wait-2", "time-wait"])
             .rst_answering(&syn)
-            .needs(Needs::Timewait)
-            .diagnosed_later(),
+            .needs(Needs::Timewait),
     );
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use super::Scenario;
 use crate::error::LabError;
-use crate::netns::write_sysctl;
+use crate::netns::{KernelState, write_sysctl};
 use crate::segment::flag;
-use crate::stage::{SERVICE_PORT, Stage};
+use crate::stage::{SERVICE_PORT, Stage, wait_state};
 use crate::truth::{Expectation, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -22,6 +22,26 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "bad-handshake-ack-listen",
         title: "an ACK for a listener without a connection",
         play: listen,
+    },
+    Scenario {
+        id: "bad-handshake-ack-cookie",
+        title: "a third ACK with a SYN cookie that is wrong",
+        play: cookie,
+    },
+    Scenario {
+        id: "bad-handshake-ack-simultaneous",
+        title: "a simultaneous open, then an ACK that is wrong",
+        play: simultaneous,
+    },
+    Scenario {
+        id: "paws",
+        title: "a SYN-ACK that echoes a timestamp not ours",
+        play: paws,
+    },
+    Scenario {
+        id: "invalid-segment",
+        title: "another SYN, in the window of a handshake",
+        play: second_syn,
     },
     Scenario {
         id: "accept-queue-overflow",
@@ -82,6 +102,65 @@ fn listen(stage: &mut Stage) -> Result<(), LabError> {
     Ok(())
 }
 
+/// Of a handshake by cookie the kernel remembers nothing but that there were some.
+fn cookie(stage: &mut Stage) -> Result<(), LabError> {
+    write_sysctl("ipv4/tcp_syncookies", "2")?;
+    syn_received(stage)
+}
+
+fn simultaneous(stage: &mut Stage) -> Result<(), LabError> {
+    let (_client, mut end) = stage.connecting()?;
+    stage.peer.send(&end.segment(flag::SYN))?;
+    end.snd_nxt = end.snd_nxt.wrapping_add(1);
+    wait_state(&end, KernelState::SynReceived)?;
+    let mut answer = end.segment(flag::ACK);
+    answer.ack = answer.ack.wrapping_add(1_000);
+    stage.peer.send(&answer)?;
+    stage.expect(
+        Expectation::new(Kind::Sent, "bad-handshake-ack", end.local, end.fake)
+            .state(&["syn-recv"])
+            .owned("client")
+            .rst_answering(&answer),
+    );
+    stage.receive(&end, "the RST", |s| s.has(flag::RST))?;
+    Ok(())
+}
+
+/// Each connection has timestamps with an offset of its own, so that any fixed one is not ours.
+fn paws(stage: &mut Stage) -> Result<(), LabError> {
+    write_sysctl("ipv4/tcp_timestamps", "1")?;
+    let (_client, end) = stage.connecting()?;
+    let answer = end
+        .segment(flag::SYN | flag::ACK)
+        .with_timestamps(3_000_000, 0x1234_5678);
+    stage.peer.send(&answer)?;
+    stage.expect(
+        Expectation::new(Kind::Sent, "paws", end.local, end.fake)
+            .or_without_reason("bad-handshake-ack")
+            .state(&["syn-sent"])
+            .owned("client")
+            .rst_answering(&answer),
+    );
+    stage.receive(&end, "the RST", |s| s.has(flag::RST))?;
+    Ok(())
+}
+
+fn second_syn(stage: &mut Stage) -> Result<(), LabError> {
+    let _listener = stage.listener(8)?;
+    let end = stage.half_open()?;
+    let mut syn = end.segment(flag::SYN);
+    syn.seq = syn.seq.wrapping_add(100);
+    stage.peer.send(&syn)?;
+    stage.expect(
+        Expectation::new(Kind::Sent, "invalid-segment", end.local, end.fake)
+            .state(&["syn-recv", "listen"])
+            .owned("server")
+            .rst_answering(&syn),
+    );
+    stage.receive(&end, "the RST", |s| s.has(flag::RST))?;
+    Ok(())
+}
+
 /// A queue of two takes three. The handshakes come in pairs, since more at once than the backlog
 /// would not be remembered at all.
 fn accept_queue_overflow(stage: &mut Stage) -> Result<(), LabError> {
@@ -105,8 +184,7 @@ fn accept_queue_overflow(stage: &mut Stage) -> Result<(), LabError> {
         )
         .state(&["syn-recv", "listen"])
         .owned("server")
-        .rst_answering(&refused.segment(flag::ACK))
-        .diagnosed_later(),
+        .rst_answering(&refused.segment(flag::ACK)),
     );
     stage.receive(&refused, "the RST", |s| s.has(flag::RST))?;
     // Accepted, they end with a FIN; left in the queue, with a RST each.
@@ -128,8 +206,7 @@ fn aborted(stage: &mut Stage) -> Result<(), LabError> {
             .state(&["syn-recv"])
             .role("server")
             .rst(&reset)
-            .needs(Needs::Dropped)
-            .diagnosed_later(),
+            .needs(Needs::Dropped),
     );
     // The listener must go on as if nothing had been.
     let _other = stage.unaccepted()?;

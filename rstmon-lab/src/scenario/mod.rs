@@ -8,10 +8,14 @@ use crate::stage::Stage;
 
 mod abort;
 mod after_close;
+mod destroyed;
 mod firewall;
+mod gave_up;
 mod handshake;
 mod idle;
 mod impostor;
+mod killed;
+mod multipath;
 mod no_socket;
 mod quiet;
 mod received;
@@ -41,7 +45,11 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         no_socket::SCENARIOS,
         handshake::SCENARIOS,
         abort::SCENARIOS,
+        killed::SCENARIOS,
+        destroyed::SCENARIOS,
+        gave_up::SCENARIOS,
         after_close::SCENARIOS,
+        multipath::SCENARIOS,
         firewall::SCENARIOS,
         received::SCENARIOS,
         idle::SCENARIOS,

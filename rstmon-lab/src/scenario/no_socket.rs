@@ -35,6 +35,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: segment_after_last_ack,
     },
     Scenario {
+        id: "segment-after-close-syn-sent",
+        title: "the answer to a connect that was given up",
+        play: abandoned_connect,
+    },
+    Scenario {
         id: "idle-then-return",
         title: "a peer comes back to a socket that vanished",
         play: idle_then_return,
@@ -129,6 +134,22 @@ fn segment_after_last_ack(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "segment-after-close", end.local, end.fake)
             .state(&["none"])
             .rst_answering(&old)
+            .needs(Needs::Socketless),
+    );
+    Ok(())
+}
+
+/// The close itself sends nothing: there was no connection yet.
+fn abandoned_connect(stage: &mut Stage) -> Result<(), LabError> {
+    let (client, end) = stage.connecting()?;
+    drop(client);
+    wait_gone(end.local.port(), end.fake.port())?;
+    let answer = end.segment(flag::SYN | flag::ACK);
+    stage.peer.send(&answer)?;
+    stage.expect(
+        Expectation::new(Kind::Sent, "segment-after-close", end.local, end.fake)
+            .state(&["none"])
+            .rst_answering(&answer)
             .needs(Needs::Socketless),
     );
     Ok(())

@@ -2,9 +2,10 @@
 
 use super::Scenario;
 use crate::error::LabError;
-use crate::netns::KernelState;
+use crate::netns::{KernelState, write_sysctl};
+use crate::peer::FakeEnd;
 use crate::segment::{Segment, flag};
-use crate::stage::{SERVICE_PORT, Stage, wait_gone};
+use crate::stage::{SERVICE_PORT, Stage, wait_gone, wait_state};
 use crate::truth::{Expectation, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -27,6 +28,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "time-wait-assassination",
         title: "a RST that ends TIME-WAIT early",
         play: time_wait_assassination,
+    },
+    Scenario {
+        id: "time-wait-rfc1337",
+        title: "a RST that TIME-WAIT survives",
+        play: time_wait_survives,
     },
 ];
 
@@ -87,22 +93,36 @@ fn stray(stage: &mut Stage) -> Result<(), LabError> {
 }
 
 fn time_wait_assassination(stage: &mut Stage) -> Result<(), LabError> {
+    let end = time_wait_with_reset(stage)?;
+    wait_gone(end.local.port(), end.fake.port())
+}
+
+/// As RFC 1337 asks, and as is not the default.
+fn time_wait_survives(stage: &mut Stage) -> Result<(), LabError> {
+    write_sysctl("ipv4/tcp_rfc1337", "1")?;
+    let end = time_wait_with_reset(stage)?;
+    // What it answers now, it could not if it were gone.
+    stage.peer.send(&end.data(b"are you there?"))?;
+    stage.receive(&end, "the ACK of TIME-WAIT", |s| s.flags == flag::ACK)?;
+    Ok(())
+}
+
+fn time_wait_with_reset(stage: &mut Stage) -> Result<FakeEnd, LabError> {
     let (server, mut end) = stage.server()?;
     drop(server);
     stage.receive_fin(&mut end)?;
     let fin = end.segment(flag::FIN | flag::ACK);
     stage.peer.send(&fin)?;
     end.snd_nxt = fin.end_seq();
-    crate::stage::wait_state(&end, KernelState::TimeWait)?;
+    wait_state(&end, KernelState::TimeWait)?;
+    stage.receive(&end, "the ACK of the FIN", |s| s.ack == end.snd_nxt)?;
     let reset = end.segment(flag::RST);
     stage.peer.send(&reset)?;
-    wait_gone(end.local.port(), end.fake.port())?;
     stage.expect(
         Expectation::new(Kind::Stray, "time-wait-assassination", end.local, end.fake)
             .state(&["time-wait"])
             .rst(&reset)
-            .needs(Needs::Dropped)
-            .diagnosed_later(),
+            .needs(Needs::Dropped),
     );
-    Ok(())
+    Ok(end)
 }

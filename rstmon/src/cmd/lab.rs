@@ -300,10 +300,10 @@ const fn verdict(outcome: &Outcome) -> &'static str {
     use rstmon_lab::Judgement;
     match outcome {
         Outcome::Judged(Judgement::Matched) => "matched",
-        Outcome::Judged(Judgement::Undiagnosed(_)) => "undiagnosed",
         Outcome::Judged(Judgement::NotVisible(_)) => "not-visible",
         Outcome::Judged(Judgement::Differs(_)) => "differs",
         Outcome::Skipped { .. } => "skipped",
+        Outcome::NotRun { .. } => "not-run",
         Outcome::Failed { .. } => "failed",
     }
 }

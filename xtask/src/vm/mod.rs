@@ -78,10 +78,10 @@ pub(crate) fn run_vm(args: &VmArgs) -> Result<VmOutcome> {
             );
         }
         println!(
-            "vm {version}: {} passed ({} not visible, {} undiagnosed), {} failed, in {} s",
+            "vm {version}: {} passed ({} not visible, {} not run), {} failed, in {} s",
             report.passed,
             report.not_visible,
-            report.undiagnosed,
+            report.not_run,
             report.failed,
             started.elapsed().as_secs()
         );

@@ -5,7 +5,7 @@
 //! |---|---|---|---|---|
 //! | `linger-abort` | CLOSED | yes, and `SO_LINGER` is 0 | yes | `__tcp_close`, `tcp_disconnect` |
 //! | `listener-closed` | CLOSED | no | no | `inet_child_forget` |
-//! | `disconnect` | CLOSED | no | yes | `tcp_disconnect` |
+//! | `disconnect` | CLOSED | no, or `SO_LINGER` is not 0 | yes | `tcp_disconnect` |
 //! | `socket-destroyed` | as before | no matter | no matter | `tcp_abort` |
 //!
 //! `__tcp_close` shuts both directions down before all else and `tcp_disconnect` sets the state
@@ -13,7 +13,7 @@
 //! timers, which reset sockets in their state, too.
 
 use super::{Case, Finding, Rule};
-use crate::event::model::{Cause, Confidence, Initiator};
+use crate::event::model::{Cause, Confidence, Initiator, SocketState};
 
 pub(super) const LINGER_ABORT: Rule = Rule {
     cause: Cause::LingerAbort,
@@ -68,8 +68,19 @@ fn listener_closed<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
+/// A socket that was shut down can be disconnected, too. `close()` would not come here then, but for
+/// `SO_LINGER` 0; without a reason only the states after our FIN show that a shutdown came before.
 fn disconnect<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let found = is_disconnect_path(case) && !case.is_shut_down() && case.event.inode.is_some();
+    let after_fin = case.is_state_of(&[
+        SocketState::FinWait1,
+        SocketState::FinWait2,
+        SocketState::Closing,
+        SocketState::LastAck,
+    ]);
+    let shut_before =
+        case.socket_is(|socket| !socket.linger_zero) && (case.reason().is_some() || after_fin);
+    let not_closed = !case.is_shut_down() || shut_before;
+    let found = is_disconnect_path(case) && not_closed && case.event.inode.is_some();
     found.then(|| {
         let evidence = case.evidence().kernel_reason().fact("closed=no").state();
         case.finding(Initiator::LocalApp, Confidence::Likely, evidence)

@@ -184,6 +184,7 @@ fn other_aborts_of_the_application_or_the_administrator() {
     let disconnect = || Scene::active(ESTABLISHED, CLOSE).with(|raw| raw.inode = 4711);
     let never_accepted = || Scene::active(ESTABLISHED, CLOSE);
     let destroyed = || Scene::active(ESTABLISHED, ESTABLISHED).owner_and_current(10, 20);
+    let shut_before = |state| Scene::closing(state);
     let rows: Vec<Row> = vec![
         (
             "disconnect",
@@ -205,6 +206,34 @@ fn other_aborts_of_the_application_or_the_administrator() {
             Cause::Disconnect,
             LocalApp,
             Certain,
+        ),
+        (
+            "disconnect after both sides closed, data unsent",
+            shut_before(LAST_ACK).reason("TCP_DISCONNECT_WITH_DATA"),
+            Cause::Disconnect,
+            LocalApp,
+            Certain,
+        ),
+        (
+            "the same, old kernel",
+            shut_before(LAST_ACK),
+            Cause::Disconnect,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "after a shutdown, linger 0: a close that lingers not at all",
+            shut_before(FIN_WAIT2).linger_zero().reason("TCP_STATE"),
+            Cause::LingerAbort,
+            LocalApp,
+            Certain,
+        ),
+        (
+            "an orphan that is aborted has no file to disconnect",
+            shut_before(FIN_WAIT1).orphan().reason("TCP_STATE"),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
         ),
         (
             "listener",
