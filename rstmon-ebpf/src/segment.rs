@@ -244,7 +244,7 @@ fn without(all: u32, part: u32) -> u32 {
     // SAFETY: one operation on a register that leaves it as it is; it hides from the compiler what it
     // would make a branch of.
     unsafe { core::arch::asm!("{sign} += 0", sign = inout(reg) sign) };
-    (difference & !sign) as u32
+    (difference & !sign).cast_unsigned() as u32
 }
 
 /// Finds the timestamps (RFC 7323, 3.2) and the reason of an MPTCP reset among `len` bytes of
