@@ -25,6 +25,7 @@ mod judge;
 mod memory_limit;
 mod netns;
 mod peer;
+mod program;
 mod report;
 mod scenario;
 mod segment;
@@ -38,14 +39,14 @@ use std::thread;
 
 pub use error::LabError;
 pub use judge::{Judgement, Mode, Sights, judge};
-pub use report::{Outcome, ScenarioResult, render_report};
+pub use report::{Outcome, ScenarioResult, render_results, render_sums};
 pub use scenario::{Scenario, find_scenario, scenarios};
 pub use truth::{Expectation, Family, Kind, Needs, Observation, Owner, Rst, WireReset};
 
 use stage::Stage;
 
 /// A machine on which scenarios can run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lab {
     may_set_globals: bool,
 }

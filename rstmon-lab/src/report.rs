@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::error::LabError;
 use crate::judge::Judgement;
 use crate::scenario::Scenario;
-use crate::truth::{Family, Observation};
+use crate::truth::Family;
 
 /// What became of one scenario in one family.
 #[derive(Clone, Debug, Serialize)]
@@ -21,24 +21,17 @@ pub struct ScenarioResult {
     /// The verdict.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// What was known; `None` if it did not run to its end.
-    pub observation: Option<Observation>,
 }
 
 impl ScenarioResult {
     /// Of a run that was judged.
     #[must_use]
-    pub const fn judged(
-        scenario: &Scenario,
-        observation: Observation,
-        judgement: Judgement,
-    ) -> Self {
+    pub const fn judged(scenario: &Scenario, family: Family, judgement: Judgement) -> Self {
         Self {
             scenario: scenario.id,
             title: scenario.title,
-            family: observation.family,
+            family,
             outcome: Outcome::Judged(judgement),
-            observation: Some(observation),
         }
     }
 
@@ -57,7 +50,6 @@ impl ScenarioResult {
             title: scenario.title,
             family,
             outcome,
-            observation: None,
         }
     }
 }
@@ -119,9 +111,9 @@ impl Outcome {
     }
 }
 
-/// The report as text: a line a scenario, what there is to say indented below it, and the sums.
+/// The results as text: a line each, what there is to say indented below it.
 #[must_use]
-pub fn render_report(results: &[ScenarioResult]) -> String {
+pub fn render_results(results: &[ScenarioResult]) -> String {
     let width = results.iter().map(|r| r.scenario.len()).max().unwrap_or(0);
     let mut text = String::new();
     for result in results {
@@ -138,11 +130,12 @@ pub fn render_report(results: &[ScenarioResult]) -> String {
             let _ = writeln!(text, "{:13}{detail}", "");
         }
     }
-    let _ = writeln!(text, "{}", render_sums(results));
     text
 }
 
-fn render_sums(results: &[ScenarioResult]) -> String {
+/// How many there were, and what became of them, in one line.
+#[must_use]
+pub fn render_sums(results: &[ScenarioResult]) -> String {
     let words = [
         "ok",
         "not visible",
@@ -158,7 +151,7 @@ fn render_sums(results: &[ScenarioResult]) -> String {
             (count > 0).then(|| format!("{count} {word}"))
         })
         .collect();
-    format!("{} runs: {}", results.len(), sums.join(", "))
+    format!("{} runs: {}\n", results.len(), sums.join(", "))
 }
 
 #[cfg(test)]
@@ -171,7 +164,6 @@ mod tests {
             title: "what happens",
             family: Family::Ipv6,
             outcome,
-            observation: None,
         }
     }
 
@@ -189,18 +181,26 @@ mod tests {
                     skipped: "no nft".to_owned(),
                 },
             ),
+            result(
+                "out-of-memory",
+                Outcome::NotRun {
+                    not_run: "nobody agreed".to_owned(),
+                },
+            ),
         ];
         assert_eq!(
-            render_report(&results),
+            render_results(&results) + &render_sums(&results),
             "ok           port-closed      ipv6  what happens\n\
              DIFFERS      disconnect       ipv6  what happens\n\
              \x20            missing: it\n\
              skipped      firewall-reject  ipv6  what happens\n\
              \x20            no nft\n\
-             3 runs: 1 ok, 1 skipped, 1 DIFFERS\n"
+             not run      out-of-memory    ipv6  what happens\n\
+             \x20            nobody agreed\n\
+             4 runs: 1 ok, 1 not run, 1 skipped, 1 DIFFERS\n"
         );
         let failures: Vec<_> = results.iter().map(|r| r.outcome.is_failure()).collect();
-        assert_eq!(failures, [false, true, false]);
+        assert_eq!(failures, [false, true, false, false]);
     }
 
     #[test]
@@ -225,6 +225,8 @@ mod tests {
         };
         let reason = "no nft".to_owned();
         assert_eq!(outcome(LabError::Skipped { reason }), Some("skipped"));
+        let reason = "no MPTCP".to_owned();
+        assert_eq!(outcome(LabError::NotRun { reason }), Some("not run"));
         let scenario = "x";
         assert_eq!(outcome(LabError::ThreadDied { scenario }), Some("FAILED"));
     }

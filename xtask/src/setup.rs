@@ -48,6 +48,7 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
         ("nginx", "nginx-light", &[Bench]),
         ("prometheus", "prometheus", &[Work]),
         ("qemu-system-x86_64", "qemu-system-x86", &[Machines]),
+        ("ss", "iproute2", &[Tests, Machines]),
         ("tcpdump", "tcpdump", &[Bench]),
         ("tmux", "tmux", &[Work]),
         ("wrk", "wrk", &[Bench]),
@@ -265,7 +266,7 @@ mod tests {
         assert!(missing_packages(&[], nothing_there).is_empty());
         assert_eq!(
             missing_packages(&[Purpose::Tests], nothing_there),
-            ["bpftool", "nftables"]
+            ["bpftool", "nftables", "iproute2"]
         );
         let all = missing_packages(Purpose::ALL, nothing_there);
         assert_eq!(all.len(), PROGRAMS.len());

@@ -3,13 +3,13 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Command, Stdio};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Scenario;
 use crate::error::{Doing, LabError};
 use crate::peer::FakeEnd;
+use crate::program;
 use crate::stage::Stage;
 use crate::truth::{Expectation, Kind, Owner};
 
@@ -25,9 +25,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: by_itself,
     },
 ];
-
-/// Where `ss` is when root's path is the short one.
-const SS_PATHS: &[&str] = &["ss", "/usr/bin/ss", "/usr/sbin/ss", "/bin/ss", "/sbin/ss"];
 
 fn destroyed(end: &FakeEnd) -> Expectation {
     Expectation::new(Kind::Sent, "socket-destroyed", end.local, end.fake)
@@ -63,34 +60,17 @@ fn no_destroy() -> LabError {
 
 /// Destroys the sockets that `filter` finds, in the calling thread's namespace. Who did it.
 fn run_ss(filter: &str) -> Result<Owner, LabError> {
-    let skipped = |reason: String| LabError::Skipped { reason };
-    for path in SS_PATHS {
-        let started = Command::new(path)
-            .args(["-K", "-H", "-t", "-n", filter])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let child = match started {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            started => started.map_err(|error| skipped(format!("cannot run {path}: {error}")))?,
-        };
-        let identity = Owner {
-            pid: child.id(),
-            comms: vec!["ss".to_owned()],
-        };
-        let output = child.wait_with_output().doing("wait for ss")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        return match said.lines().next() {
-            None if output.status.success() => Ok(identity),
-            Some(line) if line.contains("not supported") => Err(no_destroy()),
-            line => Err(skipped(format!(
+    let ss = program::run("ss", &["-K", "-H", "-t", "-n", filter])?;
+    match ss.complaint {
+        None if ss.is_success => Ok(ss.identity),
+        Some(said) if said.contains("not supported") => Err(no_destroy()),
+        said => Err(LabError::Skipped {
+            reason: format!(
                 "ss did not destroy the socket: {}",
-                line.unwrap_or("no message")
-            ))),
-        };
+                said.unwrap_or_else(|| "no message".to_owned())
+            ),
+        }),
     }
-    Err(skipped("the program ss is not installed".to_owned()))
 }
 
 /// `SOCK_DESTROY` of `include/uapi/linux/sock_diag.h`.

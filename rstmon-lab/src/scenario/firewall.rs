@@ -1,10 +1,8 @@
-//! A netfilter rule that answers with a reset. The only scenario with an external program: `nft`.
-
-use std::io::ErrorKind;
-use std::process::Command;
+//! A netfilter rule that answers with a reset, set by `nft`.
 
 use super::Scenario;
 use crate::error::LabError;
+use crate::program;
 use crate::segment::flag;
 use crate::stage::{SERVICE_PORT, Stage};
 use crate::truth::{Expectation, Kind, Needs};
@@ -14,9 +12,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     title: "an nft rule that rejects with a TCP reset",
     play: firewall_reject,
 }];
-
-/// Where `nft` is when root's path is the short one.
-const NFT_PATHS: &[&str] = &["nft", "/usr/sbin/nft", "/sbin/nft"];
 
 fn firewall_reject(stage: &mut Stage) -> Result<(), LabError> {
     let _listener = stage.listener(8)?;
@@ -35,26 +30,16 @@ fn firewall_reject(stage: &mut Stage) -> Result<(), LabError> {
 
 /// Rejects what comes for the service port, in the calling thread's namespace.
 pub(crate) fn install_reject_rule() -> Result<(), LabError> {
-    run_nft(&format!(
+    let rules = format!(
         "table inet rstmon_lab {{ chain input {{ type filter hook input priority 0; \
          tcp dport {SERVICE_PORT} reject with tcp reset; }}; }}"
-    ))
-}
-
-/// The child is born into the calling thread's namespace.
-fn run_nft(rules: &str) -> Result<(), LabError> {
-    let skipped = |reason: String| LabError::Skipped { reason };
-    for path in NFT_PATHS {
-        match Command::new(path).arg(rules).output() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(skipped(format!("cannot run {path}: {error}"))),
-            Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr);
-                let said = said.lines().next().unwrap_or("no message");
-                return Err(skipped(format!("nft refused the reject rule: {said}")));
-            }
-        }
+    );
+    let nft = program::run("nft", &[&rules])?;
+    if nft.is_success {
+        return Ok(());
     }
-    Err(skipped("the program nft is not installed".to_owned()))
+    let said = nft.complaint.unwrap_or_else(|| "no message".to_owned());
+    Err(LabError::Skipped {
+        reason: format!("nft refused the reject rule: {said}"),
+    })
 }

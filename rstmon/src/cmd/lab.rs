@@ -18,10 +18,11 @@ use clap::{Args, ValueEnum};
 use rstmon_common::wire::RawEvent;
 use rstmon_lab::{
     Family, Lab, LabError, Observation, Outcome, Scenario, ScenarioResult, Sights, find_scenario,
-    judge, render_report, scenarios,
+    judge, render_results, render_sums, scenarios,
 };
 use serde_json::{Value, json};
 use std::io::{self, Write};
+use std::num::ParseIntError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,16 @@ pub enum ReportFormat {
     Json,
 }
 
+/// The seed that is not chosen.
+const ANY_SEED: &str = "any";
+
+fn parse_seed(text: &str) -> Result<u64, ParseIntError> {
+    match text {
+        ANY_SEED => Ok(fastrand::u32(..).into()),
+        number => number.parse(),
+    }
+}
+
 /// Arguments of `rstmon lab`.
 #[derive(Debug, Args)]
 pub struct LabArgs {
@@ -52,6 +63,16 @@ pub struct LabArgs {
     /// Form of the report
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: ReportFormat,
+    /// How often each of them runs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: u32,
+    /// Run them in random order; with the SEED that another run printed, in its order
+    #[arg(long, value_name = "SEED", num_args = 0..=1, value_parser = parse_seed,
+          default_missing_value = ANY_SEED)]
+    pub shuffle: Option<u64>,
+    /// Also change, for a moment, settings of the whole machine (net.ipv4.tcp_max_orphans)
+    #[arg(long)]
+    pub global: bool,
     /// Live capture
     #[command(flatten)]
     pub capture: CaptureArgs,
@@ -62,19 +83,25 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
     let wanted = wanted_scenarios(&args.scenarios)?;
     let started = start_capture(&args.capture, &Filter::all().pushdown())?;
     let lab = Lab::prepare().map_err(|error| Failure::run_time(error.to_string()))?;
+    let lab = if args.global { lab.with_globals() } else { lab };
     let sights = sights(&started);
     let mut session = Session::new(started, Filter::all());
     let mut events = Events::default();
     await_firewall_hooks(&lab, &mut session, &mut events)?;
-    let jobs: Vec<Job> = wanted
-        .iter()
-        .flat_map(|&scenario| [Family::Ipv4, Family::Ipv6].map(|family| (scenario, family)))
-        .collect();
-    let results = run_jobs(lab, jobs, sights, &mut session, &mut events)?;
+    let mut order = Order::new(&wanted, args.shuffle)?;
+    let mut results = Vec::new();
+    for round in 1..=args.repeat {
+        let jobs = order.next_round();
+        let ended = run_jobs(lab.clone(), jobs, sights, &mut session, &mut events)?;
+        print_results(&ended, round, args.output)?;
+        results.extend(ended);
+    }
     session
         .end(&mut events)
         .map_err(|error| Failure::run_time(error.to_string()))?;
-    print_report(&results, args.output)?;
+    if args.output == ReportFormat::Text {
+        print(&render_sums(&results))?;
+    }
     let failed = results
         .iter()
         .filter(|result| result.outcome.is_failure())
@@ -86,6 +113,36 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
         "{failed} of {} runs differ from what this kernel is able to show",
         results.len()
     )))
+}
+
+/// The order of the rounds.
+#[derive(Debug)]
+struct Order {
+    jobs: Vec<Job>,
+    random: Option<fastrand::Rng>,
+}
+
+impl Order {
+    /// The seed goes to standard error, so that an order in which something fails can be had again.
+    fn new(wanted: &[&'static Scenario], seed: Option<u64>) -> Result<Self, Failure> {
+        if let Some(seed) = seed {
+            writeln!(anstream::stderr(), "order: --shuffle {seed}").map_err(|error| {
+                Failure::run_time(format!("cannot write to standard error: {error}"))
+            })?;
+        }
+        let of_both = |&scenario| [Family::Ipv4, Family::Ipv6].map(|family| (scenario, family));
+        Ok(Self {
+            jobs: wanted.iter().flat_map(of_both).collect(),
+            random: seed.map(fastrand::Rng::with_seed),
+        })
+    }
+
+    fn next_round(&mut self) -> Vec<Job> {
+        if let Some(random) = &mut self.random {
+            random.shuffle(&mut self.jobs);
+        }
+        self.jobs.clone()
+    }
 }
 
 fn wanted_scenarios(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
@@ -152,6 +209,12 @@ impl Events {
             .cloned()
             .collect()
     }
+
+    /// Lets go of all: whoever they concern has been judged.
+    fn forget(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clear();
+    }
 }
 
 impl EventSink for Events {
@@ -205,8 +268,8 @@ type Job = (&'static Scenario, Family);
 /// A run that has ended, not yet judged.
 type Ran = (Job, Result<Observation, LabError>);
 
-/// Runs the jobs one after another on a thread of its own while this one reads the capture, then
-/// judges them. Not at once: since the kernel leaves a program out where it would interrupt itself,
+/// Runs the jobs of a round one after another on a thread of its own while this one reads the
+/// capture, then judges them and lets their namespaces go. Not at once: since the kernel leaves a program out where it would interrupt itself,
 /// runs beside each other on a slow machine could hide each other's events.
 fn run_jobs(
     lab: Lab,
@@ -244,11 +307,13 @@ fn run_jobs(
     let judged = |((scenario, family), run): Ran| match run {
         Ok(observation) => {
             let judgement = judge(&observation, &events.of(&observation), &sights);
-            ScenarioResult::judged(scenario, observation, judgement)
+            ScenarioResult::judged(scenario, family, judgement)
         }
         Err(error) => ScenarioResult::not_run(scenario, family, error),
     };
-    Ok(runs.into_iter().map(judged).collect())
+    let results = runs.into_iter().map(judged).collect();
+    events.forget();
+    Ok(results)
 }
 
 /// Runs one scenario. Where the lab itself waited in vain for its fake peer, as an emulated machine
@@ -260,21 +325,21 @@ fn run_scenario(lab: &Lab, scenario: &Scenario, family: Family) -> Result<Observ
     }
 }
 
-fn print_report(results: &[ScenarioResult], format: ReportFormat) -> Result<(), Failure> {
-    let text = match format {
-        ReportFormat::Text => render_report(results),
+fn print_results(
+    results: &[ScenarioResult],
+    round: u32,
+    format: ReportFormat,
+) -> Result<(), Failure> {
+    match format {
+        ReportFormat::Text => print(&render_results(results)),
         ReportFormat::Json => {
-            let lines: Vec<String> = results
-                .iter()
-                .map(|result| line_of(result).to_string())
-                .collect();
-            lines.join(
-                "
-",
-            ) + "
-"
+            let line = |result| format!("{}\n", line_of(result, round));
+            print(&results.iter().map(line).collect::<String>())
         }
-    };
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::run_time(format!(
             "cannot write the report: {error}"
@@ -284,9 +349,10 @@ fn print_report(results: &[ScenarioResult], format: ReportFormat) -> Result<(), 
 }
 
 /// The result as one JSON object.
-fn line_of(result: &ScenarioResult) -> Value {
+fn line_of(result: &ScenarioResult, round: u32) -> Value {
     json!({
         "schema": "rstmon.lab/1",
+        "round": round,
         "scenario": result.scenario,
         "title": result.title,
         "family": result.family,
@@ -305,5 +371,54 @@ const fn verdict(outcome: &Outcome) -> &'static str {
         Outcome::Skipped { .. } => "skipped",
         Outcome::NotRun { .. } => "not-run",
         Outcome::Failed { .. } => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use super::*;
+
+    fn names(jobs: &[Job]) -> Vec<String> {
+        jobs.iter()
+            .map(|(scenario, family)| format!("{}/{}", scenario.id, family.name()))
+            .collect()
+    }
+
+    fn order(seed: Option<u64>) -> Order {
+        Order::new(&wanted_scenarios(&[]).unwrap(), seed).unwrap()
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_orders_again() {
+        let plain = names(&order(None).next_round());
+        assert_eq!(plain, names(&order(None).next_round()));
+        let (mut one, mut other) = (order(Some(7)), order(Some(7)));
+        let first = names(&one.next_round());
+        assert_eq!(first, names(&other.next_round()));
+        let second = names(&one.next_round());
+        assert_eq!(second, names(&other.next_round()));
+        assert_ne!(first, second);
+        assert_ne!(first, plain);
+        let sorted = |mut names: Vec<String>| {
+            names.sort();
+            names
+        };
+        assert_eq!(sorted(first), sorted(plain));
+    }
+
+    #[test]
+    fn a_seed_is_a_number_or_any() {
+        assert_eq!(parse_seed("18446744073709551615"), Ok(u64::MAX));
+        assert!(parse_seed(ANY_SEED).is_ok());
+        assert!(parse_seed("port-closed").is_err());
+    }
+
+    #[test]
+    fn an_unknown_scenario_is_a_wrong_command_line() {
+        let failure = wanted_scenarios(&["port-close".to_owned()]).unwrap_err();
+        assert_eq!(failure.code, crate::cmd::exit::ExitCode::Usage);
+        assert!(failure.message.contains("port-closed"));
     }
 }

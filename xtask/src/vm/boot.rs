@@ -16,11 +16,11 @@ const TRIES: u32 = 3;
 /// Time until `/init`, on a busy machine: three to five seconds on an idle one.
 const REACH_INIT: Duration = Duration::from_mins(2);
 /// Time without a word after that: longer than the guest gives one run of the lab.
-const SILENCE: Duration = Duration::from_mins(4);
-/// Time for the first run of the lab in three modes, which takes a minute.
-const FIRST_RUN: Duration = Duration::from_mins(10);
+const SILENCE: Duration = Duration::from_mins(6);
+/// Time for the first run of the lab in three modes, which takes a few minutes.
+const FIRST_RUN: Duration = Duration::from_mins(15);
 /// Time for each further run.
-const FURTHER_RUN: Duration = Duration::from_mins(3);
+const FURTHER_RUN: Duration = Duration::from_mins(10);
 
 /// Where the console's text is kept.
 pub(super) fn log_path(version: &str) -> PathBuf {

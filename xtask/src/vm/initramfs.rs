@@ -13,7 +13,7 @@ use std::process::Command;
 
 /// Applets that `/init` and the kernel call by name.
 const APPLETS: &[&str] = &[
-    "cat", "dmesg", "grep", "ip", "mkdir", "mknod", "modprobe", "mount", "poweroff", "sh",
+    "cat", "dmesg", "grep", "ip", "mkdir", "mknod", "modprobe", "mount", "poweroff", "sed", "sh",
     "timeout",
 ];
 /// Modules that the lab needs, where the kernel has them as modules. Those of netfilter's reject
@@ -28,14 +28,20 @@ const MODULES: &[&str] = &[
     "nft_reject_ipv6",
     "nf_reject_ipv4",
     "nf_reject_ipv6",
+    "inet_diag",
+    "tcp_diag",
     // What libcrc32c asks for by name when it starts, where it is no part of the kernel.
     "crc32c_generic",
 ];
 /// How long one run of the lab, or a check, may take in the guest, in seconds: one that hangs must
 /// not hide the others.
-const RUN_LIMIT: u32 = 150;
-/// The one program of the lab that is not its own.
-const NFT: &str = "/usr/sbin/nft";
+const RUN_LIMIT: u32 = 300;
+/// The programs of the lab that are not its own.
+const PROGRAMS: &[&str] = &["/usr/sbin/nft", "/usr/bin/ss"];
+
+/// How the kernel begins to tell of the process that the lab lets run out of memory; the trace that
+/// comes with it is no complaint.
+const OOM_BEGINS: &str = "invoked oom-killer";
 
 /// The guest's `/init`: every mode that the kernel allows, then what the kernel logged.
 pub(super) fn init_script(modes: &[&str], repeat: u32) -> String {
@@ -65,14 +71,14 @@ for mode in {modes}; do
   if [ $code = 0 ]; then
     for run in {runs}; do
       echo "@@lab mode=$mode run=$run"
-      timeout -k 5 {RUN_LIMIT} rstmon lab --mode $mode -o json 2> /tmp/err
+      timeout -k 5 {RUN_LIMIT} rstmon lab --global --mode $mode -o json 2> /tmp/err
       echo "@@lab-end mode=$mode run=$run code=$?"
       cat /tmp/err
     done
   fi
 done
 echo "@@dmesg"
-dmesg | grep -E 'WARNING:|BUG:|Oops|Call Trace|general protection|refcount_t|stack-protector'
+dmesg | sed '/{OOM_BEGINS}/,/Call Trace/d' | grep -E 'WARNING:|BUG:|Oops|Call Trace|general protection|refcount_t|stack-protector'
 echo "@@done"
 poweroff -f
 "#
@@ -94,7 +100,9 @@ pub(super) fn pack(kernel: &Kernel, binary: &Path, busybox: &Path, init: &str) -
     }
     std::os::unix::fs::symlink("/bin/busybox", root.join("sbin/modprobe"))?;
     install(binary, &root.join("bin/rstmon"))?;
-    install_with_libraries(Path::new(NFT), root)?;
+    for program in PROGRAMS {
+        install_with_libraries(Path::new(program), root)?;
+    }
     install_modules(kernel, root)?;
     fs::write(root.join("init"), init)?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;

@@ -313,6 +313,20 @@ rstmon: no tracepoints\r
     }
 
     #[test]
+    fn what_is_not_run_passes_and_undiagnosed_fails() {
+        let result = |verdict| {
+            let line = format!(
+                "{{\"scenario\":\"s\",\"family\":\"ipv4\",\"verdict\":\"{verdict}\",\
+                 \"detail\":[]}}\n@@lab-end"
+            );
+            judge("6.1", &CONSOLE.replace("@@lab-end", &line))
+        };
+        let not_run = result("not-run");
+        assert_eq!((not_run.failed, not_run.not_run), (1, 1));
+        assert_eq!(result("undiagnosed").failed, 2);
+    }
+
+    #[test]
     fn the_log_of_a_guest_that_hung_is_not_called_clean() {
         let hung = judge(
             "6.1",
