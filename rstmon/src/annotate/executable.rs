@@ -163,7 +163,7 @@ impl Executables {
 
     /// The clock ticks since boot at a monotonic time. Start times count suspend, the monotonic
     /// clock does not.
-    fn ticks_at(&self, mono_ns: u64) -> u64 {
+    pub(super) fn ticks_at(&self, mono_ns: u64) -> u64 {
         let ns = u128::from(mono_ns) + u128::from(self.suspended_ns);
         u64::try_from(ns * u128::from(self.ticks_per_second) / 1_000_000_000).unwrap_or(u64::MAX)
     }

@@ -1,16 +1,18 @@
-//! What user space adds to an event: the owner of an old socket, its executable, its cgroup's path,
-//! its container, pod and unit.
+//! What user space adds to an event: the owner of an old socket, the worker that holds a connection
+//! of a server, the owner's executable, the cgroup's path, the container, pod and unit.
 //!
 //! `pipeline` calls [`Annotator::annotate`] for each decoded event, on its own thread and never on
 //! the ring's path. Always holds: what the kernel side said is never replaced, only gaps are
-//! filled; every memory is bounded; the time a storm can spend reading `/proc` is bounded by
+//! filled (a listener's owner says only who may have accepted); every memory is bounded; the time a storm can spend reading `/proc` is bounded by
 //! [`READS_PER_SECOND`]; time is that of the events, no clock decides here.
 //!
 //! A recording holds what was filled (an [`Annotation`]), so a replay needs no `/proc` of another host.
 
 pub mod cgroups;
 pub mod executable;
+mod holders;
 mod process;
+mod process_tree;
 mod socket_table;
 pub mod sockets;
 pub mod workload;
@@ -20,6 +22,7 @@ use crate::event::model::{Event, Kind, Process, Role, SocketState};
 use crate::event::workload::Workload;
 use cgroups::Cgroups;
 use executable::{Executables, Wanted};
+use holders::{Answer, Holder, Holders};
 use sockets::{Owner, SocketOwners};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,6 +37,8 @@ pub const READS_PER_SECOND: u32 = 2_000;
 /// was spent, and parts of directories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
+    /// Searches for the process of a server that holds a connection, given up or not begun.
+    pub holder: u64,
     /// Executables.
     pub exe: u64,
     /// Cgroup paths.
@@ -48,6 +53,7 @@ pub struct Skipped {
 #[derive(Debug)]
 pub struct Annotator {
     owners: SocketOwners,
+    holders: Holders,
     executables: Executables,
     cgroups: Cgroups,
     workloads: Workloads,
@@ -64,13 +70,11 @@ impl Annotator {
         let cgroups = Cgroups::new(proc_root);
         Self {
             owners: SocketOwners::default(),
+            holders: Holders::new(proc_root),
             executables: Executables::new(proc_root, cgroups.has_version_1()),
             cgroups,
             workloads: Workloads::new(host_root),
-            budget: ReadBudget {
-                second: 0,
-                left: READS_PER_SECOND,
-            },
+            budget: ReadBudget::full(),
             skipped: Skipped::default(),
         }
     }
@@ -93,18 +97,7 @@ impl Annotator {
     /// Fills what the event lacks and can be found out. What it filled is returned too.
     pub fn annotate(&mut self, event: &mut Event) -> Annotation {
         let mut filled = Annotation::default();
-        let mut start_ticks = None;
-        if event.owner.is_none()
-            && let Some(owner) = self.seeded_owner(event)
-        {
-            let process = Process {
-                pid: owner.pid,
-                comm: owner.comm.as_str().into(),
-            };
-            start_ticks = Some(owner.start_ticks);
-            filled.owner = Some(process.clone());
-            event.owner = Some(process);
-        }
+        let start_ticks = self.fill_owner(event, &mut filled);
         let owner = self.admitted_owner(event, start_ticks);
         if event.exe.is_none() {
             let executable = owner.and_then(|owner| self.executables.resolve(&owner));
@@ -122,11 +115,36 @@ impl Annotator {
         filled
     }
 
+    /// Fills the owner, where the kernel side knows none, or only who listens. When it started, clock
+    /// ticks since boot, where that is known.
+    fn fill_owner(&mut self, event: &mut Event, filled: &mut Annotation) -> Option<u64> {
+        let mut start_ticks = None;
+        if event.owner.is_none()
+            && let Some((owner, is_listener)) = self.seeded_owner(event)
+        {
+            let process = Process {
+                pid: owner.pid,
+                comm: owner.comm.as_str().into(),
+            };
+            start_ticks = Some(owner.start_ticks);
+            filled.owner = Some(process.clone());
+            event.owner = Some(process);
+            event.owner_is_listener = is_listener;
+        }
+        if let Some(holder) = self.resolve_holder(event) {
+            start_ticks = Some(holder.start_ticks);
+            filled.owner = Some(holder.process.clone());
+            event.owner = Some(holder.process);
+            event.owner_is_listener = false;
+        }
+        start_ticks
+    }
+
     /// The owner from the seed: by the inode; else, where the inode is gone, by the addresses; else
-    /// the listener's, for a connection that no process had accepted.
-    fn seeded_owner(&self, event: &Event) -> Option<&Owner> {
-        if let Some(inode) = event.inode {
-            return self.owners.owner(inode);
+    /// the listener's, for a connection that came to it. Whether it is the listener's.
+    fn seeded_owner(&self, event: &Event) -> Option<(&Owner, bool)> {
+        if let Some(owner) = event.inode.and_then(|inode| self.owners.owner(inode)) {
+            return Some((owner, false));
         }
         if !had_socket(event) {
             return None;
@@ -136,10 +154,11 @@ impl Annotator {
         let remote = SocketAddr::new(event.remote_addr, event.remote_port);
         // The age is known of connections that began under our eyes. One of those may have the
         // addresses of another that was there at the scan; its owner is not the other's.
-        if event.connection.age_ms.is_none()
+        if event.inode.is_none()
+            && event.connection.age_ms.is_none()
             && let Some(inode) = self.owners.by_tuple(netns, local, remote)
         {
-            return self.owners.owner(inode);
+            return self.owners.owner(inode).map(|owner| (owner, false));
         }
         let from_listener = event.role == Some(Role::Server)
             || matches!(
@@ -147,9 +166,34 @@ impl Annotator {
                 Some(SocketState::Listen | SocketState::SynRecv)
             );
         if from_listener {
-            self.owners.listener_owner(netns, local)
+            let owner = self.owners.listener_owner(netns, local);
+            owner.map(|owner| (owner, true))
         } else {
             None
+        }
+    }
+
+    /// The process that holds a connection of which only the listener's owner is known.
+    fn resolve_holder(&mut self, event: &Event) -> Option<Holder> {
+        // The inode of a socket that listens is the listener's own.
+        if !event.owner_is_listener || event.state == Some(SocketState::Listen) {
+            return None;
+        }
+        let age_ns = event.connection.age_ms.map(|age| age * 1_000_000);
+        let wanted = holders::Wanted {
+            inode: event.inode?,
+            listener: event.owner.as_ref()?.pid,
+            mono_ns: event.mono_ns,
+            born_ns: age_ns.map(|age| event.mono_ns.saturating_sub(age)),
+            latest_start: self.executables.ticks_at(event.mono_ns),
+        };
+        match self.holders.resolve(&wanted, &mut self.budget) {
+            Answer::Held(holder) => Some(holder),
+            Answer::NotFound => None,
+            Answer::Skipped => {
+                self.skipped.holder += 1;
+                None
+            }
         }
     }
 
@@ -229,6 +273,21 @@ struct ReadBudget {
 }
 
 impl ReadBudget {
+    const fn full() -> Self {
+        Self {
+            second: 0,
+            left: READS_PER_SECOND,
+        }
+    }
+
+    /// As [`Self::take`], but leaves half of the second's reads to others.
+    fn take_spare(&mut self, mono_ns: u64, reads: u32) -> bool {
+        self.take(mono_ns, 0) && self.left >= READS_PER_SECOND / 2 + reads && {
+            self.left -= reads;
+            true
+        }
+    }
+
     /// Takes some reads. False if fewer are left in this second.
     fn take(&mut self, mono_ns: u64, reads: u32) -> bool {
         let second = mono_ns / 1_000_000_000;
@@ -236,7 +295,7 @@ impl ReadBudget {
         if second > self.second {
             *self = Self {
                 second,
-                left: READS_PER_SECOND,
+                ..Self::full()
             };
         }
         match self.left.checked_sub(reads) {

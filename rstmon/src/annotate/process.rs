@@ -4,12 +4,15 @@
 //! the pid when it was opened: once that one is gone every read fails (ESRCH), so no answer ever
 //! mixes two processes that had the same pid.
 
+use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 /// The largest file of a process that is read whole, bytes. `stat` and `status` are far smaller.
@@ -26,6 +29,10 @@ pub(super) struct ProcessDir {
 pub(super) struct ProcessStat {
     /// Name of the process's first thread, as it is: not escaped.
     pub(super) comm: Vec<u8>,
+    /// Process id of the parent; 0: none in this pid namespace.
+    pub(super) parent: u32,
+    /// Process group; 0: of another pid namespace.
+    pub(super) group: u32,
     /// When it started, clock ticks since boot, suspend counted.
     pub(super) start_ticks: u64,
 }
@@ -57,6 +64,28 @@ impl ProcessDir {
         parse_numbered(&link, b"net:[")
             .and_then(|number| u32::try_from(number).ok())
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
+    /// Walks the descriptors: calls `take` for each, with the inode of those that are sockets, until
+    /// it breaks.
+    pub(super) fn walk_descriptors(
+        &self,
+        mut take: impl FnMut(Option<u64>) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<()> {
+        let descriptors = self.open_dir("fd")?;
+        for entry in Dir::from_fd(descriptors.try_clone()?)?.iter() {
+            let entry = entry?;
+            let link = match readlinkat(&descriptors, entry.file_name()) {
+                Ok(link) => link,
+                // `.` and `..` are no links; a descriptor may be closed by now.
+                Err(Errno::EINVAL | Errno::ENOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if take(parse_numbered(link.as_bytes(), b"socket:["))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a symbolic link below the directory.
@@ -100,11 +129,19 @@ pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Name and start time. The name stands in parentheses and may hold parentheses, blanks and line
-/// ends itself, so it ends at the last one.
+/// A process id in decimal digits and nothing else.
+pub(super) fn parse_pid(digits: &[u8]) -> Option<u32> {
+    u32::try_from(parse_decimal(digits)?).ok()
+}
+
+/// What is wanted of a process's `stat`. The name stands in parentheses and may hold parentheses,
+/// blanks and line ends itself, so it ends at the last one.
 fn parse_stat(text: &[u8]) -> Option<ProcessStat> {
-    /// Place of `starttime` among the fields after the name: field 22, the first being field 3.
-    const START_TIME: usize = 22 - 3;
+    /// Places among the fields after the name: the first is field 3, `ppid` 4, `pgrp` 5,
+    /// `starttime` 22. Each is counted from the one before.
+    const PARENT: usize = 4 - 3;
+    const GROUP: usize = 5 - 4 - 1;
+    const START_TIME: usize = 22 - 5 - 1;
     let open = text.iter().position(|&byte| byte == b'(')?;
     let close = text.iter().rposition(|&byte| byte == b')')?;
     let comm = text.get(open + 1..close)?.to_vec();
@@ -112,8 +149,15 @@ fn parse_stat(text: &[u8]) -> Option<ProcessStat> {
     let mut fields = rest
         .split(u8::is_ascii_whitespace)
         .filter(|field| !field.is_empty());
+    let parent = parse_pid(fields.nth(PARENT)?)?;
+    let group = parse_pid(fields.nth(GROUP)?)?;
     let start_ticks = parse_decimal(fields.nth(START_TIME)?)?;
-    Some(ProcessStat { comm, start_ticks })
+    Some(ProcessStat {
+        comm,
+        parent,
+        group,
+        start_ticks,
+    })
 }
 
 /// The second number of the line `Uid:` (real, effective, saved, file system).
@@ -135,9 +179,11 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_blanks_does_not_shift_the_fields() {
         let stat =
-            parse_stat(b"7 (a) R (1 2\n) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 9 9\n");
+            parse_stat(b"7 (a) R (1 2\n) S 1 6 5 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 9 9\n");
         let expected = ProcessStat {
             comm: b"a) R (1 2\n".to_vec(),
+            parent: 1,
+            group: 6,
             start_ticks: 4242,
         };
         assert_eq!(stat, Some(expected));

@@ -8,16 +8,15 @@
 //! It never fails because of one process: what vanishes is skipped, what may not be read is
 //! counted in the [`ScanReport`].
 
-use super::process::{ProcessDir, parse_decimal, parse_numbered};
+use super::process::{ProcessDir, parse_pid};
 use super::socket_table::{TableRow, read_table};
 use crate::event::printable::printable;
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::readlinkat;
 use rstmon_common::wire::tcp_state;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -230,8 +229,7 @@ impl SocketOwners {
 pub fn read_socket_owners(proc_root: &Path) -> io::Result<(SocketOwners, ScanReport)> {
     let mut scan = Scan::default();
     for entry in std::fs::read_dir(proc_root)? {
-        let pid = parse_decimal(entry?.file_name().as_bytes());
-        if let Some(pid) = pid.and_then(|pid| u32::try_from(pid).ok()) {
+        if let Some(pid) = parse_pid(entry?.file_name().as_bytes()) {
             scan.read_process(proc_root, pid);
         }
     }
@@ -264,18 +262,10 @@ impl Scan {
 
     /// Notes the sockets among the descriptors of a process.
     fn read_sockets(&mut self, process: &ProcessDir, pid: u32) -> io::Result<()> {
-        let descriptors = process.open_dir("fd")?;
         let mut place = None;
-        for entry in Dir::from_fd(descriptors.try_clone()?)?.iter() {
-            let entry = entry?;
-            let link = match readlinkat(&descriptors, entry.file_name()) {
-                Ok(link) => link,
-                // `.` and `..` are no links; a descriptor may be closed by now.
-                Err(Errno::EINVAL | Errno::ENOENT) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let Some(inode) = parse_numbered(link.as_bytes(), b"socket:[") else {
-                continue;
+        process.walk_descriptors(|inode| {
+            let Some(inode) = inode else {
+                return Ok(ControlFlow::Continue(()));
             };
             let place = match place {
                 Some(place) => place,
@@ -284,8 +274,8 @@ impl Scan {
             if !self.owners.hold(inode, place) {
                 self.report.left_out += 1;
             }
-        }
-        Ok(())
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     /// Adds a process that holds a socket; returns its place.

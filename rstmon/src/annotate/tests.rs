@@ -48,6 +48,7 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
         socket: Some(SocketFacts::default()),
         recent_close: None,
         owner: None,
+        owner_is_listener: false,
         owner_end: None,
         killer: None,
         exe: None,
@@ -313,4 +314,78 @@ fn a_storm_of_containers_stays_within_the_budget() {
         ..Skipped::default()
     };
     assert_eq!(annotator.skipped(), expected);
+}
+
+/// Ends of a connection that somebody accepted, and its inode at the server.
+struct Accepted {
+    _server: TcpStream,
+    client: TcpStream,
+    inode: u64,
+}
+
+fn accepted(listener: &TcpListener) -> Accepted {
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    let link = format!("/proc/self/fd/{}", server.as_raw_fd());
+    let inode = std::fs::metadata(link).unwrap().ino();
+    Accepted {
+        _server: server,
+        client,
+        inode,
+    }
+}
+
+#[test]
+fn a_connection_accepted_since_the_start_is_its_holders_not_the_listeners() {
+    // A child that listens, as far as the kernel side knows; this process accepted.
+    let mut child = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let accepted = accepted(&listener);
+    let mut server = event(
+        listener.local_addr().unwrap(),
+        accepted.client.local_addr().unwrap(),
+    );
+    server.inode = Some(accepted.inode);
+    server.role = Some(Role::Server);
+    server.owner = Some(Process {
+        pid: child.id(),
+        comm: "sleep".into(),
+    });
+    let mut annotator = Annotator::new(Path::new("/proc"), Path::new("/"));
+    let mut known = server.clone();
+    assert_eq!(owner_pid(&annotator.annotate(&mut known)), None);
+    server.owner_is_listener = true;
+    let mut of_listener = Event {
+        state: Some(SocketState::Listen),
+        ..server.clone()
+    };
+    assert_eq!(owner_pid(&annotator.annotate(&mut of_listener)), None);
+    let filled = annotator.annotate(&mut server);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The child is of this process's group.
+    assert_eq!(owner_pid(&filled), Some(std::process::id()));
+    assert_eq!(server.owner, filled.owner);
+    assert_eq!(
+        server.exe.as_deref(),
+        Some(&*std::env::current_exe().unwrap().to_string_lossy())
+    );
+}
+
+#[test]
+fn a_connection_accepted_since_the_start_from_an_older_listener_has_an_owner() {
+    let (listener, _client, mut annotator) = seeded();
+    listener.accept().unwrap();
+    let accepted = accepted(&listener);
+    let mut server = event(
+        listener.local_addr().unwrap(),
+        accepted.client.local_addr().unwrap(),
+    );
+    server.inode = Some(accepted.inode);
+    server.role = Some(Role::Server);
+    let filled = annotator.annotate(&mut server);
+    assert_eq!(owner_pid(&filled), Some(std::process::id()));
 }

@@ -169,6 +169,7 @@ pub fn decode(raw: &RawEvent, seq_no: u64, facts: &CaptureFacts) -> Result<Event
         socket: connection::socket_facts(raw, state, facts.hz),
         recent_close: recent_close(raw),
         owner: process::process(raw, wire::HAVE_OWNER, raw.owner_pid, &raw.owner_comm),
+        owner_is_listener: has(raw, wire::HAVE_OWNER) && raw.owner_source == wire::OWNER_LISTEN,
         owner_end: process::owner_end(raw),
         killer: process::killer(raw),
         exe: None,

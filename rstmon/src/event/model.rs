@@ -522,6 +522,9 @@ pub struct Event {
     pub recent_close: Option<RecentClose>,
     /// Who owns the socket.
     pub owner: Option<Process>,
+    /// The owner is who listens: who accepted the connection is not known. Read by
+    /// `annotate` only.
+    pub owner_is_listener: bool,
     /// How the owner ended, if it was ending when it closed the socket.
     pub owner_end: Option<ProcessEnd>,
     /// Who last sent the owner a signal that can end a process.

@@ -56,6 +56,7 @@ pub(crate) fn bare() -> Event {
         socket: None,
         recent_close: None,
         owner: None,
+        owner_is_listener: false,
         owner_end: None,
         killer: None,
         exe: None,
