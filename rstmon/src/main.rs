@@ -5,6 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use rstmon::bpf::support::ask_probe_support;
 use rstmon::cmd::check::{CheckArgs, run_check};
 use rstmon::cmd::exit::Failure;
+use rstmon::cmd::explain::{ExplainArgs, run_explain};
 use rstmon::cmd::lab::LabArgs;
 use rstmon::cmd::trace::TraceArgs;
 use rstmon::kernel::facts::KernelFacts;
@@ -27,6 +28,8 @@ const EXIT_CODES: &str = "Exit codes: 0 ok, 1 run-time failure, 2 usage, 3 missi
 enum Command {
     /// Print each RST that this host sends, receives or refuses, the moment it happens
     Trace(TraceArgs),
+    /// Print what a cause means, how it is recognised, and what to do about it
+    Explain(ExplainArgs),
     /// Print what this kernel can give, what it cannot, and what to do about it
     Check(CheckArgs),
     /// Make each cause happen in private network namespaces and compare what is diagnosed
@@ -43,6 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Trace(args) => rstmon::cmd::trace::run_trace(&args),
+        Command::Explain(args) => run_explain(&args, &mut std::io::stdout().lock()),
         Command::Check(args) => return check(&args),
         Command::Lab(args) => rstmon::cmd::lab::run_lab(&args),
         Command::Completions { shell } => {

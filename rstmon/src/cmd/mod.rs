@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod exit;
+pub mod explain;
 pub mod lab;
 pub mod session;
 pub mod start;

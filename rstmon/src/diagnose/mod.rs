@@ -12,11 +12,13 @@
 //! * [`idle_timers`]: the known ones and those that resets give away.
 //! * [`evidence`]: how a fact used is written.
 //! * [`stories`]: the two ends of a reset within one machine.
+//! * [`explain`]: what each cause means and what to do about it, for people.
 //! * [`key_facts`]: the facts that a text line has room for.
 
 mod baseline;
 pub mod engine;
 pub mod evidence;
+pub mod explain;
 mod flows;
 mod forgery;
 mod idle_timers;
