@@ -223,9 +223,7 @@ pub(super) const BLIND_RESET: CausePage = CausePage {
         },
         Remedy {
             advice: "In numbers: who, and which connections?",
-            lines: &[
-                "rstmon trace -o jsonl 'cause blind-reset' | jq -r '.remote_addr' | sort | uniq -c",
-            ],
+            lines: &["rstmon trace -o jsonl 'cause blind-reset' | jq -r '.remote_addr // empty'"],
         },
         Remedy {
             advice: "BGP and the like: TCP-AO or TCP-MD5, and the TTL check of RFC 5082 (IP_MINTTL).",

@@ -289,7 +289,7 @@ const HALF_CLOSE: Topic = Topic {
             points: &[],
             lines: &[
                 "shutdown(fd, SHUT_WR);            // our FIN, after the last byte",
-                "while (read(fd, buf, n) > 0) ;    // until the peer's FIN, with a time limit",
+                "while (read(fd, buf, n) > 0) {}   // until the peer's FIN, within limits",
                 "close(fd);",
             ],
         },
