@@ -110,9 +110,24 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::run_time(format!(
-        "{failed} of {} runs differ from what this kernel is able to show",
-        results.len()
+        "{failed} of {} runs differ from what this kernel is able to show{}",
+        results.len(),
+        render_losses(&session)?
     )))
+}
+
+/// Where the capture lost events, of the whole machine: a missing one may be among them.
+fn render_losses(session: &Session) -> Result<String, Failure> {
+    let lost = session.totals()?.lost;
+    let losses: Vec<String> = lost
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(stage, count)| format!("{count} {stage}"))
+        .collect();
+    if losses.is_empty() {
+        return Ok("; the capture lost no event".to_owned());
+    }
+    Ok(format!("; the capture lost events: {}", losses.join(", ")))
 }
 
 /// The order of the rounds.
