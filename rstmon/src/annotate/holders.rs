@@ -190,7 +190,7 @@ impl Holders {
         let mut answer = Answer::NotFound;
         let walked = dir.walk_descriptors(|inode| {
             looked_at += 1;
-            if looked_at % DESCRIPTORS_A_READ == 0 && !budget.take_spare(now, 1) {
+            if looked_at.is_multiple_of(DESCRIPTORS_A_READ) && !budget.take_spare(now, 1) {
                 if answer == Answer::NotFound {
                     answer = Answer::Skipped;
                 }

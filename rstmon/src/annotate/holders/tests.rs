@@ -1,3 +1,5 @@
+//! Holders of a listener's connections, on trees of `/proc` made for the test.
+
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 use super::*;

@@ -196,7 +196,7 @@ fn diagnosis_sources() -> String {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() && !["explain", "tests"].contains(&name.as_str()) {
                 collect(&path, files);
-            } else if name.ends_with(".rs") && !name.starts_with("test") {
+            } else if path.extension().is_some_and(|it| it == "rs") && !name.starts_with("test") {
                 files.push(path);
             }
         }

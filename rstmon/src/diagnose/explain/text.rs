@@ -118,7 +118,9 @@ impl Sheet {
             if !text.is_empty() {
                 self.paragraph(INDENT, text);
             }
-            points.iter().for_each(|point| self.paragraph(POINT, point));
+            for point in points {
+                self.paragraph(POINT, point);
+            }
             lines.iter().for_each(|line| self.command(line));
         }
         self.points("See also", topic.see);
@@ -153,7 +155,9 @@ impl Sheet {
 
     fn points(&mut self, heading: &str, points: &[&str]) {
         self.heading(heading);
-        points.iter().for_each(|point| self.paragraph(POINT, point));
+        for point in points {
+            self.paragraph(POINT, point);
+        }
     }
 
     /// A term and its meaning side by side; below each other where the term is long.
