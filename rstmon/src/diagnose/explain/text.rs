@@ -96,7 +96,9 @@ impl Sheet {
         self.heading("What to do");
         for Remedy { advice, lines } in page.remedies {
             self.paragraph(POINT, advice);
-            lines.iter().for_each(|line| self.command(line));
+            for line in *lines {
+                self.command(line);
+            }
         }
         self.heading("Not to be confused with");
         for lookalike in page.lookalikes {
@@ -118,10 +120,12 @@ impl Sheet {
             if !text.is_empty() {
                 self.paragraph(INDENT, text);
             }
-            for point in points {
+            for point in *points {
                 self.paragraph(POINT, point);
             }
-            lines.iter().for_each(|line| self.command(line));
+            for line in *lines {
+                self.command(line);
+            }
         }
         self.points("See also", topic.see);
         if !topic.references.is_empty() {
