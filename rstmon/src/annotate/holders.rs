@@ -8,7 +8,8 @@
 //!
 //! A worker mostly closes the connection before it can be looked for. So all connections that a
 //! search comes by are remembered: after the first reset of a server, the holders of those that
-//! live at that time are known. Cost: about 2 µs a descriptor, from the budget of the annotator.
+//! live at that time are known. A descriptor costs 2 to 4 µs, from the budget of the annotator: at
+//! most some 30 ms in a second. An answer from memory costs 20 ns.
 
 use super::ReadBudget;
 use super::process::ProcessDir;

@@ -35,6 +35,15 @@ impl Totals {
         *self.causes.entry(Cow::Borrowed(cause.name())).or_default() += 1;
     }
 
+    /// Takes back an event that was counted as written: the reader did not take it. `stage` lost it.
+    pub fn count_unwritten(&mut self, cause: Cause, stage: &'static str) {
+        self.written = self.written.saturating_sub(1);
+        if let Some(count) = self.causes.get_mut(cause.name()) {
+            *count = count.saturating_sub(1);
+        }
+        *self.lost.entry(Cow::Borrowed(stage)).or_default() += 1;
+    }
+
     /// Events lost at all stages.
     #[must_use]
     pub fn lost_in_all(&self) -> u64 {

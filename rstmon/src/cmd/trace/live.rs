@@ -2,6 +2,7 @@
 
 use super::TraceArgs;
 use super::output::{Output, quiet_if_reader_left};
+use super::stdout::End;
 use crate::cmd::exit::Failure;
 use crate::cmd::session::Session;
 use crate::cmd::start::{clock_ns, start_capture};
@@ -37,14 +38,15 @@ pub(super) fn run_live(args: &TraceArgs, filter: Filter) -> Result<(), Failure> 
     // A pipe without a reader takes no end line either; a recording does.
     let reader_left = matches!(&outcome, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
     let ended = session.end(&mut output);
-    let totals = session.totals()?;
+    let mut totals = session.totals()?;
     if reader_left {
         return output.finish_recording(&totals);
     }
+    let settled = output.settle(&mut totals);
     let finished = output.finish(&totals, Some(clock_ns(ClockId::CLOCK_REALTIME)?));
     quiet_if_reader_left(outcome)?;
     quiet_if_reader_left(ended)?;
-    finished
+    finished.and(settled)
 }
 
 /// The loop.
@@ -55,6 +57,8 @@ async fn watch(
 ) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // A write that waits for its reader keeps the loop from its signals.
+    output.end_with(End::on_signal_or(duration)?);
     let ring = watched(session.ring_fd()?, Interest::READABLE)?;
     let stdout = watched_stdout();
     let deadline = async {

@@ -3,6 +3,7 @@
 mod live;
 mod output;
 mod replay;
+mod stdout;
 
 use crate::cmd::exit::Failure;
 use crate::cmd::start::CaptureArgs;

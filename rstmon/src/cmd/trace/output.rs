@@ -2,13 +2,15 @@
 //!
 //! Lines gather in memory and leave in large writes; the live loop flushes well within the 100 ms
 //! that the contract allows. A reader that went away is the quiet end of the command, not a failure.
+//! What a reader never took is lost, and counted: it does not hold up the end.
 
+use super::stdout::{End, GRACE, Stdout};
 use super::{Color, OutputFormat, TraceArgs};
 use crate::cmd::exit::Failure;
 use crate::diagnose::key_facts::key_facts;
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
-use crate::event::model::{Event, Kind};
+use crate::event::model::{Cause, Event, Kind};
 use crate::pipeline::EventSink;
 use crate::sink::jsonl;
 use crate::sink::recording::{RecordingError, Writer};
@@ -24,6 +26,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that gather before they are written.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// Stage name of events that the reader of standard output did not take.
+const LOST_OUTPUT: &str = "output-stuck";
 
 /// Form of the lines.
 enum Form {
@@ -61,8 +65,12 @@ pub(super) struct Output {
     form: Form,
     /// First ends of resets whose other end comes in a moment, by its number; only when joined.
     waiting: BTreeMap<u64, Event>,
-    stdout: io::Stdout,
+    stdout: Stdout<io::Stdout>,
     buffer: Vec<u8>,
+    /// Causes of the events that are not known to have been written whole.
+    unwritten: Vec<Cause>,
+    /// The reader took nothing for too long: nothing is written to it any more.
+    is_stuck: bool,
     recording: Option<Recording>,
     /// Events that may still be written (`-c N`).
     remaining: Option<u64>,
@@ -74,11 +82,18 @@ impl Output {
         Self {
             form: Form::of(args),
             waiting: BTreeMap::new(),
-            stdout: io::stdout(),
+            stdout: Stdout::new(io::stdout()),
             buffer: Vec::with_capacity(2 * BUFFER_BYTES),
+            unwritten: Vec::new(),
+            is_stuck: false,
             recording: None,
             remaining: args.count,
         }
+    }
+
+    /// Gives up on a reader that takes nothing once the command shall end.
+    pub(super) fn end_with(&mut self, end: End) {
+        self.stdout.end_with(end);
     }
 
     /// Starts the recording of `-w FILE`.
@@ -103,7 +118,7 @@ impl Output {
         match &self.form {
             Form::Jsonl => self.buffer.extend(jsonl::render_start(facts, time_ns)?),
             // A file or a pipe that is cut up by columns is better off without.
-            Form::Text(style) | Form::Joined(style) if self.stdout.is_terminal() => {
+            Form::Text(style) | Form::Joined(style) if io::stdout().is_terminal() => {
                 self.buffer.extend(text::render_header(style).into_bytes());
             }
             Form::Text(_) | Form::Joined(_) => {}
@@ -142,12 +157,17 @@ impl Output {
 
     /// Writes what has gathered.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            let mut stdout = self.stdout.lock();
-            let written = stdout.write_all(&self.buffer).and_then(|()| stdout.flush());
-            self.buffer.clear();
-            written?;
+        if !self.buffer.is_empty() && !self.is_stuck {
+            match self.stdout.write_all(&self.buffer) {
+                Ok(()) => self.unwritten.clear(),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.is_stuck = true,
+                Err(error) => {
+                    self.buffer.clear();
+                    return Err(error);
+                }
+            }
         }
+        self.buffer.clear();
         match &mut self.recording {
             Some(recording) => recording
                 .writer
@@ -159,6 +179,22 @@ impl Output {
 }
 
 impl Output {
+    /// Takes back from the totals what the reader did not take. A failure if there is such.
+    pub(super) fn settle(&mut self, totals: &mut Totals) -> Result<(), Failure> {
+        if !self.is_stuck {
+            return Ok(());
+        }
+        for cause in &self.unwritten {
+            totals.count_unwritten(*cause, LOST_OUTPUT);
+        }
+        Err(Failure::run_time(format!(
+            "standard output took nothing for {} s, though rstmon was to end: {} events were not \
+             written; let the reader read, or stop it",
+            GRACE.as_secs(),
+            self.unwritten.len()
+        )))
+    }
+
     /// Prints an event, with the other end if that came before; lets it wait if that is to come.
     fn accept_joined(&mut self, event: &Event) {
         match (self.waiting.remove(&event.seq_no), event.story) {
@@ -231,6 +267,7 @@ impl EventSink for Output {
             }
             Form::Joined(_) => self.accept_joined(event),
         }
+        self.unwritten.push(event.verdict.cause);
         self.record(raw, annotation)?;
         if let Some(remaining) = &mut self.remaining {
             *remaining -= 1;
