@@ -435,7 +435,7 @@ pub(super) const DISCONNECT: CausePage = CausePage {
     in_rstmon: &[
         Sign {
             fact: "closed=no",
-            says: "neither direction was shut down, and the socket still has its file: no `close()`",
+            says: "the socket still has its file, and no `close()` came before",
         },
         Sign {
             fact: "kernel_reason=TCP_STATE",

@@ -108,7 +108,7 @@ pub(super) const KEEPALIVE_TIMEOUT: CausePage = CausePage {
         },
         Sign {
             fact: "idle_ms=N",
-            says: "since the last data: about KEEPIDLE + KEEPCNT * KEEPINTVL",
+            says: "since the last data: the idle time before the first probe, and all intervals",
         },
     ],
     in_tcpdump: "`Flags [.]` with `length 0` and a seq one below the next, KEEPCNT times, no answer; \

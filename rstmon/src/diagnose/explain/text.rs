@@ -96,9 +96,7 @@ impl Sheet {
         self.heading("What to do");
         for Remedy { advice, lines } in page.remedies {
             self.paragraph(POINT, advice);
-            for line in *lines {
-                self.command(line);
-            }
+            self.commands(lines);
         }
         self.heading("Not to be confused with");
         for lookalike in page.lookalikes {
@@ -120,12 +118,8 @@ impl Sheet {
             if !text.is_empty() {
                 self.paragraph(INDENT, text);
             }
-            for point in *points {
-                self.paragraph(POINT, point);
-            }
-            for line in *lines {
-                self.command(line);
-            }
+            self.items(points);
+            self.commands(lines);
         }
         self.points("See also", topic.see);
         if !topic.references.is_empty() {
@@ -159,9 +153,7 @@ impl Sheet {
 
     fn points(&mut self, heading: &str, points: &[&str]) {
         self.heading(heading);
-        for point in points {
-            self.paragraph(POINT, point);
-        }
+        self.items(points);
     }
 
     /// A term and its meaning side by side; below each other where the term is long.
@@ -173,6 +165,18 @@ impl Sheet {
         } else {
             self.paragraph(INDENT, &term);
             self.paragraph(&beside, meaning);
+        }
+    }
+
+    fn items(&mut self, points: &[&str]) {
+        for point in points {
+            self.paragraph(POINT, point);
+        }
+    }
+
+    fn commands(&mut self, lines: &[&str]) {
+        for line in lines {
+            self.command(line);
         }
     }
 
