@@ -203,7 +203,7 @@ pub(super) const USER_TIMEOUT: CausePage = CausePage {
             ],
         },
         Remedy {
-            advice: "Read what a socket has (in brackets: the limit that is left to its timer):",
+            advice: "See the keepalive timer of a live connection, and its probes:",
             lines: &["ss -tno dst ADDRESS"],
         },
     ],

@@ -141,8 +141,7 @@ const SESSION_TIMEOUT: Topic = Topic {
                 "It drops silently: your data is retransmitted, with growing pauses, up to \
                  `net.ipv4.tcp_retries2` (15, about 15 minutes), then ETIMEDOUT. No RST at all. Azure \
                  without TCP reset, many firewalls.",
-                "It answers your next segment with a RST: one round trip, ECONNRESET. AWS NLB and NAT \
-                 gateway, IPVS (the backend answers), a host that restarted. See `idle-timeout`, \
+                "It answers your next segment with a RST: one round trip, ECONNRESET. AWS NLB and NAT gateway, IPVS (the director's own TCP answers), a host that restarted. See `idle-timeout`, \
                  `peer-gone`.",
                 "It resets both ends when the timer ends: Azure with TCP reset, some firewalls.",
                 "It is the server's application, and it closes with a FIN: your socket is in \
@@ -285,7 +284,7 @@ const HALF_CLOSE: Topic = Topic {
         },
         Section {
             heading: "A close that loses nothing",
-            text: "Known as lingering close. It is what nginx, Apache and Go's server do.",
+            text: "Known as lingering close. nginx and Apache do it; Go's server waits a moment in place of reading.",
             points: &[],
             lines: &[
                 "shutdown(fd, SHUT_WR);            // our FIN, after the last byte",
