@@ -49,7 +49,8 @@ pub(super) const PORT_CLOSED: CausePage = CausePage {
             lines: &["ss -ltnp 'sport = :8080'", "systemctl status SERVICE"],
         },
         Remedy {
-            advice: "In a container: look inside its network namespace, and bind to 0.0.0.0 or [::].",
+            advice: "In a container: look inside its network namespace, and bind to 0.0.0.0 or \
+                [::].",
             lines: &["nsenter -t PID -n ss -ltn"],
         },
         Remedy {
@@ -86,8 +87,8 @@ pub(super) const STALE_SEGMENT: CausePage = CausePage {
     direction: Direction::Sent,
     meaning: "Data, an ACK or a FIN arrived for a connection that has no socket here, and rstmon \
         knows of no close that would explain it. The peer believes that the connection lives.",
-    who: "`unknown`: this host's TCP must answer so; why the connection is not here (restart, expiry, \
-        NAT, a balancer) is not seen from one segment.",
+    who: "`unknown`: this host's TCP must answer so; why the connection is not here (restart, \
+        expiry, NAT, a balancer) is not seen from one segment.",
     harm: Harm::Depends,
     harm_detail: "The peer loses a connection that was useless anyway. Harmful if the connection \
         does live, in another container or on another host, and a packet was led astray.",
@@ -105,8 +106,8 @@ pub(super) const STALE_SEGMENT: CausePage = CausePage {
         },
         Sign {
             fact: "closed_ago_ms=N",
-            says: "the connection was here and left without a word to the peer: retransmissions used \
-                up, TCP_REPAIR",
+            says: "the connection was here and left without a word to the peer: retransmissions \
+                used up, TCP_REPAIR",
         },
         Sign {
             fact: "closed_from=established",
@@ -130,7 +131,8 @@ pub(super) const STALE_SEGMENT: CausePage = CausePage {
         "A balancer sent a running connection to another backend.",
         "conntrack called a packet INVALID and so did not translate it back: the host's own stack \
          gets it and resets (Kubernetes, Docker).",
-        "The connection timed out here (`net.ipv4.tcp_retries2`), and the peer's network came back.",
+        "The connection timed out here (`net.ipv4.tcp_retries2`), and the peer's network came \
+         back.",
         "An idle connection that the peer uses again after this end dropped it.",
     ],
     remedies: &[
@@ -175,15 +177,17 @@ pub(super) const STALE_SEGMENT: CausePage = CausePage {
 pub(super) const SEGMENT_AFTER_CLOSE: CausePage = CausePage {
     title: "a segment for a connection closed here just before",
     direction: Direction::Sent,
-    meaning: "This host closed or reset the connection a short while ago, its socket is gone, and a \
-        segment of the peer's arrived late. The answer is a RST; the connection was over already.",
+    meaning: "This host closed or reset the connection a short while ago, its socket is gone, and \
+        a segment of the peer's arrived late. The answer is a RST; the connection was over \
+        already.",
     who: "The application here that closed (`local-app`); the peer had not heard yet, or did not \
         care.",
     harm: Harm::Benign,
     harm_detail: "It follows another reset or an orderly end. Look at the first event of the same \
         ports: that one has the cause. Harmful only if the trigger carries data that mattered.",
-    mechanism: "RFC 9293 3.10.7.1: no connection, so a RST. After our own RST there is no TIME-WAIT \
-        that could answer more gently. Linux: no socket in `tcp_v4_rcv()` or `tcp_v6_rcv()`.",
+    mechanism: "RFC 9293 3.10.7.1: no connection, so a RST. After our own RST there is no \
+        TIME-WAIT that could answer more gently. Linux: no socket in `tcp_v4_rcv()` or \
+        `tcp_v6_rcv()`.",
     in_rstmon: &[
         Sign {
             fact: "closed_ago_ms=N",
@@ -206,8 +210,9 @@ pub(super) const SEGMENT_AFTER_CLOSE: CausePage = CausePage {
             says: "Linux 6.10 and later",
         },
     ],
-    in_tcpdump: "Our FIN or RST; later a segment of the peer's; our `Flags [R]` with its ack as seq, \
-        `win 0`. After one reset there may be several, one for each segment that was on its way.",
+    in_tcpdump: "Our FIN or RST; later a segment of the peer's; our `Flags [R]` with its ack as \
+        seq, `win 0`. After one reset there may be several, one for each segment that was on its \
+        way.",
     in_counters: "`TcpOutRsts`, one for each such segment.",
     origins: &[
         "The peer had a window full of data on its way when this host reset the connection.",
@@ -245,15 +250,16 @@ pub(super) const SEGMENT_AFTER_CLOSE: CausePage = CausePage {
 pub(super) const BAD_HANDSHAKE_ACK: CausePage = CausePage {
     title: "an unacceptable ACK during the handshake",
     direction: Direction::Sent,
-    meaning: "While listening or connecting, this host got an ACK that fits no handshake of its own. \
-        It answers with a RST, so that an old or forged connection cannot be taken for a new one.",
+    meaning: "While listening or connecting, this host got an ACK that fits no handshake of its \
+        own. It answers with a RST, so that an old or forged connection cannot be taken for a new \
+        one.",
     who: "`unknown`: a segment from the past, a peer that thinks it is connected, or a forger.",
     harm: Harm::Depends,
     harm_detail: "Benign when single: an old duplicate, a scanner's ACK probe, a connection from \
         before this host's restart. Harmful when connects fail because of it.",
     mechanism: "RFC 9293 3.10.7.2 (LISTEN), 3.10.7.3 (SYN-SENT), 3.10.7.4 (SYN-RECEIVED). Linux: \
-        `tcp_rcv_state_process()`, `tcp_rcv_synsent_state_process()`, `tcp_check_req()`; a SYN cookie \
-        that does not fit ends here, too.",
+        `tcp_rcv_state_process()`, `tcp_rcv_synsent_state_process()`, `tcp_check_req()`; a SYN \
+        cookie that does not fit ends here, too.",
     in_rstmon: &[
         Sign {
             fact: "state=listen",
@@ -265,7 +271,8 @@ pub(super) const BAD_HANDSHAKE_ACK: CausePage = CausePage {
         },
         Sign {
             fact: "kernel_reason=TCP_INVALID_ACK_SEQUENCE",
-            says: "in SYN-SENT; TCP_ACK_UNSENT_DATA, TCP_TOO_OLD_ACK and TCP_OLD_ACK in SYN-RECEIVED",
+            says: "in SYN-SENT; TCP_ACK_UNSENT_DATA, TCP_TOO_OLD_ACK and TCP_OLD_ACK in \
+                SYN-RECEIVED",
         },
         Sign {
             fact: "trigger=. seq=… ack=… len=0",
@@ -278,7 +285,8 @@ pub(super) const BAD_HANDSHAKE_ACK: CausePage = CausePage {
     origins: &[
         "The service restarted: old clients go on sending to a port that listens again.",
         "Client ports reused quickly through NAT: the server answers for the former connection.",
-        "Asymmetric routing: a firewall or proxy changed the sequence numbers of one direction only.",
+        "Asymmetric routing: a firewall or proxy changed the sequence numbers of one direction \
+         only.",
         "A SYN flood with cookies, scanners (`nmap -sA`).",
     ],
     remedies: &[
@@ -326,12 +334,12 @@ pub(super) const TIME_WAIT_HIT: CausePage = CausePage {
         kernels that tell less, another segment) hit it and was answered with a RST.",
     who: "`unknown`: mostly a client, or a NAT before it, that used its port again too soon.",
     harm: Harm::Depends,
-    harm_detail: "One connect fails; most clients try again and succeed, as the RST clears the way. \
-        Harmful when it happens often.",
-    mechanism: "RFC 9293 3.10.7.4, RFC 6191. Linux: `tcp_timewait_state_process()` answers TCP_TW_RST \
-        to a SYN in the window while the timewait socket stands for FIN-WAIT-2. In TIME-WAIT proper a \
-        SYN with a higher sequence number or timestamp opens a new connection, and anything old gets \
-        an ACK, no RST.",
+    harm_detail: "One connect fails; most clients try again and succeed, as the RST clears the \
+        way. Harmful when it happens often.",
+    mechanism: "RFC 9293 3.10.7.4, RFC 6191. Linux: `tcp_timewait_state_process()` answers \
+        TCP_TW_RST to a SYN in the window while the timewait socket stands for FIN-WAIT-2. In \
+        TIME-WAIT proper a SYN with a higher sequence number or timestamp opens a new connection, \
+        and anything old gets an ACK, no RST.",
     in_rstmon: &[
         Sign {
             fact: "trigger=S seq=… len=0",
@@ -360,12 +368,13 @@ pub(super) const TIME_WAIT_HIT: CausePage = CausePage {
             lines: &["sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\""],
         },
         Remedy {
-            advice: "NAT: more addresses, ports at random (`--random-fully`), and TIME-WAIT entries \
-                no shorter than the servers'.",
+            advice: "NAT: more addresses, ports at random (`--random-fully`), and TIME-WAIT \
+                entries no shorter than the servers'.",
             lines: &["sysctl net.netfilter.nf_conntrack_tcp_timeout_time_wait"],
         },
         Remedy {
-            advice: "Keep timestamps on at both ends: they let Linux accept a new SYN in TIME-WAIT.",
+            advice: "Keep timestamps on at both ends: they let Linux accept a new SYN in \
+                TIME-WAIT.",
             lines: &["sysctl -w net.ipv4.tcp_timestamps=1"],
         },
     ],
@@ -388,8 +397,8 @@ pub(super) const TIME_WAIT_HIT: CausePage = CausePage {
 pub(super) const PAWS: CausePage = CausePage {
     title: "timestamps said that the segment is old",
     direction: Direction::Sent,
-    meaning: "While connecting, this host got a SYN-ACK that echoes a timestamp it did not send. The \
-        answer belongs to an earlier connection with the same ports, so it is reset.",
+    meaning: "While connecting, this host got a SYN-ACK that echoes a timestamp it did not send. \
+        The answer belongs to an earlier connection with the same ports, so it is reset.",
     who: "`unknown`: a late segment, or a box that rewrites timestamps.",
     harm: Harm::Depends,
     harm_detail: "Once: an old duplicate, and the connect succeeds with the next SYN. Always: no \
@@ -511,10 +520,11 @@ pub(super) const INVALID_SEGMENT: CausePage = CausePage {
         kernel's reason says which.",
     who: "`unknown`: whoever sent the segment.",
     harm: Harm::Depends,
-    harm_detail: "Single ones are noise of the Internet. Many from one peer: a broken stack or box.",
-    mechanism: "RFC 9293 3.10.7. Linux: `tcp_v4_send_reset()` or `tcp_v6_send_reset()` with a reason \
-        that no other rule takes; without a reason, a SYN for a connection in SYN-RECEIVED with \
-        another sequence number in the window (`tcp_check_req()`).",
+    harm_detail: "Single ones are noise of the Internet. Many from one peer: a broken stack or \
+        box.",
+    mechanism: "RFC 9293 3.10.7. Linux: `tcp_v4_send_reset()` or `tcp_v6_send_reset()` with a \
+        reason that no other rule takes; without a reason, a SYN for a connection in SYN-RECEIVED \
+        with another sequence number in the window (`tcp_check_req()`).",
     in_rstmon: &[
         Sign {
             fact: "kernel_reason=INVALID_SYN",
@@ -529,10 +539,10 @@ pub(super) const INVALID_SEGMENT: CausePage = CausePage {
             says: "the segment itself",
         },
     ],
-    in_tcpdump: "The segment, and our RST: `[R]` with its ack as seq, or `[R.]` with `seq 0` where it \
-        had no ACK.",
-    in_counters: "`TcpOutRsts`; `TcpExtEmbryonicRsts` and `TcpAttemptFails` for a bad SYN during the \
-        handshake.",
+    in_tcpdump: "The segment, and our RST: `[R]` with its ack as seq, or `[R.]` with `seq 0` \
+        where it had no ACK.",
+    in_counters: "`TcpOutRsts`; `TcpExtEmbryonicRsts` and `TcpAttemptFails` for a bad SYN during \
+        the handshake.",
     origins: &[
         "A client that starts again with a new sequence number before the first try is over.",
         "Two clients behind one NAT that share a port.",

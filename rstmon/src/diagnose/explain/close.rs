@@ -6,18 +6,18 @@ use crate::event::model::Cause;
 pub(super) const CLOSE_UNREAD_DATA: CausePage = CausePage {
     title: "the application closed with received data unread",
     direction: Direction::Sent,
-    meaning: "The application called `close()` (or exited) while bytes from the peer were still in \
-        the receive buffer. TCP cannot pretend that they were delivered, so it sends a RST in place \
-        of a FIN.",
+    meaning: "The application called `close()` (or exited) while bytes from the peer were still \
+        in the receive buffer. TCP cannot pretend that they were delivered, so it sends a RST in \
+        place of a FIN.",
     who: "The application that owns the socket (`local-app`): `pid` and `comm` name it.",
     harm: Harm::Depends,
     harm_detail: "The bytes are lost, and the RST can destroy data of yours that the peer has \
-        received but not yet read: a response cut short. It is benign where nobody wanted the rest, \
-        as with a TLS close_notify that nobody reads, or a download that a user cancelled.",
+        received but not yet read: a response cut short. It is benign where nobody wanted the \
+        rest, as with a TLS close_notify that nobody reads, or a download that a user cancelled.",
     mechanism: "RFC 1122 4.2.2.13: a host that closes with unread data SHOULD send a RST to show \
-        that data was lost (RFC 2525 2.17 calls the lack of it a bug). Linux: `__tcp_close()` finds \
-        the receive queue not empty and calls `tcp_send_active_reset()`. A socket that was only \
-        `shutdown()` is not affected.",
+        that data was lost (RFC 2525 2.17 calls the lack of it a bug). Linux: `__tcp_close()` \
+        finds the receive queue not empty and calls `tcp_send_active_reset()`. A socket that was \
+        only `shutdown()` is not affected.",
     in_rstmon: &[
         Sign {
             fact: "kernel_reason=TCP_ABORT_ON_CLOSE",
@@ -66,16 +66,16 @@ pub(super) const CLOSE_UNREAD_DATA: CausePage = CausePage {
             ],
         },
         Remedy {
-            advice: "Envoy: leave `delayed_close_timeout` of the HTTP connection manager above zero \
-                (default 1 s).",
+            advice: "Envoy: leave `delayed_close_timeout` of the HTTP connection manager above \
+                zero (default 1 s).",
             lines: &["delayed_close_timeout: 1s"],
         },
     ],
     lookalikes: &[
         Lookalike {
             cause: Cause::LingerAbort,
-            difference: "closed on purpose with SO_LINGER 0; the kernel tests unread data first, so \
-                a socket with both is shown here",
+            difference: "closed on purpose with SO_LINGER 0; the kernel tests unread data first, \
+                so a socket with both is shown here",
         },
         Lookalike {
             cause: Cause::DataAfterClose,
@@ -100,14 +100,14 @@ pub(super) const DATA_AFTER_CLOSE: CausePage = CausePage {
         left to read it, so TCP answers with a RST.",
     who: "The application here that closed while the peer was still sending (`local-app`).",
     harm: Harm::Depends,
-    harm_detail: "The peer gets ECONNRESET or EPIPE, and that data is lost. Benign and very common: \
-        a TLS peer answers your FIN with its own close_notify, a record of 24 or 31 bytes as a rule \
-        that nobody needs. Harmful when it was a request or the rest of an upload.",
-    mechanism: "RFC 1122 4.2.2.13, the half-duplex close: after `close()`, new data is answered with \
-        a RST. Linux: `tcp_rcv_state_process()` in FIN-WAIT-1, FIN-WAIT-2, CLOSING or LAST-ACK with \
-        the receiving side shut down; once the socket has become a timewait socket that stands for \
-        FIN-WAIT-2, `tcp_timewait_state_process()`. The kernel calls `tcp_reset()` on itself for \
-        this; rstmon does not report that as a received RST.",
+    harm_detail: "The peer gets ECONNRESET or EPIPE, and that data is lost. Benign and very \
+        common: a TLS peer answers your FIN with its own close_notify, a record of 24 or 31 bytes \
+        as a rule that nobody needs. Harmful when it was a request or the rest of an upload.",
+    mechanism: "RFC 1122 4.2.2.13, the half-duplex close: after `close()`, new data is answered \
+        with a RST. Linux: `tcp_rcv_state_process()` in FIN-WAIT-1, FIN-WAIT-2, CLOSING or \
+        LAST-ACK with the receiving side shut down; once the socket has become a timewait socket \
+        that stands for FIN-WAIT-2, `tcp_timewait_state_process()`. The kernel calls \
+        `tcp_reset()` on itself for this; rstmon does not report that as a received RST.",
     in_rstmon: &[
         Sign {
             fact: "kernel_reason=TCP_ABORT_ON_DATA",
@@ -115,7 +115,8 @@ pub(super) const DATA_AFTER_CLOSE: CausePage = CausePage {
         },
         Sign {
             fact: "kernel_reason=TCP_TIMEWAIT_SOCKET",
-            says: "a timewait socket in FIN-WAIT-2 answered; which of the two is a matter of timing",
+            says: "a timewait socket in FIN-WAIT-2 answered; which of the two is a matter of \
+                timing",
         },
         Sign {
             fact: "timewait_socket=true",
@@ -130,9 +131,9 @@ pub(super) const DATA_AFTER_CLOSE: CausePage = CausePage {
             says: "our FIN was acknowledged; `fin-wait-1`: not yet",
         },
     ],
-    in_tcpdump: "Our `Flags [F.]`, then `Flags [P.]` with data from the peer, then our `Flags [R]` \
-        without ACK, whose seq is the ack of that data segment, `win 0`. Often a second RST for the \
-        peer's FIN, shown as `segment-after-close`.",
+    in_tcpdump: "Our `Flags [F.]`, then `Flags [P.]` with data from the peer, then our `Flags \
+        [R]` without ACK, whose seq is the ack of that data segment, `win 0`. Often a second RST \
+        for the peer's FIN, shown as `segment-after-close`.",
     in_counters: "`TcpExtTCPAbortOnData` for a full socket, nothing of its own for a timewait \
         socket; `TcpOutRsts` in either case. (Linux counts SO_LINGER 0 in `TcpExtTCPAbortOnData`, \
         too.)",
@@ -150,8 +151,9 @@ pub(super) const DATA_AFTER_CLOSE: CausePage = CausePage {
             lines: &[],
         },
         Remedy {
-            advice: "TLS: nothing to do where the trigger is only a close_notify. To be rid of it, \
-                read the peer's close_notify before closing (OpenSSL: call `SSL_shutdown()` twice).",
+            advice: "TLS: nothing to do where the trigger is only a close_notify. To be rid of \
+                it, read the peer's close_notify before closing (OpenSSL: call `SSL_shutdown()` \
+                twice).",
             lines: &[],
         },
         Remedy {
@@ -193,12 +195,12 @@ pub(super) const LINGER_ABORT: CausePage = CausePage {
         RST. Whatever was still to be sent is thrown away, and no TIME-WAIT remains.",
     who: "The application that owns the socket (`local-app`).",
     harm: Harm::Depends,
-    harm_detail: "Harmful when data was still on its way (`unacked_bytes` above zero): the peer may \
-        never see it. Benign from health checks, load generators and proxies that pass a peer's \
-        abort on.",
+    harm_detail: "Harmful when data was still on its way (`unacked_bytes` above zero): the peer \
+        may never see it. Benign from health checks, load generators and proxies that pass a \
+        peer's abort on.",
     mechanism: "RFC 9293 3.10.5, the ABORT call. Linux: `__tcp_close()` sees SOCK_LINGER with \
-        `sk_lingertime` 0 and calls `tcp_disconnect()`, which sends the RST where the state asks for \
-        one (ESTABLISHED, SYN-RECEIVED, FIN-WAIT-1, FIN-WAIT-2 or CLOSE-WAIT).",
+        `sk_lingertime` 0 and calls `tcp_disconnect()`, which sends the RST where the state asks \
+        for one (ESTABLISHED, SYN-RECEIVED, FIN-WAIT-1, FIN-WAIT-2 or CLOSE-WAIT).",
     in_rstmon: &[
         Sign {
             fact: "so_linger=0s",
@@ -206,7 +208,8 @@ pub(super) const LINGER_ABORT: CausePage = CausePage {
         },
         Sign {
             fact: "kernel_reason=TCP_STATE",
-            says: "from Linux 6.12; the same word stands for four other causes, so it decides nothing",
+            says: "from Linux 6.12; the same word stands for four other causes, so it decides \
+                nothing",
         },
         Sign {
             fact: "unacked_bytes=N",
@@ -217,8 +220,8 @@ pub(super) const LINGER_ABORT: CausePage = CausePage {
             says: "the close was part of an ordinary exit with that status",
         },
     ],
-    in_tcpdump: "`Flags [R.]` from this host out of the blue, with a real window and timestamps; no \
-        FIN before it.",
+    in_tcpdump: "`Flags [R.]` from this host out of the blue, with a real window and timestamps; \
+        no FIN before it.",
     in_counters: "`TcpOutRsts`, `TcpEstabResets`, and, misleadingly, `TcpExtTCPAbortOnData`.",
     origins: &[
         "Go `conn.SetLinger(0)`, Java `setSoLinger(true, 0)`, Node `socket.resetAndDestroy()`.",
@@ -295,8 +298,8 @@ pub(super) const LINGER2_ABORT: CausePage = CausePage {
             says: "our FIN was acknowledged; `fin-wait-1`: that acknowledgment triggered the RST",
         },
     ],
-    in_tcpdump: "Our `Flags [F.]`, the peer's `Flags [.]`, then our RST: `[R.]` from `close()`, `[R]` \
-        with `win 0` in answer to the acknowledgment.",
+    in_tcpdump: "Our `Flags [F.]`, the peer's `Flags [.]`, then our RST: `[R.]` from `close()`, \
+        `[R]` with `win 0` in answer to the acknowledgment.",
     in_counters: "`TcpExtTCPAbortOnLinger` in `close()`, `TcpExtTCPAbortOnData` at the \
         acknowledgment; `TcpOutRsts` in either case.",
     origins: &["Programs written to get rid of FIN-WAIT-2 sockets at once; rare."],
@@ -338,9 +341,9 @@ pub(super) const PROCESS_KILLED: CausePage = CausePage {
     harm: Harm::Harmful,
     harm_detail: "Requests in flight are lost, on every connection that the process had. Expected \
         only where you stopped it yourself.",
-    mechanism: "`do_exit()` closes all descriptors (`exit_files()`); TCP then does what it does for \
-        any `close()`. Without unread data and without SO_LINGER 0 that is an orderly FIN and no \
-        RST, until the peer sends more (RFC 1122 4.2.2.13).",
+    mechanism: "`do_exit()` closes all descriptors (`exit_files()`); TCP then does what it does \
+        for any `close()`. Without unread data and without SO_LINGER 0 that is an orderly FIN and \
+        no RST, until the peer sends more (RFC 1122 4.2.2.13).",
     in_rstmon: &[
         Sign {
             fact: "signal=SIGKILL",
@@ -367,8 +370,8 @@ pub(super) const PROCESS_KILLED: CausePage = CausePage {
             says: "what the dead process had not read",
         },
     ],
-    in_tcpdump: "`[R.]` on many connections of one process in the same millisecond, or `[F.]` first \
-        and `[R]` for each later segment of the peers.",
+    in_tcpdump: "`[R.]` on many connections of one process in the same millisecond, or `[F.]` \
+        first and `[R]` for each later segment of the peers.",
     in_counters: "`TcpExtTCPAbortOnClose` (unread data), `TcpOutRsts`. OOM kills: `oom_kill` in \
         /proc/vmstat and in memory.events of the cgroup.",
     origins: &[
@@ -393,8 +396,8 @@ pub(super) const PROCESS_KILLED: CausePage = CausePage {
             ],
         },
         Remedy {
-            advice: "Killed while stopping: let it drain. Handle SIGTERM, stop accepting, finish, and \
-                give it the time.",
+            advice: "Killed while stopping: let it drain. Handle SIGTERM, stop accepting, finish, \
+                and give it the time.",
             lines: &[
                 "TimeoutStopSec=90                  # systemd unit",
                 "terminationGracePeriodSeconds: 90  # Kubernetes pod",
@@ -428,10 +431,11 @@ pub(super) const DISCONNECT: CausePage = CausePage {
         socket for another. On a connection that lives, that is a RST.",
     who: "The application that owns the socket (`local-app`).",
     harm: Harm::Depends,
-    harm_detail: "The peer sees an abort; unsent data is gone. A program that does it usually means \
-        it.",
-    mechanism: "connect(2). Linux: `inet_stream_connect()` with AF_UNSPEC calls `tcp_disconnect()`, \
-        which resets in states that ask for it, and in CLOSING or LAST-ACK with data unsent.",
+    harm_detail: "The peer sees an abort; unsent data is gone. A program that does it usually \
+        means it.",
+    mechanism: "connect(2). Linux: `inet_stream_connect()` with AF_UNSPEC calls \
+        `tcp_disconnect()`, which resets in states that ask for it, and in CLOSING or LAST-ACK \
+        with data unsent.",
     in_rstmon: &[
         Sign {
             fact: "closed=no",
@@ -482,8 +486,9 @@ pub(super) const LISTENER_CLOSED: CausePage = CausePage {
     harm_detail: "Clients lose connections, and often the request that they had already sent. Each \
         restart does it again.",
     mechanism: "Linux: `inet_csk_listen_stop()` walks the accept queue, and `inet_child_forget()` \
-        disconnects each child. With SO_REUSEPORT every listener has a queue of its own, so closing \
-        one of several loses what waits in it, unless `net.ipv4.tcp_migrate_req` is 1 (Linux 5.14).",
+        disconnects each child. With SO_REUSEPORT every listener has a queue of its own, so \
+        closing one of several loses what waits in it, unless `net.ipv4.tcp_migrate_req` is 1 \
+        (Linux 5.14).",
     in_rstmon: &[
         Sign {
             fact: "accepted=no",
@@ -498,8 +503,8 @@ pub(super) const LISTENER_CLOSED: CausePage = CausePage {
             says: "the handshake was complete; `close-wait`: the client had already closed",
         },
     ],
-    in_tcpdump: "SYN, SYN-ACK, ACK, often the request; then `Flags [R.]` from this host, on several \
-        connections at once.",
+    in_tcpdump: "SYN, SYN-ACK, ACK, often the request; then `Flags [R.]` from this host, on \
+        several connections at once.",
     in_counters: "`TcpOutRsts`, `TcpEstabResets`. Before: Recv-Q of the listener in `ss -ltn`.",
     origins: &[
         "A restart that stops the old process before the new one listens.",

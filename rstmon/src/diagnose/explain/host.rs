@@ -6,13 +6,14 @@ use crate::event::model::Cause;
 pub(super) const ACCEPT_QUEUE_OVERFLOW: CausePage = CausePage {
     title: "accept queue full, tcp_abort_on_overflow is on",
     direction: Direction::Sent,
-    meaning: "A client finished its handshake, but the application accepts too slowly and its queue \
-        is full. Because `net.ipv4.tcp_abort_on_overflow` is 1, the client gets a RST in place of \
-        being left to try again.",
+    meaning: "A client finished its handshake, but the application accepts too slowly and its \
+        queue is full. Because `net.ipv4.tcp_abort_on_overflow` is 1, the client gets a RST in \
+        place of being left to try again.",
     who: "The listening application (`local-app`): it is too slow, or its backlog too small.",
     harm: Harm::Harmful,
-    harm_detail: "Clients get ECONNRESET right after connecting. With the sysctl at 0, the default, \
-        a short burst would pass unnoticed, since the client's ACK is dropped and comes again.",
+    harm_detail: "Clients get ECONNRESET right after connecting. With the sysctl at 0, the \
+        default, a short burst would pass unnoticed, since the client's ACK is dropped and comes \
+        again.",
     mechanism: "Linux: `tcp_check_req()` at the last ACK of the handshake finds \
         `sk_acceptq_is_full()`. The limit is the smaller of `listen()`'s backlog and \
         `net.core.somaxconn`. The kernel borrows the reason INVALID_SYN for it.",
@@ -35,8 +36,8 @@ pub(super) const ACCEPT_QUEUE_OVERFLOW: CausePage = CausePage {
         },
     ],
     in_tcpdump: "SYN, SYN-ACK, ACK; then our `Flags [R]` with the seq of that ACK, `win 0`.",
-    in_counters: "`TcpExtListenOverflows` and `TcpExtListenDrops` (overflows also with the sysctl at \
-        0), `TcpExtEmbryonicRsts`, `TcpOutRsts`.",
+    in_counters: "`TcpExtListenOverflows` and `TcpExtListenDrops` (overflows also with the sysctl \
+        at 0), `TcpExtEmbryonicRsts`, `TcpOutRsts`.",
     origins: &[
         "A traffic peak, with a backlog of 128 (`net.core.somaxconn` before Linux 5.4).",
         "An application whose accept loop is blocked: garbage collection, a full thread pool.",
@@ -111,19 +112,20 @@ pub(super) const KEEPALIVE_TIMEOUT: CausePage = CausePage {
             says: "since the last data: the idle time before the first probe, and all intervals",
         },
     ],
-    in_tcpdump: "`Flags [.]` with `length 0` and a seq one below the next, KEEPCNT times, no answer; \
-        then `Flags [R.]`.",
+    in_tcpdump: "`Flags [.]` with `length 0` and a seq one below the next, KEEPCNT times, no \
+        answer; then `Flags [R.]`.",
     in_counters: "`TcpExtTCPKeepAlive` counts probes, `TcpExtTCPAbortOnTimeout` the end; \
         `TcpOutRsts`, `TcpEstabResets`.",
     origins: &[
         "The peer lost power or its network: a phone, a laptop put to sleep, a dead VM.",
-        "A firewall or NAT forgot the connection and drops without a word: the probes came too late.",
+        "A firewall or NAT forgot the connection and drops without a word: the probes came too \
+         late.",
         "An address moved to another host that does not answer.",
     ],
     remedies: &[
         Remedy {
-            advice: "If a box on the way forgets idle connections, probe before it does, at half its \
-                timer at most (350 s AWS NLB, 240 s Azure).",
+            advice: "If a box on the way forgets idle connections, probe before it does, at half \
+                its timer at most (350 s AWS NLB, 240 s Azure).",
             lines: &[
                 "sysctl -w net.ipv4.tcp_keepalive_time=120",
                 "sysctl -w net.ipv4.tcp_keepalive_intvl=20",
@@ -427,8 +429,9 @@ pub(super) const FIREWALL_REJECT: CausePage = CausePage {
         answered it in the name of the destination. No socket was asked.",
     who: "This host's firewall (`local-firewall`): whoever wrote the rule.",
     harm: Harm::Depends,
-    harm_detail: "A rule does what it says. Harmful when it hits connections that were established: \
-        a rule set reloaded without `ct state established accept`, or conntrack that lost them.",
+    harm_detail: "A rule does what it says. Harmful when it hits connections that were \
+        established: a rule set reloaded without `ct state established accept`, or conntrack that \
+        lost them.",
     mechanism: "Linux: `nf_send_reset()`, `nf_send_reset6()` (INPUT, FORWARD, OUTPUT) and \
         `nf_reject_skb_v4_tcp_reset()`, `nf_reject_skb_v6_tcp_reset()` (netdev, bridge). The TCP \
         stack knows nothing of these resets. rstmon needs probes for them: in tracepoint mode it \

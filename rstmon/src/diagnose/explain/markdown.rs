@@ -10,8 +10,8 @@ use textwrap::{Options, WordSplitter, fill};
 /// Columns of the file's text.
 const WIDTH: usize = 100;
 
-const INTRODUCTION: &str = "Every cause that rstmon prints, and what to do about it; then answers to \
-    questions that people ask. `rstmon explain ID` shows one page of it in the terminal.";
+const INTRODUCTION: &str = "Every cause that rstmon prints, and what to do about it; then answers \
+    to questions that people ask. `rstmon explain ID` shows one page of it in the terminal.";
 
 const GENERATED: &str =
     "<!-- Written by `rstmon explain --all -o markdown`. Change rstmon/src/diagnose/explain/. -->";

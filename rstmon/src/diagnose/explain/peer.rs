@@ -11,8 +11,8 @@ pub(super) const CONNECTION_REFUSED: CausePage = CausePage {
     who: "The peer's TCP, where nobody listens (`peer-kernel`); this host's own firewall where its \
         reject was seen just before (`local-firewall`). A firewall on the way looks like the peer.",
     harm: Harm::Depends,
-    harm_detail: "Benign from readiness checks, service discovery, and Happy Eyeballs that tries the \
-        next address. Harmful when the service should be up.",
+    harm_detail: "Benign from readiness checks, service discovery, and Happy Eyeballs that tries \
+        the next address. Harmful when the service should be up.",
     mechanism: "RFC 9293 3.10.7.3. Linux: `tcp_rcv_synsent_state_process()` accepts a RST that \
         acknowledges our SYN, then `tcp_reset()`.",
     in_rstmon: &[
@@ -26,15 +26,16 @@ pub(super) const CONNECTION_REFUSED: CausePage = CausePage {
         },
         Sign {
             fact: "rst_ttl=N",
-            says: "compare with the TTL of good connections to that peer: another one means a box on \
-                the way refused (probe mode)",
+            says: "compare with the TTL of good connections to that peer: another one means a box \
+                on the way refused (probe mode)",
         },
         Sign {
             fact: "rst=R. seq=0 ack=… len=0",
             says: "the shape of a refusal",
         },
     ],
-    in_tcpdump: "Our `Flags [S]`, answered by `Flags [R.]`, `seq 0`, ack one above our seq, `win 0`.",
+    in_tcpdump: "Our `Flags [S]`, answered by `Flags [R.]`, `seq 0`, ack one above our seq, `win \
+        0`.",
     in_counters: "`TcpAttemptFails` and `TcpActiveOpens`; nothing counts received RSTs.",
     origins: &[
         "The service is down, starting, or listens on another address, port or family.",
@@ -84,15 +85,16 @@ pub(super) const HANDSHAKE_ABORTED: CausePage = CausePage {
     who: "The client: `peer-app` where the RST has ACK (it closed), `peer-kernel` where it is bare \
         (it knows of no such SYN), `unknown` where the RST was not seen.",
     harm: Harm::Benign,
-    harm_detail: "Nothing was exchanged. Port scanners do it, and so do some health checks. In great \
-        numbers: a SYN scan, or a flood with forged addresses whose owners answer.",
-    mechanism: "RFC 9293 3.10.7.4 (SYN-RECEIVED). Linux: `tcp_check_req()` drops the request socket; \
-        from 7.0 only for an exact sequence number. A full socket in SYN-RECEIVED goes through \
-        `tcp_reset()`.",
+    harm_detail: "Nothing was exchanged. Port scanners do it, and so do some health checks. In \
+        great numbers: a SYN scan, or a flood with forged addresses whose owners answer.",
+    mechanism: "RFC 9293 3.10.7.4 (SYN-RECEIVED). Linux: `tcp_check_req()` drops the request \
+        socket; from 7.0 only for an exact sequence number. A full socket in SYN-RECEIVED goes \
+        through `tcp_reset()`.",
     in_rstmon: &[
         Sign {
             fact: "state=syn-recv",
-            says: "not accepted yet. `kind` is `stray` for a request socket, `received` for a full one",
+            says: "not accepted yet. `kind` is `stray` for a request socket, `received` for a \
+                full one",
         },
         Sign {
             fact: "drop_reason=NOT_SPECIFIED",
@@ -106,8 +108,8 @@ pub(super) const HANDSHAKE_ABORTED: CausePage = CausePage {
     in_tcpdump: "`Flags [S]`, our `Flags [S.]`, then `Flags [R]` from the client.",
     in_counters: "`TcpExtEmbryonicRsts`, `TcpAttemptFails`.",
     origins: &[
-        "Half-open port scans (`nmap -sS`, masscan, zmap): a raw socket sends the SYN, the host's own \
-         TCP answers the SYN-ACK with a RST.",
+        "Half-open port scans (`nmap -sS`, masscan, zmap): a raw socket sends the SYN, the host's \
+         own TCP answers the SYN-ACK with a RST.",
         "Layer-4 health checks that never finish the handshake (LVS, some appliances).",
         "A client that gave up while our SYN-ACK was on its way.",
         "SYNs with forged addresses.",
@@ -148,15 +150,16 @@ pub(super) const HANDSHAKE_ABORTED: CausePage = CausePage {
 pub(super) const PEER_ABORTED: CausePage = CausePage {
     title: "the peer's live socket reset the connection",
     direction: Direction::Received,
-    meaning: "The peer's host had the connection and aborted it: its application closed with unread \
-        data, used SO_LINGER 0, was killed, or its kernel gave up. The reason is on the other side.",
+    meaning: "The peer's host had the connection and aborted it: its application closed with \
+        unread data, used SO_LINGER 0, was killed, or its kernel gave up. The reason is on the \
+        other side.",
     who: "The peer's application (`peer-app`).",
     harm: Harm::Depends,
-    harm_detail: "ECONNRESET here; what the peer had not read is lost. Benign from browsers closing \
-        tabs, cancelled downloads, health checks, proxies that pass an abort on.",
-    mechanism: "RFC 9293 3.10.4, 3.10.5. A live Linux socket sends RST with ACK, its real window and \
-        timestamps (`tcp_send_active_reset()`); a host without the socket can only send a bare RST. \
-        Here: `tcp_validate_incoming()`, `tcp_reset()`.",
+    harm_detail: "ECONNRESET here; what the peer had not read is lost. Benign from browsers \
+        closing tabs, cancelled downloads, health checks, proxies that pass an abort on.",
+    mechanism: "RFC 9293 3.10.4, 3.10.5. A live Linux socket sends RST with ACK, its real window \
+        and timestamps (`tcp_send_active_reset()`); a host without the socket can only send a \
+        bare RST. Here: `tcp_validate_incoming()`, `tcp_reset()`.",
     in_rstmon: &[
         Sign {
             fact: "rst=R. seq=… ack=… len=0",
@@ -172,8 +175,8 @@ pub(super) const PEER_ABORTED: CausePage = CausePage {
         },
         Sign {
             fact: "unacked_bytes=N",
-            says: "what we had sent and the peer had not acknowledged. Where the RST was not seen, 0 \
-                is the evidence: there was nothing to answer",
+            says: "what we had sent and the peer had not acknowledged. Where the RST was not \
+                seen, 0 is the evidence: there was nothing to answer",
         },
         Sign {
             fact: "idle_ms=N",
@@ -197,8 +200,8 @@ pub(super) const PEER_ABORTED: CausePage = CausePage {
             lines: &["rstmon trace -o jsonl 'cause peer-aborted' | jq '{community_id,rst_seq}'"],
         },
         Remedy {
-            advice: "A proxy as the peer: its log names the other side (HAProxy termination state SD \
-                or CD, Envoy response flag UC, nginx \"upstream prematurely closed\").",
+            advice: "A proxy as the peer: its log names the other side (HAProxy termination state \
+                SD or CD, Envoy response flag UC, nginx \"upstream prematurely closed\").",
             lines: &[],
         },
         Remedy {
@@ -234,9 +237,9 @@ pub(super) const PEER_ABORTED: CausePage = CausePage {
 pub(super) const PEER_GONE: CausePage = CausePage {
     title: "the peer has no such connection any more",
     direction: Direction::Received,
-    meaning: "We sent something on a connection that the peer's host does not know, and it answered \
-        with a RST. It was in use a short while ago: a restart, a crash, a balancer that chose \
-        another backend.",
+    meaning: "We sent something on a connection that the peer's host does not know, and it \
+        answered with a RST. It was in use a short while ago: a restart, a crash, a balancer that \
+        chose another backend.",
     who: "The peer's TCP (`peer-kernel`), as it must.",
     harm: Harm::Harmful,
     harm_detail: "What we sent last was not processed; what was sent before may have been. Repeat \
@@ -267,7 +270,8 @@ pub(super) const PEER_GONE: CausePage = CausePage {
     ],
     in_tcpdump: "Our data, a FIN or a probe; a round trip later `Flags [R]`, seq equal to our ack, \
         `win 0`, no options.",
-    in_counters: "`TcpEstabResets` (from ESTABLISHED or CLOSE-WAIT only). At the peer: `TcpOutRsts`.",
+    in_counters: "`TcpEstabResets` (from ESTABLISHED or CLOSE-WAIT only). At the peer: \
+        `TcpOutRsts`.",
     origins: &[
         "The peer's host or VM restarted without closing (power, kernel panic, live migration).",
         "A failover: the address moved to a host that does not have the connections.",
@@ -290,8 +294,8 @@ pub(super) const PEER_GONE: CausePage = CausePage {
             ],
         },
         Remedy {
-            advice: "Learn of it before the next request does: keepalive, and a check on checkout in \
-                connection pools.",
+            advice: "Learn of it before the next request does: keepalive, and a check on checkout \
+                in connection pools.",
             lines: &[
                 "keepalives_idle=60 keepalives_interval=10   # libpq",
                 "tcpKeepAlive=true   # JDBC",
@@ -353,12 +357,13 @@ pub(super) const IDLE_TIMEOUT: CausePage = CausePage {
             says: "another way: a box sent it (probe mode)",
         },
     ],
-    in_tcpdump: "Silence, our data, and at once `Flags [R]` with seq equal to our ack, `win 0`. Or, \
-        with nothing sent, a RST when the timer ends.",
+    in_tcpdump: "Silence, our data, and at once `Flags [R]` with seq equal to our ack, `win 0`. \
+        Or, with nothing sent, a RST when the timer ends.",
     in_counters: "`TcpEstabResets`. Silent boxes give `TcpExtTCPTimeouts` and, in the end, \
         `TcpExtTCPAbortOnTimeout`.",
     origins: &[
-        "AWS NLB and NAT gateway 350 s; the NLB's is configurable (60 to 6000 s) for TCP listeners.",
+        "AWS NLB and NAT gateway 350 s; the NLB's is configurable (60 to 6000 s) for TCP \
+         listeners.",
         "Azure Load Balancer 240 s by default (4 to 100 min); it resets only with TCP reset on.",
         "IPVS 900 s: Docker Swarm services, kube-proxy in IPVS mode.",
         "F5 BIG-IP 300 s, Cisco ASA and FortiGate 3600 s, Google Cloud 600 s.",
@@ -425,9 +430,9 @@ pub(super) const KEEPALIVE_RACE: CausePage = CausePage {
     harm: Harm::Harmful,
     harm_detail: "One request fails, at random: the 502 that cannot be reproduced. It was not \
         processed, but the client cannot know that, so only idempotent ones are repeated.",
-    mechanism: "RFC 9112 9.6 and RFC 9293 3.6.1. The FIN and our data cross; data after close gets a \
-        RST (RFC 1122 4.2.2.13). rstmon compares when our data went out with when the FIN was heard \
-        (`tcp_event_data_sent()`, `tcp_ack()`).",
+    mechanism: "RFC 9112 9.6 and RFC 9293 3.6.1. The FIN and our data cross; data after close \
+        gets a RST (RFC 1122 4.2.2.13). rstmon compares when our data went out with when the FIN \
+        was heard (`tcp_event_data_sent()`, `tcp_ack()`).",
     in_rstmon: &[
         Sign {
             fact: "state=close-wait",
@@ -454,8 +459,8 @@ pub(super) const KEEPALIVE_RACE: CausePage = CausePage {
             says: "what the client should do",
         },
     ],
-    in_tcpdump: "A pause; `Flags [F.]` from the peer and our `Flags [P.]` within a round trip; then \
-        `Flags [R]` from the peer.",
+    in_tcpdump: "A pause; `Flags [F.]` from the peer and our `Flags [P.]` within a round trip; \
+        then `Flags [R]` from the peer.",
     in_counters: "`TcpEstabResets` (from CLOSE-WAIT). At the peer: `TcpExtTCPAbortOnData` or \
         `TcpOutRsts`.",
     origins: &[
@@ -524,10 +529,10 @@ pub(super) const PEER_DATA_AFTER_CLOSE: CausePage = CausePage {
         RST. The next write fails with EPIPE or ECONNRESET.",
     who: "The peer's application closed (`peer-app`); ours wrote on without noticing.",
     harm: Harm::Depends,
-    harm_detail: "What we sent is lost. Benign where nobody wanted it: a TLS close_notify, the rest \
-        of a download that was cancelled.",
-    mechanism: "RFC 1122 4.2.2.13: a FIN may mean \"I send no more\" or \"I am gone\"; only the RST \
-        tells. Here: CLOSE-WAIT or LAST-ACK, `tcp_reset()` sets EPIPE in CLOSE-WAIT.",
+    harm_detail: "What we sent is lost. Benign where nobody wanted it: a TLS close_notify, the \
+        rest of a download that was cancelled.",
+    mechanism: "RFC 1122 4.2.2.13: a FIN may mean \"I send no more\" or \"I am gone\"; only the \
+        RST tells. Here: CLOSE-WAIT or LAST-ACK, `tcp_reset()` sets EPIPE in CLOSE-WAIT.",
     in_rstmon: &[
         Sign {
             fact: "state=close-wait",
@@ -553,12 +558,13 @@ pub(super) const PEER_DATA_AFTER_CLOSE: CausePage = CausePage {
         "A client closes its tab while the server streams.",
         "A server rejects an upload and closes; the client goes on sending.",
         "TLS: our close_notify in answer to the peer's FIN.",
-        "A program that writes twice without reading in between, and so never sees the end of file.",
+        "A program that writes twice without reading in between, and so never sees the end of \
+         file.",
     ],
     remedies: &[
         Remedy {
-            advice: "Read before you write again: end of file from the peer says that it has closed. \
-                Watch for EPOLLRDHUP while streaming.",
+            advice: "Read before you write again: end of file from the peer says that it has \
+                closed. Watch for EPOLLRDHUP while streaming.",
             lines: &[],
         },
         Remedy {

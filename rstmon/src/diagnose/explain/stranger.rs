@@ -7,14 +7,14 @@ use crate::event::model::Cause;
 pub(super) const MIDDLEBOX_RESET: CausePage = CausePage {
     title: "a device on the way reset it and says so",
     direction: Direction::Received,
-    meaning: "A load balancer, proxy or firewall reset the connection and says so in the RST itself: \
-        in its payload or in its window field. What it says is its own reason.",
+    meaning: "A load balancer, proxy or firewall reset the connection and says so in the RST \
+        itself: in its payload or in its window field. What it says is its own reason.",
     who: "The device (`middlebox`); `unknown` where a diagnostic payload may be the peer's own.",
     harm: Harm::Depends,
     harm_detail: "As harmful as the reason it gives: a policy, an idle timer, no server behind it.",
     mechanism: "RFC 1122 4.2.2.12 allows text in a RST. F5 BIG-IP writes its reset cause there; \
-        NetScaler puts a code in the window field; an IETF draft defines a diagnostic payload. Needs \
-        probe mode: the RST must be seen.",
+        NetScaler puts a code in the window field; an IETF draft defines a diagnostic payload. \
+        Needs probe mode: the RST must be seen.",
     in_rstmon: &[
         Sign {
             fact: "rst_payload=F5 BIG-IP \"No flow found for ACK\" at 0x2409a71:704",
@@ -42,11 +42,12 @@ pub(super) const MIDDLEBOX_RESET: CausePage = CausePage {
         `BIG-IP: [0x…:704] No flow found for ACK`. NetScaler: `win 8196` to `win 9845`.",
     in_counters: "`TcpEstabResets`. The device has its own: `tmsh show net rst-cause`, `nsconmsg`.",
     origins: &[
-        "\"No flow found for ACK\", \"packet for no connection\": the device forgot an idle connection \
-         or failed over.",
+        "\"No flow found for ACK\", \"packet for no connection\": the device forgot an idle \
+         connection or failed over.",
         "\"No local listener\", \"Port denied\": the virtual server is not there.",
         "\"Policy action\", \"policy with action RESET\", \"ACL denies\": somebody configured it.",
-        "\"TCP RST from remote system\", \"RST of the other side passed on\": ask the server behind.",
+        "\"TCP RST from remote system\", \"RST of the other side passed on\": ask the server \
+         behind.",
     ],
     remedies: &[
         Remedy {
@@ -91,15 +92,18 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
     who: "A box on the way (`middlebox`): a censor, an intrusion prevention system, a \"traffic \
         manager\", an attacker who can see the packets.",
     harm: Harm::Harmful,
-    harm_detail: "A connection that neither end wanted to end is cut. The verdict is never more than \
-        likely: a proxy that answers the handshake and then lets the server speak looks the same.",
-    mechanism: "A RST is obeyed if its seq is exactly the next one expected (RFC 5961 3.2); whoever \
-        sees the traffic can write one. What cannot be forged well: the number of hops (TTL), the \
-        peer's clock (RFC 7323), an answer before the question has arrived. Needs probe mode.",
+    harm_detail: "A connection that neither end wanted to end is cut. The verdict is never more \
+        than likely: a proxy that answers the handshake and then lets the server speak looks the \
+        same.",
+    mechanism: "A RST is obeyed if its seq is exactly the next one expected (RFC 5961 3.2); \
+        whoever sees the traffic can write one. What cannot be forged well: the number of hops \
+        (TTL), the peer's clock (RFC 7323), an answer before the question has arrived. Needs \
+        probe mode.",
     in_rstmon: &[
         Sign {
             fact: "sign=ttl rst_hops=5 handshake_hops=12",
-            says: "another distance: strong; weak for a forgotten connection, whose balancer may answer",
+            says: "another distance: strong; weak for a forgotten connection, whose balancer may \
+                answer",
         },
         Sign {
             fact: "sign=timestamps rst=… newest=…",
@@ -130,8 +134,8 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
             says: "weak, like `sign=unprovoked` and `sign=bare-with-window`",
         },
     ],
-    in_tcpdump: "`tcpdump -v` shows `ttl`, `id` and `TS val`: compare the RST with other segments of \
-        the peer. Look for segments from the peer after the RST.",
+    in_tcpdump: "`tcpdump -v` shows `ttl`, `id` and `TS val`: compare the RST with other segments \
+        of the peer. Look for segments from the peer after the RST.",
     in_counters: "`TcpEstabResets`; `TcpExtTCPChallengeACK` for those that missed.",
     origins: &[
         "National or corporate filters: after a TLS ClientHello or an HTTP Host line.",
@@ -141,17 +145,18 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
     ],
     remedies: &[
         Remedy {
-            advice: "Prove it: capture at both ends. A RST that arrived here and was never sent there \
-                is forged.",
+            advice: "Prove it: capture at both ends. A RST that arrived here and was never sent \
+                there is forged.",
             lines: &["tcpdump -nvSi any -w here.pcap 'host PEER and tcp port 443'"],
         },
         Remedy {
-            advice: "Where is it? Its TTL tells the distance: hops are 64, 128 or 255 less rst_ttl.",
+            advice: "Where is it? Its TTL tells the distance: hops are 64, 128 or 255 less \
+                rst_ttl.",
             lines: &["traceroute -T -p 443 PEER"],
         },
         Remedy {
-            advice: "TLS does not help: the RST is below it. A tunnel does (WireGuard, IPsec, QUIC), \
-                and between routers TCP-AO (RFC 5925).",
+            advice: "TLS does not help: the RST is below it. A tunnel does (WireGuard, IPsec, \
+                QUIC), and between routers TCP-AO (RFC 5925).",
             lines: &[],
         },
     ],
@@ -178,14 +183,15 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
 pub(super) const BLIND_RESET: CausePage = CausePage {
     title: "a RST that missed; the connection lives",
     direction: Direction::Received,
-    meaning: "A RST came for a live connection, but its sequence number is not the one expected. The \
-        kernel did not obey: in the window it sent a challenge ACK, outside it dropped the RST.",
+    meaning: "A RST came for a live connection, but its sequence number is not the one expected. \
+        The kernel did not obey: in the window it sent a challenge ACK, outside it dropped the \
+        RST.",
     who: "`unknown`: a late RST of the peer's own, a peer that restarted and reuses the port, or \
         somebody who guesses.",
     harm: Harm::Benign,
-    harm_detail: "Nothing was lost. If the peer is really gone, it answers the challenge ACK with an \
-        exact RST, which then shows as received. Alarming only in numbers: an attack, or a forger \
-        who is too slow.",
+    harm_detail: "Nothing was lost. If the peer is really gone, it answers the challenge ACK with \
+        an exact RST, which then shows as received. Alarming only in numbers: an attack, or a \
+        forger who is too slow.",
     mechanism: "RFC 5961 3.2, RFC 9293 3.10.7.4. Linux: `tcp_validate_incoming()`, \
         `tcp_send_challenge_ack()`. In SYN-SENT a RST must acknowledge our SYN.",
     in_rstmon: &[
@@ -207,8 +213,8 @@ pub(super) const BLIND_RESET: CausePage = CausePage {
             says: "whether it lay in the window",
         },
     ],
-    in_tcpdump: "`Flags [R]` or `[R.]` from the peer's address; our `Flags [.]` in answer if it lay \
-        in the window. The connection goes on.",
+    in_tcpdump: "`Flags [R]` or `[R.]` from the peer's address; our `Flags [.]` in answer if it \
+        lay in the window. The connection goes on.",
     in_counters: "`TcpExtTCPChallengeACK`; no reset counter moves.",
     origins: &[
         "A RST that a lost or reordered segment should have preceded.",
@@ -226,7 +232,8 @@ pub(super) const BLIND_RESET: CausePage = CausePage {
             lines: &["rstmon trace -o jsonl 'cause blind-reset' | jq -r '.remote_addr // empty'"],
         },
         Remedy {
-            advice: "BGP and the like: TCP-AO or TCP-MD5, and the TTL check of RFC 5082 (IP_MINTTL).",
+            advice: "BGP and the like: TCP-AO or TCP-MD5, and the TTL check of RFC 5082 \
+                (IP_MINTTL).",
             lines: &[],
         },
     ],
@@ -255,8 +262,8 @@ pub(super) const TIME_WAIT_ASSASSINATION: CausePage = CausePage {
     harm: Harm::Benign,
     harm_detail: "The data had been exchanged. In theory, old duplicates can then disturb a new \
         connection with the same ports; timestamps prevent it.",
-    mechanism: "RFC 1337. Linux: `tcp_timewait_state_process()`. The kernel drops the segment in any \
-        case and does not tell whether the timewait socket survived.",
+    mechanism: "RFC 1337. Linux: `tcp_timewait_state_process()`. The kernel drops the segment in \
+        any case and does not tell whether the timewait socket survived.",
     in_rstmon: &[
         Sign {
             fact: "state=time-wait",
@@ -311,7 +318,8 @@ pub(super) const TIME_WAIT_ASSASSINATION: CausePage = CausePage {
 pub(super) const STRAY_RESET: CausePage = CausePage {
     title: "a RST came for no connection of ours",
     direction: Direction::Received,
-    meaning: "A RST arrived, and there is no connection that it could reset. The kernel ignores it.",
+    meaning: "A RST arrived, and there is no connection that it could reset. The kernel ignores \
+        it.",
     who: "`unknown`.",
     harm: Harm::Benign,
     harm_detail: "Nothing was reset. In numbers it tells a story: somebody forges this host's \
@@ -377,8 +385,8 @@ pub(super) const MPTCP_RECEIVED: CausePage = CausePage {
         connection may live on.",
     who: "The peer's MPTCP (`peer-kernel`); `middlebox` where it says that a middlebox interferes.",
     harm: Harm::Depends,
-    harm_detail: "A refused join is a missed optimization. The last subflow's reset is a reset of the \
-        connection.",
+    harm_detail: "A refused join is a missed optimization. The last subflow's reset is a reset of \
+        the connection.",
     mechanism: "RFC 8684 3.6. Linux: `mptcp_established_options_rst()` writes the option, \
         `tcp_reset()` hands the RST to MPTCP. Needs probe mode: the RST must be seen.",
     in_rstmon: &[
@@ -431,14 +439,14 @@ pub(super) const MPTCP_RECEIVED: CausePage = CausePage {
 pub(super) const UNDIAGNOSED: CausePage = CausePage {
     title: "counted, not explained",
     direction: Direction::Either,
-    meaning: "rstmon saw this reset and no rule explains it, or it was only counted because its event \
-        was lost. It is never hidden: the sum over all causes equals the exact count.",
+    meaning: "rstmon saw this reset and no rule explains it, or it was only counted because its \
+        event was lost. It is never hidden: the sum over all causes equals the exact count.",
     who: "`unknown`.",
     harm: Harm::Depends,
     harm_detail: "Not known. Many of them mean that this kernel tells little, or that a rule is \
         missing.",
-    mechanism: "The evidence lists what was known. Old kernels give no reason (before Linux 6.10) and \
-        no drop reason (before 5.17); without BTF, classic mode sees little more than the \
+    mechanism: "The evidence lists what was known. Old kernels give no reason (before Linux 6.10) \
+        and no drop reason (before 5.17); without BTF, classic mode sees little more than the \
         addresses.",
     in_rstmon: &[
         Sign {

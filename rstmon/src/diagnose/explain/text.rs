@@ -1,7 +1,7 @@
 //! Pages and the list as text for a terminal.
 //!
-//! Called by `cmd::explain`. Nothing but commands, facts and words that are themselves too long goes
-//! beyond the width; commands are never broken, so that they can be copied.
+//! Called by `cmd::explain`. Nothing but commands, facts and words that are themselves too long
+//! goes beyond the width; commands are never broken, so that they can be copied.
 
 use super::page::{CausePage, Direction, Page, Remedy, Section, Sign, Topic};
 use super::{causes_of, pages, topics};

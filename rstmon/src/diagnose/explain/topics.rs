@@ -31,10 +31,12 @@ const COMMON: Topic = Topic {
             heading: "What a web server usually shows",
             text: "",
             points: &[
-                "`data-after-close`, `segment-after-close`: TLS close_notify after a close. Harmless.",
+                "`data-after-close`, `segment-after-close`: TLS close_notify after a close. \
+                 Harmless.",
                 "`peer-aborted`, `peer-data-after-close`: browsers and apps that leave. Harmless.",
                 "`port-closed`: scanners. Harmless, unless one port stands out.",
-                "`close-unread-data`: an answer given before the request body was read. Look at it.",
+                "`close-unread-data`: an answer given before the request body was read. Look at \
+                 it.",
                 "`linger-abort`: health checks; or a server set up to abort. Look at who.",
             ],
             lines: &[],
@@ -129,20 +131,21 @@ const HARMLESS: Topic = Topic {
 const SESSION_TIMEOUT: Topic = Topic {
     id: "session-timeout",
     title: "why a reset, not a retransmission, after a timeout?",
-    answer: "Because nothing was lost. A retransmission repairs loss between two ends that both know \
-        the connection; after a timeout one of them has forgotten it, and sending again cannot bring \
-        it back. The forgetful side answers \"no such connection\": a RST.",
+    answer: "Because nothing was lost. A retransmission repairs loss between two ends that both \
+        know the connection; after a timeout one of them has forgotten it, and sending again \
+        cannot bring it back. The forgetful side answers \"no such connection\": a RST.",
     sections: &[
         Section {
             heading: "What happens on the wire",
-            text: "TCP has no session timeout of its own; a server, a firewall, a NAT or a balancer \
-                keeps the timer. What you see depends on how it forgets.",
+            text: "TCP has no session timeout of its own; a server, a firewall, a NAT or a \
+                balancer keeps the timer. What you see depends on how it forgets.",
             points: &[
                 "It drops silently: your data is retransmitted, with growing pauses, up to \
-                 `net.ipv4.tcp_retries2` (15, about 15 minutes), then ETIMEDOUT. No RST at all. Azure \
-                 without TCP reset, many firewalls.",
-                "It answers your next segment with a RST: one round trip, ECONNRESET. AWS NLB and NAT gateway, IPVS (the director's own TCP answers), a host that restarted. See `idle-timeout`, \
-                 `peer-gone`.",
+                 `net.ipv4.tcp_retries2` (15, about 15 minutes), then ETIMEDOUT. No RST at all. \
+                 Azure without TCP reset, many firewalls.",
+                "It answers your next segment with a RST: one round trip, ECONNRESET. AWS NLB and \
+                 NAT gateway, IPVS (the director's own TCP answers), a host that restarted. See \
+                 `idle-timeout`, `peer-gone`.",
                 "It resets both ends when the timer ends: Azure with TCP reset, some firewalls.",
                 "It is the server's application, and it closes with a FIN: your socket is in \
                  CLOSE-WAIT. Write to it, and you get the RST. See `keepalive-race`, \
@@ -152,8 +155,9 @@ const SESSION_TIMEOUT: Topic = Topic {
         },
         Section {
             heading: "Why the RST is right",
-            text: "RFC 9293 3.5.2: to a segment that belongs to no connection, the answer is a RST. \
-                It tells you at once what 15 minutes of retransmission would tell you in the end.",
+            text: "RFC 9293 3.5.2: to a segment that belongs to no connection, the answer is a \
+                RST. It tells you at once what 15 minutes of retransmission would tell you in the \
+                end.",
             points: &[],
             lines: &[],
         },
@@ -205,9 +209,10 @@ const LOST_FIN: Topic = Topic {
             points: &[
                 "We close: FIN-WAIT-1, FIN sent and lost.",
                 "The peer knows nothing of it and retransmits data that we have acknowledged.",
-                "Its seq is below RCV.NXT, so the segment is not acceptable: we send an ACK and drop \
-                 it (RFC 9293 3.10.7.4, first check).",
-                "Our retransmission timer sends the FIN again. The peer acknowledges it and closes.",
+                "Its seq is below RCV.NXT, so the segment is not acceptable: we send an ACK and \
+                 drop it (RFC 9293 3.10.7.4, first check).",
+                "Our retransmission timer sends the FIN again. The peer acknowledges it and \
+                 closes.",
                 "No RST in either direction.",
             ],
             lines: &[],
@@ -216,14 +221,15 @@ const LOST_FIN: Topic = Topic {
             heading: "When a RST does come",
             text: "",
             points: &[
-                "The peer sends new data after our `close()`: RFC 1122 4.2.2.13, `data-after-close`. \
-                 After `shutdown(SHUT_WR)` new data is welcome and no RST is sent.",
+                "The peer sends new data after our `close()`: RFC 1122 4.2.2.13, \
+                 `data-after-close`. After `shutdown(SHUT_WR)` new data is welcome and no RST is \
+                 sent.",
                 "The FIN was never acknowledged and the orphan was given up \
-                 (`net.ipv4.tcp_orphan_retries`), without a word: any later segment finds no socket, \
-                 `segment-after-close` or `stale-segment`.",
+                 (`net.ipv4.tcp_orphan_retries`), without a word: any later segment finds no \
+                 socket, `segment-after-close` or `stale-segment`.",
                 "FIN-WAIT-2 ran out (`net.ipv4.tcp_fin_timeout`, 60 s): the same.",
-                "We were in LAST-ACK and our FIN has been acknowledged: the socket is gone at once, \
-                 and a late segment gets a RST, `segment-after-close`.",
+                "We were in LAST-ACK and our FIN has been acknowledged: the socket is gone at \
+                 once, and a late segment gets a RST, `segment-after-close`.",
                 "A SYN meets what is left of the connection in FIN-WAIT-2: `time-wait-hit`.",
             ],
             lines: &[],
@@ -276,15 +282,18 @@ const HALF_CLOSE: Topic = Topic {
                 "`shutdown(SHUT_WR)`: \"I send no more\". The peer may go on; no RST.",
                 "`shutdown(SHUT_RD)`: nothing on the wire; on Linux data that comes is still \
                  accepted; no RST.",
-                "`shutdown(SHUT_RDWR)`: a FIN; on Linux data that comes then is answered with a RST.",
-                "`close()`: a FIN if all was read and nothing comes, else a RST. With another process \
-                 or a child holding the socket, nothing happens until the last one closes.",
+                "`shutdown(SHUT_RDWR)`: a FIN; on Linux data that comes then is answered with a \
+                 RST.",
+                "`close()`: a FIN if all was read and nothing comes, else a RST. With another \
+                 process or a child holding the socket, nothing happens until the last one \
+                 closes.",
             ],
             lines: &[],
         },
         Section {
             heading: "A close that loses nothing",
-            text: "Known as lingering close. nginx and Apache do it; Go's server waits a moment in place of reading.",
+            text: "Known as lingering close. nginx and Apache do it; Go's server waits a moment \
+                in place of reading.",
             points: &[],
             lines: &[
                 "shutdown(fd, SHUT_WR);            // our FIN, after the last byte",
@@ -302,9 +311,9 @@ const HALF_CLOSE: Topic = Topic {
         },
         Section {
             heading: "Why rstmon does not show a received reset here",
-            text: "To answer data after close, the Linux kernel calls `tcp_reset()` on its own socket, \
-                and the tracepoint `tcp_receive_reset` fires though no RST came. rstmon takes that \
-                back and shows the RST that was sent.",
+            text: "To answer data after close, the Linux kernel calls `tcp_reset()` on its own \
+                socket, and the tracepoint `tcp_receive_reset` fires though no RST came. rstmon \
+                takes that back and shows the RST that was sent.",
             points: &[],
             lines: &[],
         },
@@ -331,10 +340,10 @@ const SHAPES: Topic = Topic {
             heading: "The three shapes of Linux",
             text: "",
             points: &[
-                "Live socket: `[R.]`, seq is the next one, a real `win`, TS if negotiated, the TTL of \
-                 the connection. The peer aborted.",
-                "No socket, answering a segment with ACK: `[R]`, seq equal to that ack, `win 0`, no \
-                 options, `id 0`, DF. The peer has no such connection.",
+                "Live socket: `[R.]`, seq is the next one, a real `win`, TS if negotiated, the \
+                 TTL of the connection. The peer aborted.",
+                "No socket, answering a segment with ACK: `[R]`, seq equal to that ack, `win 0`, \
+                 no options, `id 0`, DF. The peer has no such connection.",
                 "No socket, answering a SYN: `[R.]`, `seq 0`, ack one above the SYN, `win 0`. \
                  Refused.",
             ],
@@ -376,8 +385,8 @@ const SHAPES: Topic = Topic {
 const COUNTERS: Topic = Topic {
     id: "counters",
     title: "which of the kernel's counters count resets?",
-    answer: "`TcpOutRsts` counts every RST that TCP sends. Nothing counts those received. The others \
-        count ends of connections, and overlap.",
+    answer: "`TcpOutRsts` counts every RST that TCP sends. Nothing counts those received. The \
+        others count ends of connections, and overlap.",
     sections: &[
         Section {
             heading: "Read them",
@@ -393,16 +402,17 @@ const COUNTERS: Topic = Topic {
             text: "",
             points: &[
                 "`TcpOutRsts`: RSTs sent by TCP. Not those of netfilter, raw sockets or XDP.",
-                "`TcpEstabResets`: connections that went from ESTABLISHED or CLOSE-WAIT straight to \
-                 CLOSED: resets sent and received, and timeouts.",
+                "`TcpEstabResets`: connections that went from ESTABLISHED or CLOSE-WAIT straight \
+                 to CLOSED: resets sent and received, and timeouts.",
                 "`TcpAttemptFails`: connects that failed, and handshakes that were reset.",
-                "`TcpExtEmbryonicRsts`: requests dropped in SYN-RECEIVED, by a RST or a bad segment.",
+                "`TcpExtEmbryonicRsts`: requests dropped in SYN-RECEIVED, by a RST or a bad \
+                 segment.",
                 "`TcpExtTCPAbortOnClose`: `close-unread-data`.",
                 "`TcpExtTCPAbortOnData`: `data-after-close`, and `linger-abort` as well.",
                 "`TcpExtTCPAbortOnLinger`: `linger2-abort`, not SO_LINGER.",
                 "`TcpExtTCPAbortOnMemory`: `out-of-memory`.",
-                "`TcpExtTCPAbortOnTimeout`: `keepalive-timeout`, `user-timeout`, and retransmissions \
-                 used up, which send no RST.",
+                "`TcpExtTCPAbortOnTimeout`: `keepalive-timeout`, `user-timeout`, and \
+                 retransmissions used up, which send no RST.",
                 "`TcpExtTCPAbortFailed`: a RST was due and there was no memory for it.",
                 "`TcpExtTCPChallengeACK`: RSTs and SYNs that were challenged: `blind-reset`.",
                 "`TcpExtListenOverflows`: the accept queue was full; `accept-queue-overflow` if \
