@@ -13,6 +13,8 @@
     reason = "a failed test panics; each test file uses a part"
 )]
 
+pub mod programs;
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
