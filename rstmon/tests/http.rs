@@ -124,16 +124,5 @@ fn clean_requests_give_no_event_that_tcpdump_does_not_show_as_rst() {
         }
         let lost = end[0]["lost"].as_object().unwrap();
         assert!(lost.values().all(|lost| *lost == 0), "{lost:?}");
-        eprintln!(
-            "{requests} requests, {} RSTs, {} events",
-            on_wire.len(),
-            events.len()
-        );
-        for event in events {
-            eprintln!(
-                "{} {} {} {}",
-                event["kind"], event["cause"], event["comm"], event["pid"]
-            );
-        }
     });
 }

@@ -12,8 +12,12 @@ use crate::event::capture::HookReport;
 use crate::kernel::degradation::Degradation;
 use crate::kernel::hook::{Hook, Variant};
 use crate::kernel::probe_plan::{PlannedHook, ProbePlan};
+use std::collections::BTreeMap;
 use std::path::Path;
 use thiserror::Error;
+
+/// Looks at a module that has come, before a function is given up that it does not bring.
+const MAX_TRIES: u32 = 50;
 
 /// What a capture is made of.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +55,8 @@ pub struct Capture {
     log: Option<ProgramLog>,
     hooks: Vec<(PlannedHook, Option<Variant>)>,
     degradations: Vec<Degradation>,
+    /// How often attaching failed to hooks whose modules have come.
+    tries: BTreeMap<Hook, u32>,
     /// Runs that the kernel left out, of programs that are detached.
     missed: u64,
 }
@@ -73,6 +79,7 @@ impl Capture {
             log,
             hooks: Vec::with_capacity(request.plan.hooks.len()),
             degradations: request.plan.degradations.clone(),
+            tries: BTreeMap::new(),
             missed: 0,
         };
         for planned in &request.plan.hooks {
@@ -131,15 +138,32 @@ impl Capture {
             if !planned.deferred_until_module || !module_is_loaded(planned.hook) {
                 continue;
             }
-            // The module is there a moment before its symbols are: the next look tries again.
-            if let Ok(variant) = self.attach_first(&planned)
-                && let Some((_, state)) = self.hooks.get_mut(index)
-            {
-                *state = Some(variant);
-                attached.push(planned.hook);
+            match self.attach_first(&planned) {
+                Ok(variant) => {
+                    if let Some((_, state)) = self.hooks.get_mut(index) {
+                        *state = Some(variant);
+                        attached.push(planned.hook);
+                    }
+                }
+                Err(reason) => self.fail_arrived(index, planned.hook, reason),
             }
         }
         attached
+    }
+
+    /// The module is there a moment before its symbols are, so the next look tries again; but not
+    /// for ever, as a module may come without the function.
+    fn fail_arrived(&mut self, index: usize, hook: Hook, reason: String) {
+        let tries = self.tries.entry(hook).or_default();
+        *tries += 1;
+        if *tries < MAX_TRIES {
+            return;
+        }
+        if let Some((planned, _)) = self.hooks.get_mut(index) {
+            planned.deferred_until_module = false;
+        }
+        self.degradations
+            .push(Degradation::HookUnavailable { hook, reason });
     }
 
     /// Whether a hook waits for its module.
@@ -185,7 +209,7 @@ impl Capture {
     pub fn read_stages(&self) -> Result<KernelStages, ProgramsError> {
         let stages = self.counters.read_stages()?;
         // After `detach` nothing is loaded any more, and the number of then stands.
-        let program_missed = self.missed + read_misses(&self.programs.loaded());
+        let program_missed = self.missed + read_misses(&self.programs.loaded_reporters());
         Ok(KernelStages {
             program_missed,
             ..stages
@@ -194,7 +218,7 @@ impl Capture {
 
     /// Takes the programs out of the kernel, so that the counts stand still, and keeps the maps.
     pub fn detach(&mut self) {
-        self.missed = read_misses(&self.programs.loaded());
+        self.missed = read_misses(&self.programs.loaded_reporters());
         self.programs.unload();
     }
 }

@@ -1,5 +1,6 @@
 //! The compiled programs: created in the kernel with their frozen facts, then attached one by one.
 
+use crate::kernel::hook::Hook;
 use aya::maps::MapData;
 use aya::programs::{FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
@@ -178,10 +179,23 @@ impl Programs {
         &mut self.ebpf
     }
 
-    /// File descriptors of the programs that are loaded.
-    pub(super) fn loaded(&self) -> Vec<OwnedFd> {
+    /// File descriptors of the loaded programs that report resets: only what these miss is an event
+    /// lost.
+    pub(super) fn loaded_reporters(&self) -> Vec<OwnedFd> {
+        let reports = |name: &str| {
+            Hook::ALL
+                .iter()
+                .filter(|hook| hook.number().is_some())
+                .any(|hook| {
+                    let variants = hook.variants().iter();
+                    variants
+                        .copied()
+                        .any(|variant| hook.program_name(variant) == name)
+                })
+        };
         self.ebpf
             .programs()
+            .filter(|(name, _)| reports(name))
             .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
             .collect()
     }

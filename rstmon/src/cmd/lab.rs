@@ -82,7 +82,10 @@ pub struct LabArgs {
 pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
     let wanted = wanted_scenarios(&args.scenarios)?;
     let started = start_capture(&args.capture, &Filter::all().pushdown())?;
-    let lab = Lab::prepare().map_err(|error| Failure::run_time(error.to_string()))?;
+    let lab = Lab::prepare().map_err(|error| match error {
+        LabError::NotPermitted { .. } => Failure::privilege(error.to_string()),
+        error => Failure::run_time(error.to_string()),
+    })?;
     let lab = if args.global { lab.with_globals() } else { lab };
     let sights = sights(&started);
     let mut session = Session::new(started, Filter::all());

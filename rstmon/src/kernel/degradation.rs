@@ -200,7 +200,10 @@ impl Degradation {
                 format!("{ALLOW_PROBES}; or use Linux 5.18 or later")
             }
             Self::NoKernelReason => "none needed; Linux 6.10 and later give it".to_owned(),
-            Self::HookUnavailable { .. } => "none needed: the other hooks work on".to_owned(),
+            Self::HookUnavailable { .. } => "the other hooks work on; where the reason is no \
+                 function, module or tracepoint that this kernel lacks, please report it with \
+                 the output of `rstmon check`"
+                .to_owned(),
             Self::FieldsAbsent { .. } => {
                 "none needed; `rstmon check` says of each field why".to_owned()
             }

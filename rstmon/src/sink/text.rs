@@ -9,6 +9,7 @@
 
 use super::terminal::visible;
 use super::totals::Totals;
+use crate::event::capture::CaptureFacts;
 use crate::event::model::{Cause, Confidence, Event, Kind, Process, SocketState};
 use crate::event::workload::{ContainerId, Workload};
 use anstyle::{AnsiColor, Color, Style};
@@ -195,6 +196,23 @@ fn draw<'s>(event: &Event, who: &str, facts: &[String], style: &'s TextStyle) ->
         .collect();
     line.facts(&facts);
     line
+}
+
+/// What a capture cannot see, as a line: for standard error, at the start. `None`: it sees all.
+#[must_use]
+pub fn render_blindness(facts: &CaptureFacts) -> Option<String> {
+    let ids: Vec<&str> = facts
+        .degradations
+        .iter()
+        .map(|degradation| degradation.id.as_ref())
+        .collect();
+    (!ids.is_empty()).then(|| {
+        format!(
+            "rstmon: {} mode, {}; `rstmon check` says what is not seen and what to do\n",
+            facts.mode,
+            ids.join(", ")
+        )
+    })
 }
 
 /// What a run saw, as a line: for standard error, at the end.

@@ -114,7 +114,15 @@ impl Output {
     }
 
     /// Writes the start line, or the header for people.
+    ///
+    /// What this capture cannot see is said on standard error, or silence would be taken for none.
     pub(super) fn start(&mut self, facts: &CaptureFacts, time_ns: Option<i64>) -> io::Result<()> {
+        if !matches!(self.form, Form::Jsonl)
+            && let Some(notice) = text::render_blindness(facts)
+        {
+            // Without a standard error there is nobody to tell.
+            let _ = write!(anstream::stderr(), "{notice}");
+        }
         match &self.form {
             Form::Jsonl => self.buffer.extend(jsonl::render_start(facts, time_ns)?),
             // A file or a pipe that is cut up by columns is better off without.
