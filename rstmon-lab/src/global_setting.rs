@@ -136,7 +136,7 @@ mod tests {
         let (_directory, path, setting) = held();
         setting
             .with_value("0000", || {
-                assert_eq!(fs::read_to_string(&path).unwrap(), "0000\n")
+                assert_eq!(fs::read_to_string(&path).unwrap(), "0000\n");
             })
             .unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "4096\n");
@@ -156,6 +156,6 @@ mod tests {
         let other = File::open(&path).unwrap();
         assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
         drop(setting);
-        assert!(other.try_lock().is_ok());
+        wait_until("the lock", || Ok(other.try_lock().is_ok())).unwrap();
     }
 }
