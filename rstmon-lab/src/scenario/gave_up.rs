@@ -91,9 +91,8 @@ fn fin_wait2_timeout(stage: &mut Stage) -> Result<(), LabError> {
 fn out_of_memory(stage: &mut Stage) -> Result<(), LabError> {
     stage.require_globals("net.ipv4.tcp_max_orphans")?;
     let (client, mut end) = stage.client()?;
-    let limit = GlobalSetting::set("ipv4/tcp_max_orphans", "-1")?;
-    drop(client);
-    drop(limit);
+    let limit = GlobalSetting::hold("ipv4/tcp_max_orphans")?;
+    limit.with_value("-1", || drop(client))?;
     stage.receive_fin(&mut end)?;
     stage.expect(
         Expectation::new(Kind::Sent, "out-of-memory", end.local, end.fake)

@@ -50,7 +50,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         id: "ack-of-unsent-data",
-        title: "an ACK of data not sent: challenge ACK, no RST",
+        title: "an ACK of data not sent: no RST",
         play: ack_of_unsent,
     },
     Scenario {
@@ -153,12 +153,12 @@ fn simultaneous_open(stage: &mut Stage) -> Result<(), LabError> {
     Ok(())
 }
 
+/// Not every kernel answers it (RFC 5961, 5).
 fn ack_of_unsent(stage: &mut Stage) -> Result<(), LabError> {
     let (server, mut end) = stage.server()?;
     let mut ack = end.segment(flag::ACK);
     ack.ack = ack.ack.wrapping_add(1_000);
     stage.peer.send(&ack)?;
-    stage.receive(&end, "the challenge ACK", |s| s.flags == flag::ACK)?;
     stage.deliver(&server, &mut end, b"still here")?;
     Ok(())
 }
