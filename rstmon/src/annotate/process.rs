@@ -137,11 +137,11 @@ pub(super) fn parse_pid(digits: &[u8]) -> Option<u32> {
 /// What is wanted of a process's `stat`. The name stands in parentheses and may hold parentheses,
 /// blanks and line ends itself, so it ends at the last one.
 fn parse_stat(text: &[u8]) -> Option<ProcessStat> {
-    /// Places among the fields after the name: the first is field 3, `ppid` 4, `pgrp` 5,
-    /// `starttime` 22. Each is counted from the one before.
-    const PARENT: usize = 4 - 3;
-    const GROUP: usize = 5 - 4 - 1;
-    const START_TIME: usize = 22 - 5 - 1;
+    /// Places among the fields after the name, of which the first is field 3: `ppid` 4, `pgrp` 5,
+    /// `starttime` 22. Each is counted on from the one before.
+    const PARENT: usize = 1;
+    const GROUP: usize = 0;
+    const START_TIME: usize = 22 - 6;
     let open = text.iter().position(|&byte| byte == b'(')?;
     let close = text.iter().rposition(|&byte| byte == b')')?;
     let comm = text.get(open + 1..close)?.to_vec();
