@@ -19,7 +19,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -261,6 +261,20 @@ pub fn abort(stream: TcpStream) {
     };
     assert_eq!(status, 0, "SO_LINGER is set");
     drop(stream);
+}
+
+/// Mount point of the first cgroup hierarchy of this kind that is mounted from its root.
+pub fn cgroup_hierarchy(file_system: &str) -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
+    let usable = |controllers: &str| file_system == "cgroup2" || controllers.contains("pids");
+    mounts.lines().find_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        let mut source = source.split(' ');
+        let is_kind = source.next()? == file_system && usable(source.nth(1)?);
+        let mut mount = mount.split(' ').skip(3);
+        let (root, point) = (mount.next()?, mount.next()?);
+        (is_kind && root == "/").then(|| Path::new(point).to_owned())
+    })
 }
 
 /// Names the part of the test binary that a child plays.
