@@ -12,9 +12,9 @@ mod support;
 
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command};
-use support::{Family, Trace, bpf_works, closed_port, in_private_netns, is};
+use support::{Family, Trace, bpf_works, cgroup_hierarchy, closed_port, in_private_netns, is};
 
 const ID: &str = "8c3f0e6b5d4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3c2b1a0";
 
@@ -29,7 +29,7 @@ impl Cgroup {
     /// Makes `below_root` in the first hierarchy of this kind. None, and a line that says so, if
     /// there is none or it takes no cgroups.
     fn create(file_system: &str, below_root: &str) -> Option<Self> {
-        let Some(root) = hierarchy(file_system) else {
+        let Some(root) = cgroup_hierarchy(file_system) else {
             eprintln!("SKIPPED: no {file_system} hierarchy with a root of its own is mounted here");
             return None;
         };
@@ -66,20 +66,6 @@ impl Drop for Cgroup {
         let _ = fs::remove_dir(&self.path);
         let _ = self.path.parent().map(fs::remove_dir);
     }
-}
-
-/// Mount point of the first cgroup hierarchy of this kind that is mounted from its root.
-fn hierarchy(file_system: &str) -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
-    let usable = |controllers: &str| file_system == "cgroup2" || controllers.contains("pids");
-    mounts.lines().find_map(|line| {
-        let (mount, source) = line.split_once(" - ")?;
-        let mut source = source.split(' ');
-        let is_kind = source.next()? == file_system && usable(source.nth(1)?);
-        let mut mount = mount.split(' ').skip(3);
-        let (root, point) = (mount.next()?, mount.next()?);
-        (is_kind && root == "/").then(|| Path::new(point).to_owned())
-    })
 }
 
 /// The event of a process of the cgroup whose connection was refused.

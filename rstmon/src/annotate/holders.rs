@@ -30,7 +30,7 @@ const RELATIVES: usize = 256;
 /// How long a server is not searched again, nanoseconds; answers come from memory.
 const SEARCHED_NS: u64 = 100_000_000;
 /// How long a holder is remembered after the connection was last seen with it, nanoseconds.
-/// The kernel gives out every inode number again after 2^32 others.
+/// The kernel gives out an inode number again after 2^32 others at the soonest.
 const REMEMBERED_NS: u64 = 600_000_000_000;
 /// Descriptors that are looked at for one read of the budget.
 const DESCRIPTORS_A_READ: u32 = 8;
@@ -46,8 +46,6 @@ pub(super) struct Wanted {
     pub(super) listener: u32,
     /// When the event happened, monotonic nanoseconds.
     pub(super) mono_ns: u64,
-    /// When the connection began, monotonic nanoseconds; none if before the capture.
-    pub(super) born_ns: Option<u64>,
     /// The same time as `mono_ns` in clock ticks since boot: who started later had no part.
     pub(super) latest_start: u64,
 }
@@ -118,12 +116,11 @@ impl Holders {
         }
     }
 
-    /// The holder from memory, if this connection was there when it was seen.
+    /// The holder from memory.
     fn remembered(&mut self, wanted: &Wanted) -> Option<Holder> {
         let seen = self.seen.get(&wanted.inode)?;
-        let same = wanted.born_ns.is_none_or(|born| born <= seen.seen_ns)
-            && wanted.mono_ns.saturating_sub(seen.seen_ns) < REMEMBERED_NS;
-        same.then(|| seen.holder.clone())
+        let is_recent = wanted.mono_ns.saturating_sub(seen.seen_ns) < REMEMBERED_NS;
+        is_recent.then(|| seen.holder.clone())
     }
 
     /// Looks through the processes of the server, the newest first.
@@ -141,25 +138,29 @@ impl Holders {
             // Nobody else can hold it.
             return Answer::NotFound;
         }
-        let all = relatives.len() <= RELATIVES;
+        let mut answer = if relatives.len() <= RELATIVES {
+            Answer::NotFound
+        } else {
+            Answer::Skipped
+        };
+        // On to the end also if it is found: the connections of the others answer later events.
         for (pid, start_ticks) in relatives.into_iter().take(RELATIVES) {
             if start_ticks > wanted.latest_start {
                 continue;
             }
             match self.search_process(pid, start_ticks, wanted, budget) {
-                Answer::NotFound => {}
-                answer => return answer,
+                Answer::Held(holder) if !matches!(answer, Answer::Held(_)) => {
+                    answer = Answer::Held(holder);
+                }
+                Answer::Skipped if !matches!(answer, Answer::Held(_)) => return Answer::Skipped,
+                Answer::Skipped => break,
+                Answer::Held(_) | Answer::NotFound => {}
             }
         }
-        if all {
-            Answer::NotFound
-        } else {
-            Answer::Skipped
-        }
+        answer
     }
 
-    /// Notes the connections of one process. All of them, also if the wanted one is among them:
-    /// the others answer later events.
+    /// Notes the connections of one process; whether the wanted one is among them.
     fn search_process(
         &mut self,
         pid: u32,

@@ -179,12 +179,10 @@ impl Annotator {
         if !event.owner_is_listener || event.state == Some(SocketState::Listen) {
             return None;
         }
-        let age_ns = event.connection.age_ms.map(|age| age * 1_000_000);
         let wanted = holders::Wanted {
             inode: event.inode?,
             listener: event.owner.as_ref()?.pid,
             mono_ns: event.mono_ns,
-            born_ns: age_ns.map(|age| event.mono_ns.saturating_sub(age)),
             latest_start: self.executables.ticks_at(event.mono_ns),
         };
         match self.holders.resolve(&wanted, &mut self.budget) {

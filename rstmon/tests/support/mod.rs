@@ -18,8 +18,8 @@ pub mod programs;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -261,4 +261,64 @@ pub fn abort(stream: TcpStream) {
     };
     assert_eq!(status, 0, "SO_LINGER is set");
     drop(stream);
+}
+
+/// Mount point of the first cgroup hierarchy of this kind that is mounted from its root.
+pub fn cgroup_hierarchy(file_system: &str) -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
+    let usable = |controllers: &str| file_system == "cgroup2" || controllers.contains("pids");
+    mounts.lines().find_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        let mut source = source.split(' ');
+        let is_kind = source.next()? == file_system && usable(source.nth(1)?);
+        let mut mount = mount.split(' ').skip(3);
+        let (root, point) = (mount.next()?, mount.next()?);
+        (is_kind && root == "/").then(|| Path::new(point).to_owned())
+    })
+}
+
+/// Names the part of the test binary that a child plays.
+const ROLE: &str = "RSTMON_TEST_ROLE";
+
+/// The test binary, to be run as the child of a test: only its test `role`, which asks
+/// [`is_role`].
+pub fn role(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "role", "--quiet"]).env(ROLE, name);
+    command.stdout(Stdio::null());
+    command
+}
+
+/// Whether this process is the child of a test, and plays this part.
+pub fn is_role(name: &str) -> bool {
+    std::env::var_os(ROLE).is_some_and(|role| role == name)
+}
+
+/// Passes a connection over a unix socket.
+pub fn send_descriptor(to: &std::os::unix::net::UnixStream, stream: &TcpStream) {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    let descriptors = [stream.as_raw_fd()];
+    let data = [std::io::IoSlice::new(b"x")];
+    let control = [ControlMessage::ScmRights(&descriptors)];
+    sendmsg::<()>(to.as_raw_fd(), &data, &control, MsgFlags::empty(), None).expect("it is sent");
+}
+
+/// Takes a descriptor that was passed over a unix socket.
+pub fn receive_descriptor(from: &impl AsRawFd) -> OwnedFd {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    let mut byte = [0];
+    let mut data = [std::io::IoSliceMut::new(&mut byte)];
+    let mut room = nix::cmsg_space!(RawFd);
+    let message = recvmsg::<()>(
+        from.as_raw_fd(),
+        &mut data,
+        Some(&mut room),
+        MsgFlags::empty(),
+    )
+    .expect("it comes");
+    let Some(ControlMessageOwned::ScmRights(descriptors)) = message.cmsgs().unwrap().next() else {
+        panic!("no descriptor came");
+    };
+    // SAFETY: the kernel has just made it for this process.
+    unsafe { OwnedFd::from_raw_fd(descriptors[0]) }
 }
