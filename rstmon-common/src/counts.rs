@@ -8,12 +8,17 @@ use bytemuck::{Pod, Zeroable};
 
 /// Reasons that a block tells apart; larger numbers share the last counter.
 pub const REASONS: usize = 128;
-/// What a counter counts: `wire::KIND_*`, then the two below. 0 is unused.
-pub const COUNTED_KINDS: u32 = 7;
+/// Not a reason of the kernel's: netfilter sent the reset, which OutRsts does not count.
+pub const REASON_FIREWALL: u32 = REASONS as u32 - 2;
+/// What a counter counts: `wire::KIND_*`, then the ones below. 0 is unused.
+pub const COUNTED_KINDS: u32 = 12;
 /// `tcp_receive_reset` fired and may not have been a RST (see `wire::FLAG_TENTATIVE`).
 pub const COUNTED_TENTATIVE: u8 = 5;
 /// That many of the tentative ones were none: received = `KIND_RECEIVED` + tentative - retracted.
 pub const COUNTED_RETRACTED: u8 = 6;
+/// What was counted as `c`, and whose event was then lost in the kernel, is counted as
+/// `c + COUNTED_LOST` too.
+pub const COUNTED_LOST: u8 = 6;
 /// States that a block index tells apart: `tcp_state::*`, and [`STATE_UNKNOWN`].
 pub const STATES: u32 = 16;
 /// The state before the reset is not known.
@@ -68,7 +73,14 @@ pub const fn reason_index(reason: u32) -> usize {
     }
 }
 
-const _: () = assert!(block_index(COUNTED_RETRACTED, STATE_UNKNOWN, wire::AF_INET6) == BLOCKS - 1);
+const _: () = assert!(
+    block_index(
+        COUNTED_TENTATIVE + COUNTED_LOST,
+        STATE_UNKNOWN,
+        wire::AF_INET6
+    ) == BLOCKS - 1
+);
+const _: () = assert!(wire::KIND_SENT + COUNTED_LOST > COUNTED_RETRACTED);
 const _: () = assert!(wire::KIND_STRAY < COUNTED_TENTATIVE);
 
 /// Places in the kernel where an event can end. Index of the per-CPU array `STAGES`.

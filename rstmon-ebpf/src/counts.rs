@@ -1,7 +1,7 @@
 //! The exact counts and the stages, both per CPU.
 
 use crate::maps::{COUNTS, STAGES};
-use rstmon_common::counts::{Stage, block_index, reason_index};
+use rstmon_common::counts::{COUNTED_LOST, Stage, block_index, reason_index};
 
 /// Counts one reset. Runs before anything that can drop its event.
 #[inline(always)]
@@ -15,6 +15,13 @@ pub(crate) fn count(kind: u8, state: u8, family: u16, reason: u32) {
             add(counter, 1);
         }
     }
+}
+
+/// Counts that the event of a counted reset is lost, and where.
+#[inline(always)]
+pub(crate) fn lose(at: Stage, counted_as: u8, state: u8, family: u16, reason: u32) {
+    count(counted_as + COUNTED_LOST, state, family, reason);
+    stage(at);
 }
 
 /// Counts what became of one event.

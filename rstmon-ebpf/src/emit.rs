@@ -1,6 +1,6 @@
 //! From what a hook saw to a count and a record on the ring.
 
-use crate::counts::{add, count, stage};
+use crate::counts::{add, count, lose, stage};
 use crate::globals::{config, offset};
 use crate::maps::{BUDGET, CPU, CpuState, EVENTS};
 use crate::notes::{self, Place};
@@ -47,6 +47,12 @@ impl Reason {
             have: wire::HAVE_RST_REASON,
             number,
         }
+    }
+
+    /// None of the kernel's: only the counts tell it apart.
+    #[inline(always)]
+    pub(crate) const fn counted_as(number: u32) -> Self {
+        Self { have: 0, number }
     }
 
     /// A number of `enum skb_drop_reason`.
@@ -122,17 +128,29 @@ pub(crate) fn report(sighting: &Sighting<'_>, room: &mut SocketRoom) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     if !within_budget(now) {
-        stage(Stage::StormBudget);
+        lose_event(Stage::StormBudget, sighting);
         return;
     }
     let Some(mut entry) = EVENTS.reserve::<RawEvent>(0) else {
-        stage(Stage::RingFull);
+        lose_event(Stage::RingFull, sighting);
         return;
     };
     let event = zeroed(&mut entry);
     fill(event, sighting, now, room);
     stage(Stage::Submitted);
     entry.submit(wake_flags(now));
+}
+
+/// Counts that the event of a counted reset does not get out.
+#[inline(always)]
+fn lose_event(at: Stage, sighting: &Sighting<'_>) {
+    lose(
+        at,
+        sighting.counted_as,
+        sighting.state,
+        sighting.ends.family,
+        sighting.reason.number,
+    );
 }
 
 /// The part of the user's filter that the kernel can decide. What it cannot know passes.

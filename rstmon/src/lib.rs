@@ -9,5 +9,6 @@ pub mod diagnose;
 pub mod event;
 pub mod filter;
 pub mod kernel;
+pub mod metrics;
 pub mod pipeline;
 pub mod sink;

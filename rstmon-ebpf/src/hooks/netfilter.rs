@@ -12,7 +12,7 @@ use crate::sock::{self, Ends};
 use aya_ebpf::macros::kprobe;
 use aya_ebpf::programs::ProbeContext;
 use aya_log_ebpf::debug;
-use rstmon_common::counts::STATE_UNKNOWN;
+use rstmon_common::counts::{REASON_FIREWALL, STATE_UNKNOWN};
 use rstmon_common::wire::{self, tcp_state};
 
 /// `NF_INET_LOCAL_OUT`: the rejected segment was on its way out.
@@ -115,7 +115,7 @@ fn rejected_segment(
         kind: wire::KIND_SENT,
         hook,
         flags: 0,
-        reason: Reason::NONE,
+        reason: Reason::counted_as(REASON_FIREWALL),
         sock: KernelAddr::NULL,
         common: None,
         socket_kind: wire::SOCKET_NONE,

@@ -4,7 +4,7 @@
 //! timers) on every kernel, and passive ones (the answer to a segment) completely only since 6.10.
 //! Below that, `tcp_v4_send_reset` and `tcp_v6_send_reset` are probed for the passive ones.
 
-use crate::counts::{count, stage};
+use crate::counts::{count, lose};
 use crate::emit::{Reason, Sighting, is_spent, report};
 use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
@@ -210,26 +210,18 @@ fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, 
 #[inline(always)]
 fn count_alone(skb: KernelAddr, reason: Reason) {
     if config!(passive_by_probe) == 0 {
-        count(
-            wire::KIND_SENT,
-            tcp_state::NONE,
-            family(skb),
-            reason.number(),
-        );
-        stage(Stage::StormBudget);
+        let (state, family, reason) = (tcp_state::NONE, family(skb), reason.number());
+        count(wire::KIND_SENT, state, family, reason);
+        lose(Stage::StormBudget, wire::KIND_SENT, state, family, reason);
     }
 }
 
 /// A reset that answers a segment which cannot be read: it is counted, and not reported.
 #[inline(always)]
 fn count_unreadable(reason: Reason) {
-    count(
-        wire::KIND_SENT,
-        STATE_UNKNOWN,
-        wire::AF_INET,
-        reason.number(),
-    );
-    stage(Stage::Unreadable);
+    let (state, family, reason) = (STATE_UNKNOWN, wire::AF_INET, reason.number());
+    count(wire::KIND_SENT, state, family, reason);
+    lose(Stage::Unreadable, wire::KIND_SENT, state, family, reason);
 }
 
 /// Writes the ends of a segment that arrived here.

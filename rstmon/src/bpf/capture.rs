@@ -3,7 +3,7 @@
 //! Made by the commands that watch live. What could not be attached is reported, never hidden; only
 //! a hook without which nothing works fails the start.
 
-use super::counters::{Counters, KernelCount, KernelStages};
+use super::counters::{Counters, KernelCounts, KernelStages};
 use super::log::ProgramLog;
 use super::misses::read_misses;
 use super::programs::{AttachPoint, FrozenFacts, Programs, ProgramsError};
@@ -201,7 +201,7 @@ impl Capture {
     }
 
     /// The exact counts so far.
-    pub fn read_counts(&self) -> Result<Vec<KernelCount>, ProgramsError> {
+    pub fn read_counts(&self) -> Result<KernelCounts, ProgramsError> {
         self.counters.read_counts()
     }
 

@@ -1,11 +1,16 @@
 //! The exact counts, and what became of the events, as the kernel keeps them: per CPU.
 
 use super::programs::{OwnedMap, Programs, ProgramsError};
+use crate::event::cells::CellCounts;
 use aya::maps::PerCpuArray;
 use rstmon_common::counts::{
-    BLOCKS, COUNTED_RETRACTED, COUNTED_TENTATIVE, CountBlock, STAGES, Stage, block_of_index,
+    BLOCKS, COUNTED_LOST, COUNTED_RETRACTED, COUNTED_TENTATIVE, CountBlock, REASONS, STAGES, Stage,
+    block_of_index,
 };
 use rstmon_common::wire;
+
+/// A tentative reception that was lost.
+const LOST_TENTATIVE: u8 = COUNTED_TENTATIVE + COUNTED_LOST;
 
 /// `CountBlock` as aya may copy it out of the kernel.
 #[derive(Clone, Copy)]
@@ -15,19 +20,13 @@ struct Block(CountBlock);
 // SAFETY: `CountBlock` is `bytemuck::Pod`: any bytes are one.
 unsafe impl aya::Pod for Block {}
 
-/// One counter that is not zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelCount {
-    /// `wire::KIND_*`.
-    pub kind: u8,
-    /// State before the reset, `wire::tcp_state`, or `counts::STATE_UNKNOWN`.
-    pub state: u8,
-    /// Address family.
-    pub family: u16,
-    /// `sk_rst_reason` for sent resets, `skb_drop_reason` for the others.
-    pub reason: u32,
-    /// How many. The tentative ones that were none are subtracted.
-    pub count: u64,
+/// Every reset that the kernel side counted, and those of them whose event it lost.
+#[derive(Clone, Debug, Default)]
+pub struct KernelCounts {
+    /// All. The tentative ones that were none are subtracted.
+    pub counted: CellCounts,
+    /// Those whose event did not get out.
+    pub lost: CellCounts,
 }
 
 /// What became of the events in the kernel.
@@ -63,23 +62,17 @@ impl Counters {
         })
     }
 
-    /// All counters that are not zero.
-    pub fn read_counts(&self) -> Result<Vec<KernelCount>, ProgramsError> {
-        let mut counts: Vec<KernelCount> = Vec::new();
-        for index in 0..BLOCKS {
+    /// All counts. What is lost is read first, and counted before it is lost: it is never more.
+    pub fn read_counts(&self) -> Result<KernelCounts, ProgramsError> {
+        let mut counts = KernelCounts::default();
+        for index in (0..BLOCKS).rev() {
             let per_cpu = self
                 .counts
                 .get(&index, 0)
                 .map_err(|_| ProgramsError::NoSuchMap("COUNTS"))?;
             let (counted_as, state, family) = block_of_index(index);
-            for reason in 0..rstmon_common::counts::REASONS {
-                let count: u64 = per_cpu
-                    .iter()
-                    .filter_map(|block| block.0.by_reason.get(reason))
-                    .fold(0, |sum, count| sum.wrapping_add(*count));
-                if count != 0 {
-                    add(&mut counts, counted_as, state, family, reason as u32, count);
-                }
+            for block in per_cpu.iter() {
+                counts.add(counted_as, state, family, &block.0.by_reason);
             }
         }
         Ok(counts)
@@ -108,49 +101,56 @@ impl Counters {
     }
 }
 
-/// Adds one counter; the tentative receptions and their retractions become receptions.
-fn add(
-    counts: &mut Vec<KernelCount>,
-    counted_as: u8,
-    state: u8,
-    family: u16,
-    reason: u32,
-    count: u64,
-) {
-    let (kind, delta) = match counted_as {
-        COUNTED_TENTATIVE => (wire::KIND_RECEIVED, count),
-        COUNTED_RETRACTED => (wire::KIND_RECEIVED, count.wrapping_neg()),
-        kind => (kind, count),
-    };
-    let same = |one: &&mut KernelCount| {
-        (one.kind, one.state, one.family, one.reason) == (kind, state, family, reason)
-    };
-    match counts.iter_mut().find(same) {
-        // Two's complement: a retraction is counted after what it retracts.
-        Some(one) => one.count = one.count.wrapping_add(delta),
-        None => counts.push(KernelCount {
-            kind,
-            state,
-            family,
-            reason,
-            count: delta,
-        }),
+impl KernelCounts {
+    /// Adds one block; the tentative receptions and their retractions become receptions.
+    fn add(&mut self, counted_as: u8, state: u8, family: u16, by_reason: &[u64; REASONS]) {
+        let received = wire::KIND_RECEIVED;
+        match counted_as {
+            COUNTED_TENTATIVE => self.counted.add_block(received, state, family, by_reason),
+            COUNTED_RETRACTED => self
+                .counted
+                .subtract_block(received, state, family, by_reason),
+            LOST_TENTATIVE => self.lost.add_block(received, state, family, by_reason),
+            lost if lost > COUNTED_LOST => {
+                self.lost
+                    .add_block(lost - COUNTED_LOST, state, family, by_reason);
+            }
+            kind => self.counted.add_block(kind, state, family, by_reason),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::model::Kind;
+
+    fn one(reason: usize, count: u64) -> [u64; REASONS] {
+        let mut block = [0; REASONS];
+        block[reason] = count;
+        block
+    }
 
     #[test]
     fn a_retraction_is_subtracted_from_what_was_received_in_that_state() {
-        let mut counts = Vec::new();
-        add(&mut counts, wire::KIND_RECEIVED, 4, 2, 0, 3);
-        add(&mut counts, COUNTED_TENTATIVE, 4, 2, 0, 5);
-        add(&mut counts, COUNTED_RETRACTED, 4, 2, 0, 4);
-        add(&mut counts, COUNTED_TENTATIVE, 5, 2, 0, 1);
-        assert_eq!(counts.len(), 2);
-        assert_eq!(counts.first().map(|one| one.count), Some(4));
-        assert_eq!(counts.get(1).map(|one| one.count), Some(1));
+        let mut counts = KernelCounts::default();
+        counts.add(wire::KIND_RECEIVED, 4, 2, &one(0, 3));
+        counts.add(COUNTED_TENTATIVE, 4, 2, &one(0, 5));
+        counts.add(COUNTED_RETRACTED, 4, 2, &one(0, 4));
+        counts.add(COUNTED_TENTATIVE, 5, 2, &one(0, 1));
+        let cells: Vec<u64> = counts.counted.iter().map(|(_, count)| count).collect();
+        assert_eq!(cells, [4, 1]);
+        assert_eq!(counts.lost.iter().count(), 0);
+    }
+
+    #[test]
+    fn what_was_lost_is_kept_apart_by_what_it_was_counted_as() {
+        let mut counts = KernelCounts::default();
+        counts.add(wire::KIND_SENT, 0, 2, &one(7, 9));
+        counts.add(wire::KIND_SENT + COUNTED_LOST, 0, 2, &one(7, 2));
+        counts.add(LOST_TENTATIVE, 4, 2, &one(0, 1));
+        assert_eq!(counts.counted.of_kind(Kind::Sent), 9);
+        assert_eq!(counts.lost.of_kind(Kind::Sent), 2);
+        assert_eq!(counts.lost.of_kind(Kind::Received), 1);
     }
 }

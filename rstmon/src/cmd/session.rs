@@ -147,17 +147,12 @@ impl Session {
         for (stage, lost) in losses(&stages) {
             totals.lost.insert(Cow::Borrowed(stage), lost);
         }
-        for kind in Kind::ALL {
-            totals.kernel_counts.insert(Cow::Borrowed(kind.name()), 0);
-        }
-        for count in self.capture.read_counts().map_err(read)? {
-            if let Some(kind) = Kind::from_wire(count.kind) {
-                let sum = totals
-                    .kernel_counts
-                    .entry(Cow::Borrowed(kind.name()))
-                    .or_default();
-                *sum = sum.wrapping_add(count.count);
-            }
+        let counts = self.capture.read_counts().map_err(read)?;
+        for &kind in Kind::ALL {
+            let count = counts.counted.of_kind(kind);
+            totals
+                .kernel_counts
+                .insert(Cow::Borrowed(kind.name()), count);
         }
         Ok(totals)
     }

@@ -218,25 +218,6 @@ fn resolve_addr(family: u16, bytes: [u8; 16]) -> (Family, IpAddr) {
     )
 }
 
-/// A state's number in `include/net/tcp_states.h`; `check` has refused all others.
-const fn state_of_number(number: u8) -> Option<SocketState> {
-    Some(match number {
-        tcp_state::NONE => SocketState::None,
-        tcp_state::ESTABLISHED => SocketState::Established,
-        tcp_state::SYN_SENT => SocketState::SynSent,
-        tcp_state::SYN_RECV | tcp_state::NEW_SYN_RECV => SocketState::SynRecv,
-        tcp_state::FIN_WAIT1 => SocketState::FinWait1,
-        tcp_state::FIN_WAIT2 => SocketState::FinWait2,
-        tcp_state::TIME_WAIT => SocketState::TimeWait,
-        tcp_state::CLOSE => SocketState::Closed,
-        tcp_state::CLOSE_WAIT => SocketState::CloseWait,
-        tcp_state::LAST_ACK => SocketState::LastAck,
-        tcp_state::LISTEN => SocketState::Listen,
-        tcp_state::CLOSING => SocketState::Closing,
-        _ => return None,
-    })
-}
-
 /// The state before the reset.
 ///
 /// FIN-WAIT-2 without an application lives in a timewait socket (`tcp_time_wait`), whose substate
@@ -253,7 +234,7 @@ fn resolve_state(raw: &RawEvent, drop_reason: Option<&str>) -> Option<SocketStat
         }
         wire::SOCKET_TIMEWAIT => None,
         wire::SOCKET_REQUEST => Some(SocketState::SynRecv),
-        _ if has(raw, wire::HAVE_STATE) => state_of_number(raw.state),
+        _ if has(raw, wire::HAVE_STATE) => SocketState::from_wire(raw.state),
         wire::SOCKET_NONE if looked_for_socket(raw, drop_reason) => Some(SocketState::None),
         _ => None,
     }
@@ -297,7 +278,7 @@ fn reason_name(raw: &RawEvent, bit: u32, names: &BTreeMap<u32, Arc<str>>) -> Opt
 }
 
 fn recent_close(raw: &RawEvent) -> Option<RecentClose> {
-    let state = state_of_number(raw.closed_state)?;
+    let state = SocketState::from_wire(raw.closed_state)?;
     // A stamp taken on another CPU may be a little later than the event's.
     let ago_ns = raw.mono_ns.saturating_sub(raw.closed_ns);
     known(

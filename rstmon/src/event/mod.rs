@@ -6,6 +6,7 @@
 
 pub mod annotation;
 pub mod capture;
+pub mod cells;
 pub mod clock;
 pub mod decode;
 pub mod facts;

@@ -223,6 +223,29 @@ named_enum! {
     }
 }
 
+impl SocketState {
+    /// The state of a number of the wire record, `wire::tcp_state`; absent if it says that none is
+    /// known.
+    #[must_use]
+    pub const fn from_wire(number: u8) -> Option<Self> {
+        Some(match number {
+            wire::tcp_state::NONE => Self::None,
+            wire::tcp_state::ESTABLISHED => Self::Established,
+            wire::tcp_state::SYN_SENT => Self::SynSent,
+            wire::tcp_state::SYN_RECV | wire::tcp_state::NEW_SYN_RECV => Self::SynRecv,
+            wire::tcp_state::FIN_WAIT1 => Self::FinWait1,
+            wire::tcp_state::FIN_WAIT2 => Self::FinWait2,
+            wire::tcp_state::TIME_WAIT => Self::TimeWait,
+            wire::tcp_state::CLOSE => Self::Closed,
+            wire::tcp_state::CLOSE_WAIT => Self::CloseWait,
+            wire::tcp_state::LAST_ACK => Self::LastAck,
+            wire::tcp_state::LISTEN => Self::Listen,
+            wire::tcp_state::CLOSING => Self::Closing,
+            _ => return None,
+        })
+    }
+}
+
 named_enum! {
     /// Which end of the connection this host is.
     Role {
@@ -240,6 +263,17 @@ named_enum! {
         Ipv4 = "ipv4",
         /// IPv6.
         Ipv6 = "ipv6",
+    }
+}
+
+impl Family {
+    /// The family of a number of the wire record; 0, where no end could be read, is counted as IPv4.
+    #[must_use]
+    pub const fn from_wire(number: u16) -> Self {
+        match number {
+            wire::AF_INET6 => Self::Ipv6,
+            _ => Self::Ipv4,
+        }
     }
 }
 

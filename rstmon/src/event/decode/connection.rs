@@ -3,7 +3,7 @@
 //! Called by `event::decode` only. Sequence numbers and jiffy stamps are 32-bit and wrap; a
 //! difference of more than half their range is a field that was never set, and stays unknown.
 
-use super::{has, known, state_of_number};
+use super::{has, known};
 use crate::event::model::{Connection, SocketFacts, SocketState};
 use rstmon_common::wire::{self, RawEvent, sock_flag, tcp_flag};
 
@@ -155,7 +155,7 @@ pub(super) fn socket_facts(
     };
     if has(raw, wire::HAVE_SOCK) {
         let flag = |bit| raw.sock_flags & bit != 0;
-        facts.state_at_hook = state_of_number(raw.state_at_hook)
+        facts.state_at_hook = SocketState::from_wire(raw.state_at_hook)
             .filter(|&at_hook| at_hook != SocketState::None && Some(at_hook) != state);
         facts.linger_zero = flag(sock_flag::LINGER) && raw.linger_jiffies == 0;
         facts.dead = flag(sock_flag::DEAD);

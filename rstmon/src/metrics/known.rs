@@ -1,0 +1,58 @@
+//! Which kinds and initiators a cause is expected with, so that their series exist, at zero, from the
+//! start. What a rule makes beyond these is counted all the same.
+
+use crate::event::model::{Cause, Initiator, Kind};
+
+/// The expected combinations.
+pub fn known_combinations() -> impl Iterator<Item = (Kind, Cause, Initiator)> {
+    Cause::ALL.iter().flat_map(|&cause| {
+        let (kinds, initiators) = expected(cause);
+        let pairs = kinds
+            .iter()
+            .flat_map(|&kind| initiators.iter().map(move |&initiator| (kind, initiator)));
+        pairs.map(move |(kind, initiator)| (kind, cause, initiator))
+    })
+}
+
+/// Kinds and initiators of a cause.
+#[must_use]
+pub const fn expected(cause: Cause) -> (&'static [Kind], &'static [Initiator]) {
+    use Initiator::{
+        LocalAdmin, LocalApp, LocalFirewall, LocalKernel, Middlebox, PeerApp, PeerKernel, Unknown,
+    };
+    use Kind::{Received, Rejected, Sent, Stray};
+    match cause {
+        Cause::PortClosed => (&[Sent], &[LocalKernel]),
+        Cause::StaleSegment | Cause::BadHandshakeAck | Cause::TimeWaitHit => (&[Sent], &[Unknown]),
+        Cause::SegmentAfterClose
+        | Cause::CloseUnreadData
+        | Cause::DataAfterClose
+        | Cause::LingerAbort
+        | Cause::Linger2Abort
+        | Cause::Disconnect
+        | Cause::ListenerClosed
+        | Cause::AcceptQueueOverflow => (&[Sent], &[LocalApp]),
+        Cause::ProcessKilled => (&[Sent], &[LocalAdmin, LocalApp, LocalKernel]),
+        Cause::KeepaliveTimeout
+        | Cause::FinWait2Timeout
+        | Cause::OutOfMemory
+        | Cause::Paws
+        | Cause::Mptcp
+        | Cause::InvalidSegment => (&[Sent], &[LocalKernel]),
+        Cause::UserTimeout => (&[Sent], &[LocalApp]),
+        Cause::SocketDestroyed => (&[Sent], &[LocalAdmin]),
+        Cause::FirewallReject => (&[Sent], &[LocalFirewall]),
+        Cause::ConnectionRefused => (&[Received], &[PeerKernel]),
+        Cause::HandshakeAborted => (&[Received, Stray], &[PeerApp, PeerKernel, Unknown]),
+        Cause::PeerAborted | Cause::KeepaliveRace | Cause::PeerDataAfterClose => {
+            (&[Received], &[PeerApp])
+        }
+        Cause::PeerGone => (&[Received], &[PeerKernel]),
+        Cause::IdleTimeout => (&[Received], &[Middlebox, PeerKernel, Unknown]),
+        Cause::MiddleboxReset | Cause::ForgedSuspect => (&[Received], &[Middlebox]),
+        Cause::BlindReset => (&[Rejected], &[Unknown]),
+        Cause::TimeWaitAssassination | Cause::StrayReset => (&[Stray], &[Unknown]),
+        Cause::MptcpReceived => (&[Received], &[PeerKernel]),
+        Cause::Undiagnosed => (&[Sent, Received, Rejected, Stray], &[Unknown]),
+    }
+}

@@ -1,0 +1,303 @@
+//! What the capture loop counts of each event; a copy of it is what a scrape reads.
+
+use super::capped::CappedCounters;
+use super::families::Family;
+use super::histogram::Histogram;
+use crate::event::cells::CellCounts;
+use crate::event::model::{Cause, Event, Initiator, Kind, Role};
+use crate::event::workload::Workload;
+use compact_str::CompactString;
+use rstmon_common::wire::RawEvent;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+const KINDS: usize = Kind::ALL.len();
+const CAUSES: usize = Cause::ALL.len();
+const INITIATORS: usize = Initiator::ALL.len();
+
+/// What is counted, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TallySettings {
+    /// Most series of each capped family; absent: the default.
+    pub max_series: BTreeMap<Family, usize>,
+    /// Idle series are dropped after this many nanoseconds.
+    pub series_ttl_ns: u64,
+    /// Whether remote addresses are counted.
+    pub peers: bool,
+    /// Whether each port is told apart on which nobody listens.
+    pub closed_ports: bool,
+    /// `net.ipv4.ip_local_port_range`: ports in it are nobody's service.
+    pub ephemeral_ports: RangeInclusive<u16>,
+}
+
+impl Default for TallySettings {
+    fn default() -> Self {
+        Self {
+            max_series: BTreeMap::new(),
+            series_ttl_ns: 3_600_000_000_000,
+            peers: false,
+            closed_ports: false,
+            ephemeral_ports: 32768..=60999,
+        }
+    }
+}
+
+impl TallySettings {
+    /// The cap of a family.
+    #[must_use]
+    pub fn limit(&self, family: Family) -> usize {
+        let default = match family {
+            Family::WorkloadResets => 500,
+            Family::PeerResets => 100,
+            _ => 200,
+        };
+        self.max_series.get(&family).copied().unwrap_or(default)
+    }
+}
+
+/// Port under which a reset is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PortLabel {
+    /// A service's.
+    Port(u16),
+    /// Nobody listens there: one value for all, or a port scan would fill the family.
+    Closed,
+    /// Neither end is a service's.
+    Ephemeral,
+}
+
+/// Labels of `rstmon_workload_resets_total`. Absent ones are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkloadLabels {
+    /// Namespace of the pod.
+    pub namespace: Option<Arc<str>>,
+    /// Name of the pod, or its uid where no name is known.
+    pub pod: Option<Arc<str>>,
+    /// Name of the container, or the start of its id.
+    pub container: Option<Arc<str>>,
+    /// Unit, of what is in no container.
+    pub unit: Option<Arc<str>>,
+}
+
+impl WorkloadLabels {
+    fn of(workload: Option<&Workload>) -> Self {
+        let Some(workload) = workload else {
+            return Self::default();
+        };
+        let names = workload.pod_names();
+        let uid = || workload.pod.as_ref().map(|pod| pod.uid.as_str().into());
+        let container = workload.container.as_ref();
+        let short = |id: &crate::event::workload::ContainerId| id.short().into();
+        let is_contained = workload.is_contained();
+        Self {
+            namespace: names.map(|names| Arc::clone(&names.namespace)),
+            pod: names.map(|names| Arc::clone(&names.name)).or_else(uid),
+            container: container
+                .and_then(|it| it.name().map(Arc::from).or_else(|| it.id().map(short))),
+            unit: workload.unit.clone().filter(|_| !is_contained),
+        }
+    }
+}
+
+/// Counts of what was diagnosed.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    settings: TallySettings,
+    resets: Vec<u64>,
+    /// The same resets, in the cells of the kernel's counters.
+    pub cells: CellCounts,
+    /// By process.
+    pub processes: CappedCounters<CompactString>,
+    /// By service port.
+    pub ports: CappedCounters<PortLabel>,
+    /// By workload.
+    pub workloads: CappedCounters<WorkloadLabels>,
+    /// By remote address; counts nothing unless asked to.
+    pub peers: CappedCounters<IpAddr>,
+    ages: BTreeMap<(Kind, Cause), Histogram>,
+    idles: BTreeMap<(Kind, Cause), Histogram>,
+}
+
+impl Tally {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new(settings: TallySettings) -> Self {
+        Self {
+            resets: vec![0; KINDS * CAUSES * INITIATORS],
+            cells: CellCounts::default(),
+            processes: CappedCounters::new(settings.limit(Family::ProcessResets)),
+            ports: CappedCounters::new(settings.limit(Family::PortResets)),
+            workloads: CappedCounters::new(settings.limit(Family::WorkloadResets)),
+            peers: CappedCounters::new(settings.limit(Family::PeerResets)),
+            ages: BTreeMap::new(),
+            idles: BTreeMap::new(),
+            settings,
+        }
+    }
+
+    /// Takes new settings over; what is counted stays.
+    pub fn set(&mut self, settings: TallySettings) {
+        self.processes
+            .set_limit(settings.limit(Family::ProcessResets));
+        self.ports.set_limit(settings.limit(Family::PortResets));
+        self.workloads
+            .set_limit(settings.limit(Family::WorkloadResets));
+        self.peers.set_limit(settings.limit(Family::PeerResets));
+        self.settings = settings;
+    }
+
+    /// Counts one event, and the record that it was made of.
+    pub fn record(&mut self, event: &Event, raw: &RawEvent) {
+        let (kind, cause, now) = (event.kind, event.verdict.cause, event.mono_ns);
+        if let Some(count) = self
+            .resets
+            .get_mut(place(kind, cause, event.verdict.initiator))
+        {
+            *count += 1;
+        }
+        self.cells.count(raw);
+        let comm = event.owner.as_ref().map_or("", |owner| owner.comm.as_str());
+        self.processes.count(comm, || comm.into(), kind, cause, now);
+        let port = self.port_of(event);
+        self.ports.count(&port, || port, kind, cause, now);
+        let workload = WorkloadLabels::of(event.workload.as_deref());
+        self.workloads
+            .count(&workload, || workload.clone(), kind, cause, now);
+        if self.settings.peers {
+            let peer = event.remote_addr;
+            self.peers.count(&peer, || peer, kind, cause, now);
+        }
+        if let Some(age_ms) = event.connection.age_ms {
+            let ages = self.ages.entry((kind, cause)).or_default();
+            ages.observe_ms(age_ms);
+        }
+        if let Some(idle_ms) = event.connection.idle_ms {
+            let idles = self.idles.entry((kind, cause)).or_default();
+            idles.observe_ms(idle_ms);
+        }
+    }
+
+    /// Drops series that are idle at `now_ns`.
+    pub fn expire(&mut self, now_ns: u64) {
+        let before_ns = now_ns.saturating_sub(self.settings.series_ttl_ns);
+        self.processes.expire(before_ns);
+        self.ports.expire(before_ns);
+        self.workloads.expire(before_ns);
+        self.peers.expire(before_ns);
+    }
+
+    /// What was diagnosed so.
+    #[must_use]
+    pub fn resets(&self, kind: Kind, cause: Cause, initiator: Initiator) -> u64 {
+        let place = place(kind, cause, initiator);
+        self.resets.get(place).copied().unwrap_or_default()
+    }
+
+    /// Ages of connections.
+    #[must_use]
+    pub const fn ages(&self) -> &BTreeMap<(Kind, Cause), Histogram> {
+        &self.ages
+    }
+
+    /// Idle times of connections.
+    #[must_use]
+    pub const fn idles(&self) -> &BTreeMap<(Kind, Cause), Histogram> {
+        &self.idles
+    }
+
+    /// Whether remote addresses are counted.
+    #[must_use]
+    pub const fn counts_peers(&self) -> bool {
+        self.settings.peers
+    }
+
+    /// The port of the service: the server's end, if it is known which that is.
+    fn port_of(&self, event: &Event) -> PortLabel {
+        if event.verdict.cause == Cause::PortClosed && !self.settings.closed_ports {
+            return PortLabel::Closed;
+        }
+        let is_service = |port: u16| port != 0 && !self.settings.ephemeral_ports.contains(&port);
+        let port = match event.role {
+            Some(Role::Server) => Some(event.local_port),
+            Some(Role::Client) => Some(event.remote_port),
+            None => [event.local_port, event.remote_port]
+                .into_iter()
+                .find(|port| is_service(*port)),
+        };
+        // A service may listen on an ephemeral port, and a test often does: it is not told apart.
+        port.filter(|port| is_service(*port))
+            .map_or(PortLabel::Ephemeral, PortLabel::Port)
+    }
+}
+
+/// Index of the counter of a verdict.
+const fn place(kind: Kind, cause: Cause, initiator: Initiator) -> usize {
+    (kind as usize * CAUSES + cause as usize) * INITIATORS + initiator as usize
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use super::*;
+    use crate::sink::samples;
+    use bytemuck::Zeroable;
+
+    fn sample() -> Event {
+        samples::full()
+    }
+
+    #[test]
+    fn an_event_is_counted_in_every_family_once() {
+        let mut tally = Tally::new(TallySettings {
+            peers: true,
+            ..TallySettings::default()
+        });
+        let event = sample();
+        tally.record(&event, &RawEvent::zeroed());
+        tally.record(&event, &RawEvent::zeroed());
+        let verdict = &event.verdict;
+        assert_eq!(
+            tally.resets(event.kind, verdict.cause, verdict.initiator),
+            2
+        );
+        for series in [
+            tally.processes.iter().next().unwrap().1,
+            tally.ports.iter().next().unwrap().1,
+            tally.workloads.iter().next().unwrap().1,
+            tally.peers.iter().next().unwrap().1,
+        ] {
+            assert_eq!(
+                (series.kind, series.cause, series.count),
+                (event.kind, verdict.cause, 2)
+            );
+        }
+    }
+
+    #[test]
+    fn the_port_is_the_services() {
+        let tally = Tally::new(TallySettings::default());
+        let port = |role, local, remote| {
+            let event = Event {
+                role,
+                local_port: local,
+                remote_port: remote,
+                ..sample()
+            };
+            tally.port_of(&event)
+        };
+        assert_eq!(port(Some(Role::Server), 443, 50_000), PortLabel::Port(443));
+        assert_eq!(
+            port(Some(Role::Client), 50_000, 5432),
+            PortLabel::Port(5432)
+        );
+        assert_eq!(port(None, 50_000, 22), PortLabel::Port(22));
+        assert_eq!(port(None, 50_000, 50_001), PortLabel::Ephemeral);
+        assert_eq!(port(Some(Role::Server), 50_000, 80), PortLabel::Ephemeral);
+        let mut scan = sample();
+        scan.verdict.cause = Cause::PortClosed;
+        assert_eq!(tally.port_of(&scan), PortLabel::Closed);
+    }
+}
