@@ -2,6 +2,7 @@
 //!
 //! The library behind the command `rstmon`; ARCHITECTURE.md tells where everything is.
 
+pub mod agent;
 pub mod annotate;
 pub mod bpf;
 pub mod cmd;

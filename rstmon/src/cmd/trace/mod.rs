@@ -96,7 +96,7 @@ impl TraceArgs {
 }
 
 /// Reads `10s`, `5m`, `1h30m`, `500ms`; a bare number is seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let explain = || format!("`{text}` is not a time; write for example 10s, 5m or 1h30m");
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
