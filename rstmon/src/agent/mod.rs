@@ -5,4 +5,6 @@
 //! and clients of the control socket. They talk by messages, so nobody who serves ever holds up the
 //! ring; what a reader does not take in time is lost to that reader, and counted.
 
+pub mod event_log;
+pub mod notice;
 pub mod settings;

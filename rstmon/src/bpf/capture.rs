@@ -14,6 +14,7 @@ use crate::kernel::hook::{Hook, Variant};
 use crate::kernel::probe_plan::{PlannedHook, ProbePlan};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Looks at a module that has come, before a function is given up that it does not bring.
@@ -51,7 +52,7 @@ pub struct Capture {
     /// The reading end.
     pub ring: EventRing,
     programs: Programs,
-    counters: Counters,
+    counters: Arc<Counters>,
     log: Option<ProgramLog>,
     hooks: Vec<(PlannedHook, Option<Variant>)>,
     degradations: Vec<Degradation>,
@@ -66,7 +67,7 @@ impl Capture {
     pub fn start(request: &CaptureRequest<'_>) -> Result<Self, CaptureError> {
         let mut programs = Programs::create(&request.facts, request.ring_bytes)?;
         let ring = EventRing::open(&mut programs)?;
-        let counters = Counters::open(&mut programs)?;
+        let counters = Arc::new(Counters::open(&mut programs)?);
         let log = if request.facts.log_level == 0 {
             None
         } else {
@@ -198,6 +199,12 @@ impl Capture {
         if let Some(log) = &mut self.log {
             log.flush();
         }
+    }
+
+    /// The counters, to be read by another thread.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// The exact counts so far.

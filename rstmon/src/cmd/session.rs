@@ -6,7 +6,8 @@
 use crate::annotate::Annotator;
 use crate::annotate::sockets::{ScanReport, SocketOwners, read_socket_owners};
 use crate::bpf::capture::Capture;
-use crate::bpf::counters::KernelStages;
+use crate::bpf::counters::{Counters, KernelStages};
+use crate::bpf::programs::ProgramsError;
 use crate::bpf::ring::POLL_INTERVAL;
 use crate::cmd::exit::Failure;
 use crate::cmd::start::{Started, monotonic_ns};
@@ -19,6 +20,7 @@ use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ pub struct Session {
     annotator: Annotator,
     seed: Option<Receiver<Seed>>,
     empty_polls: u8,
+    turn_records: usize,
 }
 
 impl Session {
@@ -59,7 +62,21 @@ impl Session {
             annotator: Annotator::new(proc_root, Path::new("/")),
             seed: Some(receiver),
             empty_polls: EMPTY_POLLS,
+            turn_records: TURN_RECORDS,
         }
+    }
+
+    /// Takes at most so many records in one turn, for whoever has other things to do between turns.
+    #[must_use]
+    pub const fn with_turns_of(mut self, records: usize) -> Self {
+        self.turn_records = records;
+        self
+    }
+
+    /// The kernel side's counters, to be read by another thread.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        self.capture.counters()
     }
 
     /// The capture's facts.
@@ -118,7 +135,7 @@ impl Session {
     fn drain(&mut self, sink: &mut impl EventSink) -> io::Result<usize> {
         let (pipeline, annotator) = (&mut self.pipeline, &mut self.annotator);
         let ring = &mut self.capture.ring;
-        ring.drain(TURN_RECORDS, |record| {
+        ring.drain(self.turn_records, |record| {
             pipeline.push(record, annotator, sink)
         })
     }
@@ -136,18 +153,21 @@ impl Session {
         self.pipeline.finish(&mut self.annotator, sink)
     }
 
-    /// The totals so far: of the pipeline, of the programs, and the exact counts.
-    pub fn totals(&self) -> Result<Totals, Failure> {
-        let read = |error: crate::bpf::programs::ProgramsError| {
-            Failure::run_time(format!("cannot read the kernel side's counters: {error}"))
-        };
+    /// What was seen, filtered and lost so far, the programs' part included; not the exact counts.
+    pub fn stages(&self) -> Result<Totals, Failure> {
         let mut totals = self.pipeline.totals.clone();
-        let stages = self.capture.read_stages().map_err(read)?;
+        let stages = self.capture.read_stages().map_err(|error| unread(&error))?;
         totals.filtered += stages.filtered;
         for (stage, lost) in losses(&stages) {
             totals.lost.insert(Cow::Borrowed(stage), lost);
         }
-        let counts = self.capture.read_counts().map_err(read)?;
+        Ok(totals)
+    }
+
+    /// The totals so far: of the pipeline, of the programs, and the exact counts.
+    pub fn totals(&self) -> Result<Totals, Failure> {
+        let mut totals = self.stages()?;
+        let counts = self.capture.read_counts().map_err(|error| unread(&error))?;
         for &kind in Kind::ALL {
             let count = counts.counted.of_kind(kind);
             totals
@@ -170,6 +190,10 @@ impl Session {
             Err(std::sync::mpsc::TryRecvError::Empty) => {}
         }
     }
+}
+
+fn unread(error: &ProgramsError) -> Failure {
+    Failure::run_time(format!("cannot read the kernel side's counters: {error}"))
 }
 
 /// Stages of the kernel side at which an event is lost, by their names in the end record.

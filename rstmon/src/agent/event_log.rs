@@ -1,0 +1,221 @@
+//! The event log: JSON lines into a file that is rotated, and to standard output or the journal.
+//!
+//! Fed by the capture thread, written by a thread of its own, because a disk may wait. Between them is
+//! a queue of bounded size: what does not fit, and what cannot be written, is counted as lost at the
+//! stage `event-log`, and the agent goes on. The file always ends with a whole line.
+
+mod file;
+mod journal;
+
+use self::file::RotatedFile;
+use super::settings::Settings;
+use super::settings::values::EventsOutput;
+use crate::cmd::exit::Failure;
+use crate::event::capture::CaptureFacts;
+use crate::event::model::Event;
+use crate::filter::Filter;
+use crate::sink::jsonl;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+/// Stage name of events that the log could not take.
+pub const LOST_EVENT_LOG: &str = "event-log";
+
+/// Bytes that gather before they are handed on.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks that may wait: 8 MiB, some 100,000 events.
+const WAITING_CHUNKS: usize = 128;
+
+/// What the writing thread is told.
+enum Message {
+    /// Whole lines, and how many of them are events.
+    Lines { bytes: Vec<u8>, events: u64 },
+    /// Open the file again: somebody has moved it, or the limits have changed.
+    Reopen { max_size: u64, keep: u32 },
+}
+
+/// The capture thread's end of the log.
+pub struct EventLog {
+    sender: SyncSender<Message>,
+    writer: JoinHandle<()>,
+    lost: Arc<AtomicU64>,
+    filter: Filter,
+    buffer: Vec<u8>,
+    buffered: u64,
+}
+
+impl EventLog {
+    /// Opens the log that the settings ask for, if any. Fails if its file cannot be written to.
+    pub fn open(settings: &Settings) -> Result<Option<Self>, Failure> {
+        let file = match &settings.events_file.0 {
+            Some(path) => Some(
+                RotatedFile::open(path, settings.events_max_size.0, settings.events_keep).map_err(
+                    |error| {
+                        Failure::run_time(format!(
+                            "cannot write the event log {}: {error}; give a file that can be \
+                             written with --events-file, or none",
+                            path.display()
+                        ))
+                    },
+                )?,
+            ),
+            None => None,
+        };
+        if file.is_none() && settings.events_output == EventsOutput::Off {
+            return Ok(None);
+        }
+        let (sender, receiver) = sync_channel(WAITING_CHUNKS);
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut writer = Writer {
+            path: settings.events_file.0.clone(),
+            file,
+            output: settings.events_output,
+            lost: Arc::clone(&lost),
+            is_failing: false,
+        };
+        let writer = std::thread::Builder::new()
+            .name("event-log".to_owned())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|error| Failure::run_time(format!("cannot start a thread: {error}")))?;
+        Ok(Some(Self {
+            sender,
+            writer,
+            lost,
+            filter: settings.events_filter.clone(),
+            buffer: Vec::with_capacity(2 * CHUNK_BYTES),
+            buffered: 0,
+        }))
+    }
+
+    /// Writes a line that is no event: the start, the end.
+    pub fn write_line(&mut self, line: &[u8]) {
+        self.buffer.extend_from_slice(line);
+        self.flush();
+    }
+
+    /// Takes an event, if the log's filter wants it.
+    pub fn accept(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<()> {
+        if !self.filter.matches(event) {
+            return Ok(());
+        }
+        jsonl::render_event(event, facts, &mut self.buffer)?;
+        self.buffered += 1;
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Hands on what has gathered; what does not fit is lost.
+    pub fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(2 * CHUNK_BYTES));
+        let events = std::mem::take(&mut self.buffered);
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.sender.try_send(Message::Lines { bytes, events })
+        {
+            self.lost.fetch_add(events, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over what may change while the agent runs, and opens the file again.
+    pub fn reload(&mut self, settings: &Settings) {
+        self.filter = settings.events_filter.clone();
+        self.flush();
+        let message = Message::Reopen {
+            max_size: settings.events_max_size.0,
+            keep: settings.events_keep,
+        };
+        // The writer lives as long as this sender.
+        let _ = self.sender.send(message);
+    }
+
+    /// Events lost so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes what has gathered and waits until it is written.
+    pub fn end(mut self, last_line: &[u8]) {
+        self.write_line(last_line);
+        drop(self.sender);
+        // A writer that panicked has said so.
+        let _ = self.writer.join();
+    }
+}
+
+/// The writing thread.
+struct Writer {
+    path: Option<PathBuf>,
+    file: Option<RotatedFile>,
+    output: EventsOutput,
+    lost: Arc<AtomicU64>,
+    /// The last write failed: the next failure is not told again.
+    is_failing: bool,
+}
+
+impl Writer {
+    fn run(&mut self, messages: &Receiver<Message>) {
+        while let Ok(message) = messages.recv() {
+            match message {
+                Message::Lines { bytes, events } => self.write(&bytes, events),
+                Message::Reopen { max_size, keep } => self.reopen(max_size, keep),
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], events: u64) {
+        let mut outcome = Ok(());
+        if let Some(file) = &mut self.file {
+            outcome = file.append(bytes);
+        }
+        let to_output = match self.output {
+            EventsOutput::Off => Ok(()),
+            EventsOutput::Stdout => io::stdout()
+                .write_all(bytes)
+                .and_then(|()| io::stdout().flush()),
+            EventsOutput::Journald => journal::send_lines(bytes),
+        };
+        match outcome.and(to_output) {
+            Ok(()) if self.is_failing => {
+                self.is_failing = false;
+                crate::agent::notice::say("the event log can be written again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.lost.fetch_add(events, Ordering::Relaxed);
+                self.tell(&error);
+            }
+        }
+    }
+
+    fn reopen(&mut self, max_size: u64, keep: u32) {
+        let Some(path) = &self.path else { return };
+        match RotatedFile::open(path, max_size, keep) {
+            Ok(file) => self.file = Some(file),
+            Err(error) => self.tell(&error),
+        }
+    }
+
+    /// Says once that the log fails, until it works again.
+    fn tell(&mut self, error: &io::Error) {
+        if std::mem::replace(&mut self.is_failing, true) {
+            return;
+        }
+        let place = self.path.as_ref().map_or_else(
+            || "the event log".to_owned(),
+            |path| format!("the event log {}", path.display()),
+        );
+        crate::agent::notice::warn(&format!(
+            "cannot write {place}: {error}; events are lost to it and counted \
+             (rstmon_events_lost_total, stage {LOST_EVENT_LOG}) until it can be written again"
+        ));
+    }
+}
