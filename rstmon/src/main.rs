@@ -3,7 +3,9 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 use rstmon::bpf::support::ask_probe_support;
+use rstmon::cmd::agent::{AgentArgs, run_agent};
 use rstmon::cmd::check::{CheckArgs, run_check};
+use rstmon::cmd::config::{ConfigArgs, run_config};
 use rstmon::cmd::exit::Failure;
 use rstmon::cmd::explain::{ExplainArgs, run_explain};
 use rstmon::cmd::lab::LabArgs;
@@ -26,6 +28,10 @@ const EXIT_CODES: &str = "Exit codes: 0 ok, 1 run-time failure, 2 usage, 3 missi
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch as a daemon: metrics for Prometheus, an event log, a socket for `top` and `trace`
+    Agent(AgentArgs),
+    /// Print the agent's settings as they would be, and where each came from
+    Config(ConfigArgs),
     /// Print each RST that this host sends, receives or refuses, the moment it happens
     Trace(TraceArgs),
     /// Print what a cause means, how it is recognised, and what to do about it
@@ -45,6 +51,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Agent(args) => run_agent(&args),
+        Command::Config(args) => run_config(&args, &mut std::io::stdout().lock()),
         Command::Trace(args) => rstmon::cmd::trace::run_trace(&args),
         Command::Explain(args) => run_explain(&args, &mut std::io::stdout().lock()),
         Command::Check(args) => return check(&args),

@@ -5,6 +5,16 @@
 //! and clients of the control socket. They talk by messages, so nobody who serves ever holds up the
 //! ring; what a reader does not take in time is lost to that reader, and counted.
 
+pub mod audit;
+pub mod capture_loop;
 pub mod event_log;
+pub mod flags;
+pub mod health;
 pub mod notice;
+pub mod privilege;
+pub mod server;
 pub mod settings;
+pub mod site;
+pub mod socket;
+pub mod subscribers;
+pub mod systemd;

@@ -3,7 +3,9 @@
 //! Called by `main` alone. A command says how it ended (contract, section 1) and never ends the
 //! process itself.
 
+pub mod agent;
 pub mod check;
+pub mod config;
 pub mod exit;
 pub mod explain;
 pub mod lab;

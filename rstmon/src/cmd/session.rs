@@ -113,8 +113,8 @@ impl Session {
         }
     }
 
-    /// Takes what is in the ring through the pipeline.
-    pub fn turn(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
+    /// Takes what is in the ring through the pipeline. Returns whether hooks were attached meanwhile.
+    pub fn turn(&mut self, sink: &mut impl EventSink) -> io::Result<bool> {
         self.take_seed();
         let taken = self.drain(sink)?;
         self.empty_polls = if taken == 0 {
@@ -127,8 +127,9 @@ impl Session {
         self.capture.flush_log();
         if self.capture.awaits_modules() && !self.capture.attach_arrived_modules().is_empty() {
             self.pipeline.facts_mut().hooks = self.capture.hook_reports();
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Takes what is in the ring, up to a limit; returns how many records there were.
@@ -144,6 +145,12 @@ impl Session {
     #[must_use]
     pub fn awaits_modules(&self) -> bool {
         self.capture.awaits_modules()
+    }
+
+    /// Whether the hook of this name waits for its module.
+    #[must_use]
+    pub fn awaits_module_of(&self, hook: &str) -> bool {
+        self.capture.awaits_module_of(hook)
     }
 
     /// Detaches everything and takes what is left through the pipeline.

@@ -89,7 +89,7 @@ families! {
         "1 for each thing that this kernel or this process cannot give; `rstmon check` explains.";
     SnmpResets = "rstmon_snmp_resets_total", Counter, ["kind"],
         "Resets by the kernel's own counters (OutRsts) of all network namespaces that can be seen, since the start.";
-    SnmpCounter = "rstmon_snmp_counter_total", Counter, ["counter"],
+    SnmpEvents = "rstmon_snmp_events_total", Counter, ["counter"],
         "Growth of the kernel's other counters that have to do with resets, of all network namespaces that can be seen, since the start.";
     UnaccountedResets = "rstmon_unaccounted_resets", Gauge, ["kind"],
         "Resets that the kernel's own counters have and rstmon has not; not 0 for long means a path that rstmon cannot see.";

@@ -22,8 +22,9 @@ pub const fn expected(cause: Cause) -> (&'static [Kind], &'static [Initiator]) {
     };
     use Kind::{Received, Rejected, Sent, Stray};
     match cause {
-        Cause::PortClosed => (&[Sent], &[LocalKernel]),
-        Cause::StaleSegment | Cause::BadHandshakeAck | Cause::TimeWaitHit => (&[Sent], &[Unknown]),
+        Cause::StaleSegment | Cause::BadHandshakeAck | Cause::TimeWaitHit | Cause::Paws => {
+            (&[Sent], &[Unknown])
+        }
         Cause::SegmentAfterClose
         | Cause::CloseUnreadData
         | Cause::DataAfterClose
@@ -33,26 +34,27 @@ pub const fn expected(cause: Cause) -> (&'static [Kind], &'static [Initiator]) {
         | Cause::ListenerClosed
         | Cause::AcceptQueueOverflow => (&[Sent], &[LocalApp]),
         Cause::ProcessKilled => (&[Sent], &[LocalAdmin, LocalApp, LocalKernel]),
-        Cause::KeepaliveTimeout
+        Cause::PortClosed
+        | Cause::KeepaliveTimeout
+        | Cause::UserTimeout
         | Cause::FinWait2Timeout
-        | Cause::OutOfMemory
-        | Cause::Paws
-        | Cause::Mptcp
-        | Cause::InvalidSegment => (&[Sent], &[LocalKernel]),
-        Cause::UserTimeout => (&[Sent], &[LocalApp]),
+        | Cause::OutOfMemory => (&[Sent], &[LocalKernel]),
+        Cause::Mptcp => (&[Sent], &[LocalApp, LocalKernel]),
+        Cause::InvalidSegment => (&[Sent], &[LocalKernel, Unknown]),
         Cause::SocketDestroyed => (&[Sent], &[LocalAdmin]),
         Cause::FirewallReject => (&[Sent], &[LocalFirewall]),
-        Cause::ConnectionRefused => (&[Received], &[PeerKernel]),
+        Cause::ConnectionRefused | Cause::PeerGone | Cause::MptcpReceived => {
+            (&[Received], &[PeerKernel])
+        }
         Cause::HandshakeAborted => (&[Received, Stray], &[PeerApp, PeerKernel, Unknown]),
         Cause::PeerAborted | Cause::KeepaliveRace | Cause::PeerDataAfterClose => {
             (&[Received], &[PeerApp])
         }
-        Cause::PeerGone => (&[Received], &[PeerKernel]),
         Cause::IdleTimeout => (&[Received], &[Middlebox, PeerKernel, Unknown]),
-        Cause::MiddleboxReset | Cause::ForgedSuspect => (&[Received], &[Middlebox]),
+        Cause::MiddleboxReset => (&[Received], &[Middlebox]),
+        Cause::ForgedSuspect => (&[Received, Stray], &[Middlebox]),
         Cause::BlindReset => (&[Rejected], &[Unknown]),
         Cause::TimeWaitAssassination | Cause::StrayReset => (&[Stray], &[Unknown]),
-        Cause::MptcpReceived => (&[Received], &[PeerKernel]),
         Cause::Undiagnosed => (&[Sent, Received, Rejected, Stray], &[Unknown]),
     }
 }

@@ -201,7 +201,7 @@ fn add_kernel_resets(page: &mut Page, inputs: &PageInputs<'_>) {
     for (cell, count) in settled.iter() {
         let labels = [
             Cow::Borrowed(cell.kind.name()),
-            reason_name(&cell, inputs.facts),
+            reason_name(cell, inputs.facts),
             Cow::Borrowed(cell.state.map_or("unknown", |state| state.name())),
             Cow::Borrowed(cell.family.name()),
         ];
@@ -218,14 +218,15 @@ fn add_kernel_resets(page: &mut Page, inputs: &PageInputs<'_>) {
 }
 
 /// Name of a cell's reason: the kernel's, or why there is none.
-fn reason_name<'f>(cell: &Cell, facts: &'f CaptureFacts) -> Cow<'f, str> {
+fn reason_name(cell: Cell, facts: &CaptureFacts) -> Cow<'_, str> {
     if cell.reason == REASON_FIREWALL {
         return Cow::Borrowed("netfilter-reject");
     }
     let name = match cell.kind {
         Kind::Sent => facts.reasons.rst_name(cell.reason),
-        Kind::Received => None,
-        Kind::Rejected | Kind::Stray => facts.reasons.drop_name(cell.reason),
+        // Of a connection; the RST for a request socket is dropped for a reason.
+        Kind::Received if cell.reason == 0 => None,
+        Kind::Received | Kind::Rejected | Kind::Stray => facts.reasons.drop_name(cell.reason),
     };
     match name {
         Some(name) => Cow::Borrowed(name),
@@ -367,7 +368,7 @@ fn add_audit(page: &mut Page, audit: &AuditFigures) {
     page.add_count(Family::SnmpResets, sent, audit.sent);
     page.add_count(Family::UnaccountedResets, sent, audit.unaccounted_sent);
     for (name, count) in &audit.counters {
-        page.add_count(Family::SnmpCounter, [*name], *count);
+        page.add_count(Family::SnmpEvents, [*name], *count);
     }
     page.add_count(Family::NetworkNamespaces, ["yes"], audit.namespaces);
     page.add_count(

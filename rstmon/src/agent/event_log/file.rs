@@ -143,8 +143,8 @@ mod tests {
     fn half_a_line_at_the_end_is_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
-        let long = "x".repeat(100_000);
-        fs::write(&path, format!("{{}}\n{long}")).unwrap();
+        let half_line = "x".repeat(100_000);
+        fs::write(&path, format!("{{}}\n{half_line}")).unwrap();
         let mut log = RotatedFile::open(&path, 0, 1).unwrap();
         log.append(b"{}\n").unwrap();
         assert_eq!(read(&path), "{}\n{}\n");

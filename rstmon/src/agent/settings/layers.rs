@@ -215,6 +215,6 @@ fn unknown<'k>(name: &str, what: &str, known: impl Iterator<Item = &'k str>) -> 
 
 /// Line of a byte offset, from 1.
 fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
+    let before = text.get(..offset).unwrap_or(text);
+    1 + before.matches('\n').count()
 }

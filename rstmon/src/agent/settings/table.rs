@@ -104,6 +104,20 @@ macro_rules! settings {
                     })?
                 }, )+ })
             }
+
+            /// Keys of settings that differ in `newer` and that only a restart takes over.
+            #[must_use]
+            pub fn differences_that_need_a_restart(&self, newer: &Self) -> Vec<&'static str> {
+                let mut keys = Vec::new();
+                $( if !$reloads && self.$field != newer.$field { keys.push($key); } )+
+                keys
+            }
+
+            /// These settings with those of `newer` that are taken over while the agent runs.
+            #[must_use]
+            pub fn with_reloaded(&self, newer: &Self) -> Self {
+                Self { $( $field: if $reloads { newer } else { self }.$field.clone(), )+ }
+            }
         }
     };
 }

@@ -1,0 +1,214 @@
+//! What the web server serves: the metrics, the landing page, health and readiness.
+//!
+//! A scrape asks the capture thread for a copy of its figures, then reads the kernel's counters itself:
+//! the capture thread is held up for the copy alone.
+
+use super::capture_loop::{Figures, ReloadState, Request};
+use super::health::Health;
+use crate::bpf::counters::Counters;
+use crate::event::model::{Cause, Initiator, Kind};
+use crate::metrics::page::{AgentFigures, AuditFigures, PageInputs, build_page};
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Encoder, TextEncoder};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long the capture thread may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A page, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What pages are made from.
+pub struct Site {
+    /// The way to the capture thread.
+    pub requests: mpsc::Sender<Request>,
+    /// The kernel side's counters.
+    pub counters: Arc<Counters>,
+    /// Signs of life.
+    pub health: Arc<Health>,
+    /// What the audit last found.
+    pub audit: Arc<Mutex<Option<AuditFigures>>>,
+    /// How the last reload went.
+    pub reload: Arc<Mutex<ReloadState>>,
+    /// Clients of the control socket.
+    pub socket_clients: Arc<AtomicU64>,
+    /// Where the metrics are.
+    pub telemetry_path: String,
+}
+
+impl Site {
+    /// The page at a path; none if there is no such page. `web` is what the server counted.
+    pub async fn answer(&self, path: &str, web: &WebFigures) -> Option<Answer> {
+        match path {
+            path if path == self.telemetry_path => Some(self.metrics(web).await),
+            "/" => Some(self.landing().await),
+            "/-/healthy" | "/healthz" => Some(verdict(self.health.sickness())),
+            "/-/ready" | "/readyz" => Some(verdict(self.health.unreadiness())),
+            _ => None,
+        }
+    }
+
+    async fn figures(&self) -> Result<Figures, Answer> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.requests.send(Request::Figures(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Some(figures)) => Ok(figures),
+            Ok(None) => Err(text(503, "the capture has ended\n".to_owned())),
+            Err(_) => Err(text(503, "the capture thread does not answer\n".to_owned())),
+        }
+    }
+
+    async fn metrics(&self, web: &WebFigures) -> Answer {
+        let began = Instant::now();
+        let figures = match self.figures().await {
+            Ok(figures) => figures,
+            Err(answer) => return answer,
+        };
+        let kernel = match self.counters.read_counts() {
+            Ok(kernel) => kernel,
+            Err(error) => {
+                return text(503, format!("cannot read the kernel's counters: {error}\n"));
+            }
+        };
+        let audit = self.audit.lock().ok().and_then(|audit| audit.clone());
+        let reload = self.reload.lock().ok().map(|reload| *reload);
+        let agent = AgentFigures {
+            socket_clients: self.socket_clients.load(Ordering::Relaxed),
+            web_requests: web.requests.clone(),
+            web_refused: web.refused,
+            reload_ok: reload.is_some_and(|reload| reload.ok),
+            reload_seconds: reload.map_or(0.0, |reload| reload.succeeded_seconds),
+            scrape: began.elapsed(),
+        };
+        let mut page = build_page(&PageInputs {
+            tally: &figures.tally,
+            counted: &kernel.counted,
+            lost: &kernel.lost,
+            stages: &figures.lost,
+            facts: &figures.facts,
+            audit: audit.as_ref(),
+            agent: &agent,
+        });
+        page.extend(ProcessCollector::for_self().collect());
+        let mut body = Vec::new();
+        match TextEncoder::new().encode(&page, &mut body) {
+            Ok(()) => Answer {
+                status: 200,
+                content_type: prometheus::TEXT_FORMAT,
+                body,
+            },
+            Err(error) => text(500, format!("cannot encode the metrics: {error}\n")),
+        }
+    }
+
+    /// A page for people: what there is, and the causes so far.
+    async fn landing(&self) -> Answer {
+        let figures = match self.figures().await {
+            Ok(figures) => figures,
+            Err(answer) => return answer,
+        };
+        let state = match self.health.unreadiness() {
+            Some(reason) => format!("not ready: {}", escaped(&reason)),
+            None => "ready".to_owned(),
+        };
+        let facts = &figures.facts;
+        let body = format!(
+            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>rstmon</title>\
+             <style>body{{font-family:sans-serif;margin:2em}}td,th{{padding:.2em 1em .2em 0;\
+             text-align:left}}td.n{{text-align:right}}</style></head>\n<body><h1>rstmon {}</h1>\n\
+             <p>TCP resets of {}, Linux {}, {} mode: {state}.</p>\n<p><a href=\"{}\">Metrics</a> · \
+             <a href=\"/-/healthy\">healthy</a> · <a href=\"/-/ready\">ready</a></p>\n{}</body></html>\n",
+            escaped(&facts.version),
+            escaped(&facts.host),
+            escaped(&facts.kernel),
+            escaped(&facts.mode),
+            escaped(&self.telemetry_path),
+            causes_table(&figures)
+        );
+        Answer {
+            status: 200,
+            content_type: "text/html; charset=utf-8",
+            body: body.into_bytes(),
+        }
+    }
+}
+
+/// What the web server counted of itself.
+#[derive(Clone, Debug, Default)]
+pub struct WebFigures {
+    /// Answers by status.
+    pub requests: BTreeMap<u16, u64>,
+    /// Connections that it refused.
+    pub refused: u64,
+}
+
+fn verdict(complaint: Option<String>) -> Answer {
+    match complaint {
+        None => text(200, "ok\n".to_owned()),
+        Some(complaint) => text(503, complaint + "\n"),
+    }
+}
+
+fn text(status: u16, body: String) -> Answer {
+    Answer {
+        status,
+        content_type: "text/plain; charset=utf-8",
+        body: body.into_bytes(),
+    }
+}
+
+/// The causes that have been seen, the most common first.
+fn causes_table(figures: &Figures) -> String {
+    let mut rows: Vec<(u64, Kind, Cause)> = Vec::new();
+    for &kind in Kind::ALL {
+        for &cause in Cause::ALL {
+            let of = |initiator: &Initiator| figures.tally.resets(kind, cause, *initiator);
+            let count = Initiator::ALL.iter().map(of).sum();
+            if count != 0 {
+                rows.push((count, kind, cause));
+            }
+        }
+    }
+    if rows.is_empty() {
+        return "<p>No reset yet.</p>\n".to_owned();
+    }
+    rows.sort_by(|a, b| b.cmp(a));
+    let mut table =
+        "<table><tr><th>resets</th><th>kind</th><th>cause</th><th>meaning</th></tr>\n".to_owned();
+    for (count, kind, cause) in rows {
+        let title = crate::diagnose::explain::page_of(cause).title;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "<tr><td class=\"n\">{count}</td><td>{kind}</td><td>{cause}</td><td>{}</td></tr>",
+            escaped(title)
+        );
+    }
+    table
+        + "</table>\n<p>What a cause means and what to do: <code>rstmon explain CAUSE</code></p>\n"
+}
+
+/// Text that is safe between tags and in attributes.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

@@ -1,0 +1,355 @@
+//! The control socket: a client sends one line that says what it wants, and reads lines until it
+//! leaves. docs/socket.md is the protocol.
+//!
+//! Root may connect, and the members of one group; the file's owner and mode see to that. Runs on the
+//! serving thread; a client that does not read loses events of its own and nothing else.
+
+use super::capture_loop::Request;
+use super::notice::warn;
+use super::subscribers::{Line, QUEUE_LINES, Subscriber};
+use crate::cmd::exit::Failure;
+use crate::filter::Filter;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+/// Version of the protocol.
+pub const PROTOCOL: u32 = 1;
+/// Longest request, bytes.
+const MAX_REQUEST: u64 = 16 * 1024;
+/// How long a client may take to say what it wants.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// How long one write to a client may take before it is let go.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+/// Schema of a refusal.
+const ERROR_SCHEMA: &str = "rstmon.error/1";
+/// Schema of what a client is told about its own losses.
+const LOST_SCHEMA: &str = "rstmon.lost/1";
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientRequest {
+    /// Version of the protocol that the client speaks.
+    pub rstmon: u32,
+    /// What it wants.
+    pub want: Want,
+    /// Of which events, in the language of `rstmon trace`.
+    #[serde(default)]
+    pub filter: String,
+}
+
+/// What a client may want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Want {
+    /// The start line, then each event from now on.
+    Events,
+}
+
+/// A line that refuses.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    schema: &'static str,
+    message: &'a str,
+}
+
+/// A line that tells a client what it lost.
+#[derive(Serialize)]
+struct LostLine {
+    schema: &'static str,
+    stage: &'static str,
+    events: u64,
+}
+
+/// The socket's file, removed in the end.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    listener: std::os::unix::net::UnixListener,
+}
+
+impl ControlSocket {
+    /// Makes the socket. A file that an agent has left is replaced; one at which an agent answers is
+    /// not.
+    pub fn bind(path: &Path, group: Option<&str>) -> Result<Self, Failure> {
+        let fail = |reason: &dyn std::fmt::Display| {
+            Failure::run_time(format!(
+                "cannot open the control socket {}: {reason}; choose another with --socket, or \
+                 --socket '' for none",
+                path.display()
+            ))
+        };
+        if BlockingStream::connect(path).is_ok() {
+            return Err(fail(&"another agent answers there"));
+        }
+        let group = group.map(find_group).transpose().map_err(|e| fail(&e))?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|error| fail(&error))?;
+        }
+        remove_socket(path).map_err(|error| fail(&error))?;
+        let listener =
+            std::os::unix::net::UnixListener::bind(path).map_err(|error| fail(&error))?;
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        chown(path, None, group)
+            .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+            .and_then(|()| listener.set_nonblocking(true))
+            .map_err(|error| fail(&error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            listener,
+        })
+    }
+
+    /// Serves clients for as long as it is polled.
+    pub async fn serve(&self, service: SocketService) -> io::Result<()> {
+        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(service.clone().attend(stream));
+                }
+                // Too many open files, say: those that are there go on.
+                Err(error) => {
+                    warn(&format!("the control socket refused a client: {error}"));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Somebody else may have removed it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes a socket that nobody answers at; leaves anything else alone.
+fn remove_socket(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path),
+        Ok(_) => Err(io::Error::other("there is a file that is no socket")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn find_group(name: &str) -> Result<u32, String> {
+    match nix::unistd::Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(format!("there is no group `{name}`; groupadd -r {name}")),
+        Err(error) => Err(format!("cannot look up the group `{name}`: {error}")),
+    }
+}
+
+/// What every client is served with.
+#[derive(Clone, Debug)]
+pub struct SocketService {
+    /// The way to the capture thread.
+    pub requests: mpsc::Sender<Request>,
+    /// How many clients there are.
+    pub clients: Arc<AtomicU64>,
+    /// How many there may be.
+    pub max_clients: u64,
+    /// The start line.
+    pub start_line: Line,
+}
+
+/// One client more, for as long as it lives.
+struct Counted(Arc<AtomicU64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl SocketService {
+    async fn attend(self, stream: UnixStream) {
+        let before = self.clients.fetch_add(1, Ordering::Relaxed);
+        let _counted = Counted(Arc::clone(&self.clients));
+        let (reader, mut writer) = stream.into_split();
+        let outcome = if before >= self.max_clients {
+            Err("the agent has as many clients as it may have (socket.max-clients)".to_owned())
+        } else {
+            read_request(reader).await
+        };
+        let served = match outcome {
+            Ok(None) => return,
+            Ok(Some((want, filter, reader))) => match want {
+                Want::Events => self.send_events(filter, reader, &mut writer).await,
+            },
+            Err(message) => refuse(&message, &mut writer).await,
+        };
+        // A client that has left need not be told so.
+        drop(served);
+    }
+
+    async fn send_events(
+        &self,
+        filter: Filter,
+        mut reader: BufReader<tokio::net::unix::OwnedReadHalf>,
+        writer: &mut (impl AsyncWriteExt + Unpin),
+    ) -> io::Result<()> {
+        let (queue, mut lines) = mpsc::channel(QUEUE_LINES);
+        let lost = Arc::new(AtomicU64::new(0));
+        let subscriber = Subscriber {
+            filter,
+            queue,
+            lost: Arc::clone(&lost),
+        };
+        if self
+            .requests
+            .send(Request::Subscribe(subscriber))
+            .await
+            .is_err()
+        {
+            return refuse("the capture has ended", writer).await;
+        }
+        write_within(writer, &self.start_line).await?;
+        let mut chunk = Vec::new();
+        let mut unexpected = [0; 64];
+        loop {
+            tokio::select! {
+                line = lines.recv() => match line {
+                    Some(line) => chunk.extend_from_slice(&line),
+                    None => return Ok(()),
+                },
+                // The end of the request stream is the client leaving.
+                read = reader.read(&mut unexpected) => match read {
+                    Ok(0) | Err(_) => return Ok(()),
+                    Ok(_) => return refuse("a client says one line only", writer).await,
+                },
+            }
+            while let Ok(line) = lines.try_recv() {
+                chunk.extend_from_slice(&line);
+                if chunk.len() > 64 * 1024 {
+                    break;
+                }
+            }
+            write_within(writer, &chunk).await?;
+            chunk.clear();
+            let events = lost.swap(0, Ordering::Relaxed);
+            if events != 0 {
+                let told = LostLine {
+                    schema: LOST_SCHEMA,
+                    stage: super::subscribers::LOST_SOCKET_CLIENT,
+                    events,
+                };
+                write_within(writer, &json_line(&told)?).await?;
+            }
+        }
+    }
+}
+
+type Asked = (Want, Filter, BufReader<tokio::net::unix::OwnedReadHalf>);
+
+/// Reads what a client wants; nothing if it left without a word.
+async fn read_request(reader: tokio::net::unix::OwnedReadHalf) -> Result<Option<Asked>, String> {
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    let mut limited = (&mut reader).take(MAX_REQUEST);
+    let read = limited.read_until(b'\n', &mut line);
+    match tokio::time::timeout(REQUEST_TIME, read).await {
+        Err(_) => return Err("the request did not come in time".to_owned()),
+        Ok(Err(_) | Ok(0)) => return Ok(None),
+        Ok(Ok(_)) => {}
+    }
+    let (want, filter) = parse_request(&line)?;
+    Ok(Some((want, filter, reader)))
+}
+
+/// Understands a request, or says what is wrong with it.
+fn parse_request(line: &[u8]) -> Result<(Want, Filter), String> {
+    let request: ClientRequest =
+        serde_json::from_slice(line).map_err(|error| format!("no request: {error}"))?;
+    if request.rstmon != PROTOCOL {
+        return Err(format!(
+            "this agent speaks version {PROTOCOL} of the protocol, not {}",
+            request.rstmon
+        ));
+    }
+    let filter = Filter::parse(&request.filter).map_err(|error| error.to_string())?;
+    Ok((request.want, filter))
+}
+
+async fn refuse(message: &str, writer: &mut (impl AsyncWriteExt + Unpin)) -> io::Result<()> {
+    let refusal = Refusal {
+        schema: ERROR_SCHEMA,
+        message,
+    };
+    write_within(writer, &json_line(&refusal)?).await
+}
+
+fn json_line(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Writes, unless the client does not read for too long.
+async fn write_within(writer: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> io::Result<()> {
+    tokio::time::timeout(WRITE_TIME, writer.write_all(bytes))
+        .await
+        .map_err(io::Error::from)?
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use super::*;
+
+    #[test]
+    fn requests_are_understood_or_refused_in_words() {
+        let good = br#"{"rstmon":1,"want":"events","filter":"kind sent"}"#;
+        assert_eq!(parse_request(good).unwrap().0, Want::Events);
+        for (request, part) in [
+            (r#"{"rstmon":2,"want":"events"}"#, "version 1"),
+            (r#"{"rstmon":1,"want":"all"}"#, "unknown variant"),
+            (r#"{"rstmon":1,"want":"events","filter":"kind x"}"#, "kind"),
+            (r#"{"rstmon":1,"want":"events","x":1}"#, "unknown field"),
+            ("GET / HTTP/1.1", "no request"),
+        ] {
+            let message = parse_request(request.as_bytes()).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_replaced_only_when_nobody_answers_and_removed_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/rstmon.sock");
+        let first = ControlSocket::bind(&path, None).unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let error = ControlSocket::bind(&path, None).unwrap_err().to_string();
+        assert!(error.contains("another agent"), "{error}");
+        // As after a kill: the file stays, nobody listens.
+        let stale = folder.path().join("run/stale.sock");
+        drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+        drop(ControlSocket::bind(&stale, None).unwrap());
+        drop(first);
+        assert!(!path.exists() && !stale.exists());
+        let file = folder.path().join("file");
+        fs::write(&file, "mine").unwrap();
+        assert!(ControlSocket::bind(&file, None).is_err());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+        let error = ControlSocket::bind(&path, Some("no-such-group")).unwrap_err();
+        assert!(error.to_string().contains("groupadd"), "{error}");
+    }
+}
