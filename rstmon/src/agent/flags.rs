@@ -69,9 +69,12 @@ impl FromArgMatches for SettingFlags {
         self.config = matches.get_one("config").cloned();
         for declared in Settings::DECLARED {
             if let Some(values) = matches.get_many::<String>(declared.flag) {
-                // A flag given twice is a list: addresses, caps.
                 let values: Vec<&str> = values.map(String::as_str).collect();
-                self.values.insert(declared.flag, values.join(","));
+                let text = match values.last() {
+                    Some(last) if !declared.is_list => (*last).to_owned(),
+                    _ => values.join(","),
+                };
+                self.values.insert(declared.flag, text);
             }
         }
         Ok(())

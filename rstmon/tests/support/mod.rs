@@ -13,6 +13,7 @@
     reason = "a failed test panics; each test file uses a part"
 )]
 
+pub mod agent;
 pub mod programs;
 
 use serde_json::Value;

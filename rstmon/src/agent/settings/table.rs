@@ -20,6 +20,8 @@ pub struct Declaration {
     pub flag: &'static str,
     /// What stands for the value in the help.
     pub form: &'static str,
+    /// Whether it is a list, to which a flag that is given again adds.
+    pub is_list: bool,
     /// Text of the default.
     pub default: &'static str,
     /// Whether SIGHUP takes a new value over; else a restart does.
@@ -89,6 +91,7 @@ macro_rules! settings {
                 key: $key,
                 flag: $flag,
                 form: <$type as SettingValue>::FORM,
+                is_list: <$type as SettingValue>::IS_LIST,
                 default: $default,
                 reloads: $reloads,
                 help: $help,

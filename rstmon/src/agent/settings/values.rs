@@ -11,6 +11,8 @@ use std::time::Duration;
 pub trait SettingValue: Sized {
     /// What stands for it in the help.
     const FORM: &'static str;
+    /// Whether it is a list, to which a flag that is given again adds.
+    const IS_LIST: bool = false;
 
     /// Reads a value; an error says what would be one.
     fn parse_setting(text: &str) -> Result<Self, String>;
@@ -97,6 +99,7 @@ impl SettingValue for ModeRequest {
 
 impl SettingValue for ListenAddresses {
     const FORM: &'static str = "ADDRESS";
+    const IS_LIST: bool = true;
 
     fn parse_setting(text: &str) -> Result<Self, String> {
         let addresses = text.split(',').map(str::trim).filter(|it| !it.is_empty());
@@ -170,6 +173,7 @@ impl SettingValue for Period {
 
 impl SettingValue for MaxSeries {
     const FORM: &'static str = "FAMILY=N,…";
+    const IS_LIST: bool = true;
 
     fn parse_setting(text: &str) -> Result<Self, String> {
         let mut caps = BTreeMap::new();

@@ -1,0 +1,404 @@
+//! `rstmon agent` as an operator has it: scraped, reloaded, killed, given a full disk.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test panics"
+)]
+
+mod support;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::agent::{Agent, Metrics, free_address, next_line};
+use support::programs::wait_until;
+use support::{Family, abort, bpf_works, closed_port, connected, in_private_netns};
+
+const KINDS: [&str; 4] = ["sent", "received", "rejected", "stray"];
+/// Families that count every reset.
+const FAMILIES: [&str; 4] = [
+    "rstmon_kernel_resets_total",
+    "rstmon_process_resets_total",
+    "rstmon_port_resets_total",
+    "rstmon_workload_resets_total",
+];
+
+/// Refused connections in a namespace of their own.
+fn refuse(connections: usize) {
+    in_private_netns(move |_| {
+        let target = closed_port(Family::V4);
+        for _ in 0..connections {
+            TcpStream::connect(target).expect_err("nobody listens");
+        }
+    });
+}
+
+fn sum(metrics: &Metrics, family: &str, kind: &str) -> f64 {
+    metrics.sum(family, &[&format!("kind=\"{kind}\"")])
+}
+
+fn assert_sums_agree(metrics: &Metrics) {
+    for kind in KINDS {
+        let resets = sum(metrics, "rstmon_resets_total", kind);
+        for family in FAMILIES {
+            let other = sum(metrics, family, kind);
+            assert!(
+                (resets - other).abs() < 0.5,
+                "{kind}: {resets}, {family}: {other}"
+            );
+        }
+    }
+}
+
+/// The series of families that count must not fall.
+fn assert_nothing_fell(before: &Metrics, after: &Metrics) {
+    for (series, value) in &before.0 {
+        let counts = series.split('{').next().unwrap().ends_with("_total");
+        if counts {
+            let now = after.0.get(series);
+            assert!(
+                now.is_some_and(|now| now >= value),
+                "{series}: {value}, then {now:?}"
+            );
+        }
+    }
+}
+
+fn lines(path: &std::path::Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        text.is_empty() || text.ends_with('\n'),
+        "the last line is whole"
+    );
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect()
+}
+
+#[test]
+fn sums_agree_and_never_fall_in_a_storm_with_losses() {
+    if !bpf_works() {
+        return;
+    }
+    let mut agent = Agent::start(&["--max-events-per-sec", "500"]);
+    let storm = std::thread::spawn(|| refuse(60_000));
+    let mut before = agent.scrape();
+    while !storm.is_finished() {
+        let now = agent.scrape();
+        assert_sums_agree(&now);
+        assert_nothing_fell(&before, &now);
+        before = now;
+    }
+    storm.join().unwrap();
+    let mut last = agent.scrape();
+    wait_until("what is in flight", || {
+        last = agent.scrape();
+        last.sum("rstmon_events_in_flight", &[]) < 0.5
+    });
+    assert_sums_agree(&last);
+    let lost = last.sum("rstmon_events_lost_total", &["storm-budget"]);
+    assert!(lost > 10_000.0, "the budget was to be spent, lost: {lost}");
+    let undiagnosed = last.sum("rstmon_resets_total", &["undiagnosed"]);
+    assert!(
+        undiagnosed >= lost,
+        "{undiagnosed} undiagnosed, {lost} lost"
+    );
+    assert!(sum(&last, "rstmon_resets_total", "sent") >= 60_000.0);
+    assert!(agent.end(Signal::SIGTERM).success());
+}
+
+#[test]
+fn the_event_log_ends_with_totals_that_the_metrics_had() {
+    if !bpf_works() {
+        return;
+    }
+    let mut agent = Agent::start(&[]);
+    agent.end(Signal::SIGTERM);
+    let log = agent.path("events.jsonl");
+    agent.run(&["--events-file", log.to_str().unwrap()]);
+    let (client, server) = connected(Family::V4);
+    let port = server.local_addr().unwrap().port();
+    abort(server);
+    drop(client);
+    wait_until("the event in the log", || {
+        lines(&log)
+            .iter()
+            .any(|line| line["local_port"] == port && line["cause"] == "linger-abort")
+    });
+    let sent = sum(&agent.scrape(), "rstmon_resets_total", "sent");
+    assert!(agent.end(Signal::SIGTERM).success());
+    let lines = lines(&log);
+    assert_eq!(lines.first().unwrap()["schema"], "rstmon.start/1");
+    let end = lines.last().unwrap();
+    assert_eq!(end["schema"], "rstmon.end/1");
+    assert!(end["kernel_counts"]["sent"].as_f64().unwrap() >= sent);
+    assert!(
+        !agent.path("socket").exists(),
+        "the socket's file is removed"
+    );
+}
+
+#[test]
+fn a_kill_leaves_whole_lines_and_a_restart_starts_from_zero() {
+    if !bpf_works() {
+        return;
+    }
+    let mut agent = Agent::start(&[]);
+    agent.end(Signal::SIGTERM);
+    let log = agent.path("events.jsonl");
+    let args = ["--events-file", log.to_str().unwrap()];
+    agent.run(&args);
+    let began = agent.scrape().sum("process_start_time_seconds", &[]);
+    let storm = std::thread::spawn(|| refuse(20_000));
+    wait_until("the storm", || {
+        sum(&agent.scrape(), "rstmon_resets_total", "sent") > 2_000.0
+    });
+    agent.end(Signal::SIGKILL);
+    storm.join().unwrap();
+    assert!(agent.path("socket").exists(), "nobody could remove it");
+    agent.run(&args);
+    let metrics = agent.scrape();
+    assert!(sum(&metrics, "rstmon_resets_total", "sent") < 2_000.0);
+    assert!(metrics.sum("process_start_time_seconds", &[]) >= began);
+    assert!(agent.end(Signal::SIGTERM).success());
+    let starts = lines(&log)
+        .iter()
+        .filter(|line| line["schema"] == "rstmon.start/1")
+        .count();
+    assert_eq!(starts, 2);
+}
+
+#[test]
+fn a_hangup_opens_the_log_again_and_takes_the_configuration_over() {
+    if !bpf_works() {
+        return;
+    }
+    let mut agent = Agent::start(&[]);
+    agent.end(Signal::SIGTERM);
+    let (config, log) = (agent.path("rstmon.toml"), agent.path("events.jsonl"));
+    let write = |filter: &str| {
+        let file = log.display();
+        fs::write(
+            &config,
+            format!("[events]\nfile = \"{file}\"\nfilter = \"{filter}\"\n"),
+        )
+        .unwrap();
+    };
+    write("kind sent and cause paws");
+    agent.run(&["--config", config.to_str().unwrap()]);
+    let before = {
+        abort(connected(Family::V4).1);
+        agent.scrape()
+    };
+    fs::rename(&log, agent.path("moved")).unwrap();
+    write("cause linger-abort");
+    agent.signal(Signal::SIGHUP);
+    wait_until("the file to be opened again", || log.exists());
+    abort(connected(Family::V6).1);
+    wait_until("the event", || {
+        lines(&log)
+            .iter()
+            .any(|line| line["cause"] == "linger-abort")
+    });
+    assert!(
+        lines(&agent.path("moved"))
+            .iter()
+            .all(|line| line["cause"] != "linger-abort")
+    );
+    fs::write(&config, "[events]\nfillter = \"\"\n").unwrap();
+    agent.signal(Signal::SIGHUP);
+    wait_until("the complaint", || {
+        agent.stderr().contains("rstmon.toml:2: `events.fillter`")
+    });
+    let after = agent.scrape();
+    assert_nothing_fell(&before, &after);
+    assert!(after.sum("rstmon_config_last_reload_successful", &[]) < 0.5);
+    assert!(
+        agent
+            .get("/-/ready")
+            .is_some_and(|(status, _)| status == 200)
+    );
+}
+
+#[test]
+fn what_is_wrong_at_the_start_is_refused_in_words() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let mut other = Agent::start(&[]);
+    other.end(Signal::SIGTERM);
+    let refused = |args: &[&str], code: i32, part: &str| {
+        let _ = fs::remove_file(other.path("stderr"));
+        let mut child = other.command(args).spawn().unwrap();
+        let mut status = None;
+        wait_until("the refusal", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        let status = status.unwrap();
+        let said = other.stderr();
+        assert_eq!(status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    };
+    let taken = agent.address.to_string();
+    let socket = agent.path("socket");
+    let config = other.path("bad.toml");
+    fs::write(&config, "[web]\nlisten = 1\n").unwrap();
+    let config = config.to_str().unwrap();
+    refused(&["--web.listen-address", &taken], 1, "--web.listen-address");
+    refused(
+        &["--socket", socket.to_str().unwrap()],
+        1,
+        "another agent answers",
+    );
+    refused(
+        &["--events-file", "/nonexistent/events"],
+        1,
+        "--events-file",
+    );
+    refused(&["--config", config], 2, "bad.toml:2: ");
+    refused(
+        &["--check-config", "--config", config],
+        2,
+        "`web.listen-address`",
+    );
+    refused(&["--socket-group", "no-such-group"], 1, "groupadd");
+    refused(&["--events-keep", "none"], 2, "--events-keep: `none`");
+}
+
+#[test]
+fn a_full_disk_costs_the_log_and_nothing_else() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&["--events-file", "/dev/full"]);
+    abort(connected(Family::V4).1);
+    wait_until("the loss", || {
+        let lost = agent
+            .scrape()
+            .sum("rstmon_events_lost_total", &["event-log"]);
+        lost >= 1.0
+    });
+    assert!(
+        agent.stderr().contains("/dev/full: No space left"),
+        "{}",
+        agent.stderr()
+    );
+    assert!(sum(&agent.scrape(), "rstmon_resets_total", "sent") >= 1.0);
+    assert!(
+        agent
+            .get("/-/ready")
+            .is_some_and(|(status, _)| status == 200)
+    );
+}
+
+#[test]
+fn clients_of_the_socket_get_what_they_ask_for_and_strangers_nothing() {
+    if !bpf_works() {
+        return;
+    }
+    let mut agent = Agent::start(&[]);
+    let mut all = agent.client(r#"{"rstmon":1,"want":"events"}"#);
+    let mut none = agent.client(r#"{"rstmon":1,"want":"events","filter":"cause paws"}"#);
+    let mut wrong = agent.client(r#"{"rstmon":1,"want":"events","filter":"kind sennt"}"#);
+    assert_eq!(next_line(&mut all)["schema"], "rstmon.start/1");
+    assert_eq!(next_line(&mut none)["schema"], "rstmon.start/1");
+    let refusal = next_line(&mut wrong);
+    assert_eq!(refusal["schema"], "rstmon.error/1");
+    assert!(
+        refusal["message"].as_str().unwrap().contains("sennt"),
+        "{refusal}"
+    );
+    let (client, server) = connected(Family::V4);
+    let port = server.local_addr().unwrap().port();
+    abort(server);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while next_line(&mut all)["local_port"] != port {
+        assert!(Instant::now() < deadline);
+    }
+    drop(client);
+    let stranger = Command::new("curl")
+        .args(["--silent", "--show-error", "--unix-socket"])
+        .arg(agent.path("socket"))
+        .arg("http://x/")
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    assert!(!stranger.status.success(), "{stranger:?}");
+    assert!(agent.end(Signal::SIGTERM).success());
+    let end = none.lines().map(Result::unwrap).last().unwrap();
+    assert!(end.contains("rstmon.end/1"), "{end}");
+}
+
+#[test]
+fn a_client_that_does_not_read_is_told_what_it_lost() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let client = agent.client(r#"{"rstmon":1,"want":"events"}"#);
+    wait_until("the client", || {
+        agent.scrape().sum("rstmon_socket_clients", &[]) > 0.5
+    });
+    refuse(30_000);
+    wait_until("the loss", || {
+        agent
+            .scrape()
+            .sum("rstmon_events_lost_total", &["socket-client"])
+            > 0.5
+    });
+    let counted = agent
+        .scrape()
+        .sum("rstmon_events_lost_total", &["socket-client"]);
+    let mut told = 0.0;
+    for line in BufReader::new(client.into_inner()).lines() {
+        let line: Value = match line.ok().and_then(|line| serde_json::from_str(&line).ok()) {
+            Some(line) => line,
+            // Half a line was in the reader that is gone.
+            None => continue,
+        };
+        if line["schema"] == "rstmon.lost/1" {
+            told += line["events"].as_f64().unwrap();
+        }
+        if told + 0.5 > counted {
+            return;
+        }
+    }
+    panic!("told of {told} losses, counted {counted}");
+}
+
+#[test]
+fn pages_are_served_and_others_are_not() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    abort(connected(Family::V4).1);
+    wait_until("the cause on the landing page", || {
+        let (_, body) = agent.get("/").unwrap();
+        body.contains("linger-abort")
+    });
+    assert_eq!(agent.get("/-/healthy").unwrap(), (200, "ok\n".to_owned()));
+    assert_eq!(agent.get("/healthz").unwrap().0, 200);
+    assert_eq!(agent.get("/etc/passwd").unwrap().0, 404);
+    // A stopped process answers nobody; once it goes on it is ready again.
+    agent.signal(Signal::SIGSTOP);
+    let taken = free_address();
+    assert!(TcpStream::connect(taken).is_err());
+    agent.signal(Signal::SIGCONT);
+    wait_until("readiness", || {
+        agent
+            .get("/-/ready")
+            .is_some_and(|(status, _)| status == 200)
+    });
+}

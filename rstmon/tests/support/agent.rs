@@ -1,0 +1,176 @@
+//! A running `rstmon agent` of a test, with an address, a socket and files of its own.
+
+use super::programs::wait_until;
+use super::rstmon;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// One agent.
+pub struct Agent {
+    child: Option<Child>,
+    pub folder: tempfile::TempDir,
+    pub address: SocketAddr,
+}
+
+/// A page of metrics.
+pub struct Metrics(pub BTreeMap<String, f64>);
+
+impl Agent {
+    /// Starts one and waits until it is ready.
+    pub fn start(args: &[&str]) -> Self {
+        let mut agent = Self {
+            child: None,
+            folder: tempfile::tempdir().unwrap(),
+            address: free_address(),
+        };
+        agent.run(args);
+        agent
+    }
+
+    /// Starts it again, after it has ended.
+    pub fn run(&mut self, args: &[&str]) {
+        let child = self.command(args).spawn().expect("rstmon starts");
+        self.child = Some(child);
+        wait_until("the agent", || {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the agent has ended: {ended:?}");
+            self.get("/-/ready")
+                .is_some_and(|(status, _)| status == 200)
+        });
+    }
+
+    /// The command that starts it. Standard error goes into the file `stderr`.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let stderr = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("stderr"))
+            .unwrap();
+        let mut command = rstmon();
+        command
+            .arg("agent")
+            .arg("--socket")
+            .arg(self.path("socket"))
+            .arg("--web.listen-address")
+            .arg(self.address.to_string())
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(stderr);
+        command
+    }
+
+    /// A file in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What it has said.
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(self.path("stderr")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.as_ref().unwrap().id().cast_signed())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("it runs");
+    }
+
+    /// Ends it with a signal and waits.
+    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        self.child.take().unwrap().wait().unwrap()
+    }
+
+    /// Status and body of a page, as curl gets it.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let url = format!("http://{}{path}", self.address);
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--show-error",
+                "--max-time",
+                "10",
+                "--write-out",
+                "\n%{http_code}",
+            ])
+            .arg(url)
+            .output()
+            .expect("curl runs");
+        if !output.status.success() {
+            return None;
+        }
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        Some((status.parse().unwrap(), body.to_owned()))
+    }
+
+    /// A scrape.
+    pub fn scrape(&self) -> Metrics {
+        let (status, body) = self.get("/metrics").expect("it answers");
+        assert_eq!(status, 200, "{body}");
+        let series = body.lines().filter(|line| !line.starts_with('#'));
+        Metrics(
+            series
+                .map(|line| {
+                    let (name, value) = line.rsplit_once(' ').unwrap();
+                    (name.to_owned(), value.parse().unwrap())
+                })
+                .collect(),
+        )
+    }
+
+    /// A client of its control socket that has asked this.
+    pub fn client(&self, request: &str) -> BufReader<UnixStream> {
+        let mut stream = UnixStream::connect(self.path("socket")).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        writeln!(stream, "{request}").unwrap();
+        BufReader::new(stream)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // A test that failed half-way leaves nothing running.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Metrics {
+    /// Sum over the series of a family whose text holds all of these.
+    pub fn sum(&self, family: &str, parts: &[&str]) -> f64 {
+        let series = self.0.iter().filter(|(name, _)| {
+            let of_family = name.split('{').next() == Some(family);
+            of_family && parts.iter().all(|part| name.contains(part))
+        });
+        series.map(|(_, value)| value).sum()
+    }
+}
+
+/// The next line of a client, as JSON.
+pub fn next_line(client: &mut BufReader<impl Read>) -> serde_json::Value {
+    let mut line = String::new();
+    client.read_line(&mut line).expect("a line comes");
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+}
+
+/// An address that nobody listens on.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
