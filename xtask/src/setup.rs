@@ -47,7 +47,7 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
         ("ip", "iproute2", &[Tests, Work]),
         ("nft", "nftables", &[Tests, Machines]),
         ("nginx", "nginx-light", &[Tests, Bench]),
-        ("prometheus", "prometheus", &[Work]),
+        ("prometheus", "prometheus", &[Tests, Work]),
         ("qemu-system-x86_64", "qemu-system-x86", &[Machines]),
         ("ss", "iproute2", &[Tests, Machines]),
         ("tcpdump", "tcpdump", &[Tests, Bench]),
@@ -275,6 +275,7 @@ mod tests {
                 "iproute2",
                 "nftables",
                 "nginx-light",
+                "prometheus",
                 "tcpdump",
                 "wrk"
             ]

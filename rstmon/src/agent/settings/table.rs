@@ -150,7 +150,7 @@ settings! {
         "Count by remote address, too";
     metrics_closed_ports: bool = "metrics.closed-ports", "metrics.closed-ports", "false", true,
         "Tell ports apart on which nobody listens; a port scan then fills the family";
-    audit_interval: Period = "audit.interval", "audit.interval", "15s", false,
+    audit_interval: Period = "audit.interval", "audit-interval", "15s", false,
         "How often the kernel's own counters are compared with rstmon's; 0: never";
     socket_path: OptionalPath = "socket.path", "socket", "/run/rstmon/rstmon.sock", false,
         "Control socket for `rstmon top` and `rstmon trace`; empty: none";

@@ -1,0 +1,160 @@
+//! A real Prometheus scrapes a real agent while the lab makes resets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test panics"
+)]
+
+mod support;
+
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use support::agent::{Agent, free_address};
+use support::programs::{installed, wait_until};
+use support::{Family, bpf_works, closed_port, rstmon};
+
+/// A Prometheus that scrapes one agent each second.
+struct Prometheus {
+    server: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn start(target: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = free_address();
+        let config = folder.path().join("prometheus.yml");
+        fs::write(
+            &config,
+            format!(
+                "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: rstmon\n    \
+                 static_configs:\n      - targets: ['{target}']\n"
+            ),
+        )
+        .unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let server = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                folder.path().join("data").display()
+            ))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("prometheus starts");
+        let prometheus = Self {
+            server,
+            address,
+            _folder: folder,
+        };
+        wait_until("Prometheus's first scrape", || {
+            prometheus.value("up") == Some(1.0)
+        });
+        prometheus
+    }
+
+    /// Result of an instant query with one series.
+    fn value(&self, query: &str) -> Option<f64> {
+        let output = Command::new("curl")
+            .args(["--silent", "--max-time", "10", "--get", "--data-urlencode"])
+            .arg(format!("query={query}"))
+            .arg(format!("http://{}/api/v1/query", self.address))
+            .output()
+            .expect("curl runs");
+        let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
+        answer["data"]["result"][0]["value"][1]
+            .as_str()?
+            .parse()
+            .ok()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn prometheus_has_the_causes_and_counts_of_the_lab() {
+    if !bpf_works() || !installed(&["prometheus", "curl"]) {
+        return;
+    }
+    let agent = Agent::start(&["--audit-interval", "1s"]);
+    let prometheus = Prometheus::start(agent.address);
+    let count = |cause: &str| {
+        let query = format!("sum(rstmon_resets_total{{cause=\"{cause}\",kind=\"sent\"}})");
+        prometheus.value(&query).unwrap_or_default()
+    };
+    let scenarios = ["port-closed", "linger-abort", "close-unread-data"];
+    let before = scenarios.map(count);
+    let lab = rstmon().arg("lab").args(scenarios).output().unwrap();
+    assert!(lab.status.success(), "{lab:?}");
+    // Each scenario runs over IPv4 and IPv6.
+    wait_until("the causes in Prometheus", || {
+        let now = scenarios.map(count);
+        now.iter()
+            .zip(&before)
+            .all(|(now, before)| *now >= before + 2.0)
+    });
+    wait_until("equal sums in Prometheus", || {
+        prometheus.value("sum(rstmon_resets_total) - sum(rstmon_kernel_resets_total)") == Some(0.0)
+    });
+    // The lab's namespaces are gone before anybody can read their counters; the host's own stays.
+    wait_until("the first look of the audit", || {
+        prometheus.value("rstmon_snmp_resets_total").is_some()
+    });
+    let sent_before = prometheus.value("rstmon_snmp_resets_total").unwrap();
+    for _ in 0..10 {
+        TcpStream::connect(closed_port(Family::V4)).expect_err("nobody listens");
+    }
+    wait_until("the audit", || {
+        let sent = prometheus.value("rstmon_snmp_resets_total");
+        sent.is_some_and(|sent| sent >= sent_before + 10.0)
+    });
+    let unaccounted = prometheus.value("rstmon_unaccounted_resets{kind=\"sent\"}");
+    assert_eq!(unaccounted, Some(0.0));
+    let hooks = prometheus.value("min(rstmon_hook_attached{hook=\"tcp_send_reset\"})");
+    assert_eq!(hooks, Some(1.0));
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_page() {
+    if !bpf_works() || !installed(&["promtool", "curl"]) {
+        return;
+    }
+    let agent = Agent::start(&["--metrics.peers", "true"]);
+    let lab = rstmon()
+        .args(["lab", "port-closed", "linger-abort"])
+        .output()
+        .unwrap();
+    assert!(lab.status.success(), "{lab:?}");
+    let (_, page) = agent.get("/metrics").unwrap();
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(page.as_bytes())
+        .unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert!(
+        output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+}
