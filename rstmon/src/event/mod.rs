@@ -10,6 +10,7 @@ pub mod cells;
 pub mod clock;
 pub mod decode;
 pub mod facts;
+pub mod json_line;
 pub mod model;
 pub mod printable;
 pub mod tentative;

@@ -326,6 +326,14 @@ impl TcpFlags {
             .map(|(_, letter)| letter)
     }
 
+    /// The flags of the letters that [`Self::letters`] gives.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        (0..=u8::MAX)
+            .map(Self)
+            .find(|flags| flags.letters().eq(text.chars()))
+    }
+
     /// Whether all of `flags` are set.
     #[must_use]
     pub const fn has(self, flags: u8) -> bool {
