@@ -24,6 +24,8 @@ use tokio::sync::mpsc;
 
 /// Version of the protocol.
 pub const PROTOCOL: u32 = 1;
+/// Where the agent has its socket unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/rstmon/rstmon.sock";
 /// Longest request, bytes.
 const MAX_REQUEST: u64 = 16 * 1024;
 /// How long a client may take to say what it wants.

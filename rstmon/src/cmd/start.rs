@@ -41,6 +41,17 @@ pub struct CaptureArgs {
     pub ebpf_log: Option<log::Level>,
 }
 
+impl CaptureArgs {
+    /// Whether nothing was asked for.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.mode == ModeRequest::Auto
+            && self.btf.is_none()
+            && self.max_events_per_sec == DEFAULT_MAX_EVENTS_PER_SEC
+            && self.ebpf_log.is_none()
+    }
+}
+
 /// Two CPUs report 160,000 events a second: what a flood of refused connections made on the slowest
 /// machine that was measured. Beyond that the host's time is its own, and resets are counted only.
 pub const DEFAULT_MAX_EVENTS_PER_SEC: u32 = 80_000;

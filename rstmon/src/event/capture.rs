@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Facts of one capture. Nothing in it changes while the capture runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CaptureFacts {
     /// Version of rstmon that captured.
     pub version: String,

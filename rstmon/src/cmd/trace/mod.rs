@@ -2,15 +2,17 @@
 
 mod live;
 mod output;
+mod remote;
 mod replay;
 mod stdout;
 
+use crate::agent::socket::DEFAULT_SOCKET;
 use crate::cmd::exit::Failure;
 use crate::cmd::start::CaptureArgs;
 use crate::filter::Filter;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Form of the events on standard output.
@@ -57,6 +59,9 @@ pub struct TraceArgs {
     /// Record all events to a file as well, whether or not the filter wants them
     #[arg(short, long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+    /// Take the events of the agent at this socket; 'none': capture here even if an agent runs
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["read", "write", "mode", "btf"])]
+    pub connect: Option<PathBuf>,
     /// Show both ends of a reset within this machine as one line of text
     #[arg(long)]
     pub join: bool,
@@ -73,7 +78,25 @@ pub fn run_trace(args: &TraceArgs) -> Result<(), Failure> {
     let filter = parse_filter(&args.filter)?;
     match &args.read {
         Some(path) => replay::run_replay(path, args, filter),
-        None => live::run_live(args, filter),
+        None => match agent_socket(args) {
+            Some(socket) => remote::run_remote(&socket, args, &filter),
+            None => live::run_live(args, filter),
+        },
+    }
+}
+
+/// The socket of the agent whose events are shown: the one that was asked for, or, where nothing was
+/// asked for that only an own capture gives, that of an agent that runs.
+fn agent_socket(args: &TraceArgs) -> Option<PathBuf> {
+    match &args.connect {
+        Some(none) if none == Path::new("none") => None,
+        Some(socket) => Some(socket.clone()),
+        None if args.write.is_some() || !args.capture.is_default() => None,
+        None => {
+            let socket = Path::new(DEFAULT_SOCKET);
+            let answers = std::os::unix::net::UnixStream::connect(socket).is_ok();
+            answers.then(|| socket.to_owned())
+        }
     }
 }
 

@@ -259,14 +259,9 @@ impl Recording {
     }
 }
 
-impl EventSink for Output {
-    fn accept(
-        &mut self,
-        event: &Event,
-        raw: &RawEvent,
-        annotation: &Annotation,
-        facts: &CaptureFacts,
-    ) -> io::Result<()> {
+impl Output {
+    /// Writes one event, but not to the recording.
+    pub(super) fn show(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<()> {
         match &self.form {
             Form::Jsonl => jsonl::render_event(event, facts, &mut self.buffer)?,
             Form::Text(style) => {
@@ -276,7 +271,6 @@ impl EventSink for Output {
             Form::Joined(_) => self.accept_joined(event),
         }
         self.unwritten.push(event.verdict.cause);
-        self.record(raw, annotation)?;
         if let Some(remaining) = &mut self.remaining {
             *remaining -= 1;
         }
@@ -285,6 +279,19 @@ impl EventSink for Output {
         } else {
             Ok(())
         }
+    }
+}
+
+impl EventSink for Output {
+    fn accept(
+        &mut self,
+        event: &Event,
+        raw: &RawEvent,
+        annotation: &Annotation,
+        facts: &CaptureFacts,
+    ) -> io::Result<()> {
+        self.record(raw, annotation)?;
+        self.show(event, facts)
     }
 
     fn accept_unwanted(
