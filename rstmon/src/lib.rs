@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod annotate;
+pub mod board;
 pub mod bpf;
 pub mod cmd;
 pub mod diagnose;

@@ -48,6 +48,17 @@ macro_rules! named_enum {
                 serializer.serialize_str(self.name())
             }
         }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                Self::from_name(&name).ok_or_else(|| {
+                    serde::de::Error::custom(format_args!(
+                        "{name:?} is no {}", stringify!($name)
+                    ))
+                })
+            }
+        }
     };
 }
 

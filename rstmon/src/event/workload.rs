@@ -27,14 +27,6 @@ named_enum! {
     }
 }
 
-impl<'de> Deserialize<'de> for Runtime {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Self::from_name(&name)
-            .ok_or_else(|| serde::de::Error::custom(format_args!("no runtime: {name:?}")))
-    }
-}
-
 /// What is no [`ContainerId`] or no [`PodUid`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no {wanted}")]

@@ -82,7 +82,9 @@ pub struct WorkloadLabels {
 }
 
 impl WorkloadLabels {
-    fn of(workload: Option<&Workload>) -> Self {
+    /// Those of a workload.
+    #[must_use]
+    pub fn of(workload: Option<&Workload>) -> Self {
         let Some(workload) = workload else {
             return Self::default();
         };
@@ -160,7 +162,7 @@ impl Tally {
         self.cells.count(raw);
         let comm = event.owner.as_ref().map_or("", |owner| owner.comm.as_str());
         self.processes.count(comm, || comm.into(), kind, cause, now);
-        let port = self.port_of(event);
+        let port = service_port(event, &self.settings);
         self.ports.count(&port, || port, kind, cause, now);
         let workload = WorkloadLabels::of(event.workload.as_deref());
         self.workloads
@@ -212,24 +214,25 @@ impl Tally {
     pub const fn counts_peers(&self) -> bool {
         self.settings.peers
     }
+}
 
-    /// The port of the service: the server's end, if it is known which that is.
-    fn port_of(&self, event: &Event) -> PortLabel {
-        if event.verdict.cause == Cause::PortClosed && !self.settings.closed_ports {
-            return PortLabel::Closed;
-        }
-        let is_service = |port: u16| port != 0 && !self.settings.ephemeral_ports.contains(&port);
-        let port = match event.role {
-            Some(Role::Server) => Some(event.local_port),
-            Some(Role::Client) => Some(event.remote_port),
-            None => [event.local_port, event.remote_port]
-                .into_iter()
-                .find(|port| is_service(*port)),
-        };
-        // A service may listen on an ephemeral port, and a test often does: it is not told apart.
-        port.filter(|port| is_service(*port))
-            .map_or(PortLabel::Ephemeral, PortLabel::Port)
+/// The port of the service: the server's end, if it is known which that is.
+#[must_use]
+pub fn service_port(event: &Event, settings: &TallySettings) -> PortLabel {
+    if event.verdict.cause == Cause::PortClosed && !settings.closed_ports {
+        return PortLabel::Closed;
     }
+    let is_service = |port: u16| port != 0 && !settings.ephemeral_ports.contains(&port);
+    let port = match event.role {
+        Some(Role::Server) => Some(event.local_port),
+        Some(Role::Client) => Some(event.remote_port),
+        None => [event.local_port, event.remote_port]
+            .into_iter()
+            .find(|port| is_service(*port)),
+    };
+    // A service may listen on an ephemeral port, and a test often does: it is not told apart.
+    port.filter(|port| is_service(*port))
+        .map_or(PortLabel::Ephemeral, PortLabel::Port)
 }
 
 /// Index of the counter of a verdict.
@@ -278,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_port_is_the_services() {
-        let tally = Tally::new(TallySettings::default());
+        let settings = TallySettings::default();
         let port = |role, local, remote| {
             let event = Event {
                 role,
@@ -286,7 +289,7 @@ mod tests {
                 remote_port: remote,
                 ..sample()
             };
-            tally.port_of(&event)
+            service_port(&event, &settings)
         };
         assert_eq!(port(Some(Role::Server), 443, 50_000), PortLabel::Port(443));
         assert_eq!(
@@ -298,6 +301,6 @@ mod tests {
         assert_eq!(port(Some(Role::Server), 50_000, 80), PortLabel::Ephemeral);
         let mut scan = sample();
         scan.verdict.cause = Cause::PortClosed;
-        assert_eq!(tally.port_of(&scan), PortLabel::Closed);
+        assert_eq!(service_port(&scan, &settings), PortLabel::Closed);
     }
 }

@@ -1,0 +1,164 @@
+//! Events that belong together: one cause, one process, one group of peers. Ten thousand resets are
+//! three rows.
+
+use super::snapshot::IncidentRow;
+use crate::event::model::{Cause, Event};
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use ipnet::IpNet;
+use std::fmt;
+use std::net::IpAddr;
+
+/// Different peers and ports of an incident that are told apart.
+const MAX_DISTINCT: usize = 256;
+/// After so long without an event, the next one begins a new incident.
+const QUIET_NS: u64 = 15 * 60 * 1_000_000_000;
+
+/// Peers that are counted together: a /24 or /64, loopback as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PeerGroup {
+    /// This machine.
+    Loopback,
+    /// A network.
+    Network(IpNet),
+    /// What does not fit.
+    Other,
+}
+
+impl PeerGroup {
+    /// The group of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_loopback() {
+            return Self::Loopback;
+        }
+        let prefix = if address.is_ipv4() { 24 } else { 64 };
+        IpNet::new(address, prefix).map_or(Self::Other, |net| Self::Network(net.trunc()))
+    }
+}
+
+impl fmt::Display for PeerGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback => f.pad("loopback"),
+            Self::Network(net) => f.pad(&net.to_string()),
+            Self::Other => f.pad("~other"),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    cause: Cause,
+    comm: CompactString,
+    group: PeerGroup,
+}
+
+#[derive(Clone, Debug)]
+struct Incident {
+    total: u64,
+    first_ns: u64,
+    last_ns: u64,
+    last_seq_no: u64,
+    peers: HashSet<IpAddr>,
+    ports: HashSet<u16>,
+    at_least: bool,
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub(super) struct Incidents {
+    by_key: HashMap<Key, Incident>,
+    limit: usize,
+}
+
+impl Incidents {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            by_key: HashMap::new(),
+            limit,
+        }
+    }
+
+    /// Takes one event in. What does not fit is an incident of its cause without process and peers.
+    pub(super) fn record(&mut self, event: &Event, comm: &CompactString) {
+        let mut key = Key {
+            cause: event.verdict.cause,
+            comm: comm.clone(),
+            group: PeerGroup::of(event.remote_addr),
+        };
+        if self.by_key.len() >= self.limit && !self.by_key.contains_key(&key) {
+            self.forget_quiet(event.mono_ns);
+            if self.by_key.len() >= self.limit {
+                key.comm = CompactString::default();
+                key.group = PeerGroup::Other;
+            }
+        }
+        let incident = self
+            .by_key
+            .entry(key)
+            .or_insert_with(|| Incident::at(event));
+        if event.mono_ns.saturating_sub(incident.last_ns) > QUIET_NS {
+            *incident = Incident::at(event);
+        }
+        incident.add(event);
+    }
+
+    fn forget_quiet(&mut self, now_ns: u64) {
+        self.by_key
+            .retain(|_, incident| now_ns.saturating_sub(incident.last_ns) <= QUIET_NS);
+    }
+
+    /// All, the newest first.
+    pub(super) fn rows(&self) -> Vec<IncidentRow> {
+        let rows = self.by_key.iter().map(|(key, incident)| IncidentRow {
+            cause: key.cause,
+            comm: key.comm.to_string(),
+            peers: match (incident.peers.len(), incident.peers.iter().next()) {
+                (1, Some(only)) if key.group != PeerGroup::Other => only.to_string(),
+                _ => key.group.to_string(),
+            },
+            total: incident.total,
+            distinct_peers: incident.peers.len() as u64,
+            distinct_ports: incident.ports.len() as u64,
+            at_least: incident.at_least,
+            first_ns: incident.first_ns,
+            last_ns: incident.last_ns,
+            last_seq_no: incident.last_seq_no,
+        });
+        let mut rows: Vec<IncidentRow> = rows.collect();
+        rows.sort_by(|a, b| b.last_ns.cmp(&a.last_ns).then(b.total.cmp(&a.total)));
+        rows
+    }
+}
+
+impl Incident {
+    fn at(event: &Event) -> Self {
+        Self {
+            total: 0,
+            first_ns: event.mono_ns,
+            last_ns: event.mono_ns,
+            last_seq_no: event.seq_no,
+            peers: HashSet::new(),
+            ports: HashSet::new(),
+            at_least: false,
+        }
+    }
+
+    fn add(&mut self, event: &Event) {
+        self.total += 1;
+        self.last_ns = self.last_ns.max(event.mono_ns);
+        self.last_seq_no = self.last_seq_no.max(event.seq_no);
+        self.at_least |= !insert(&mut self.peers, event.remote_addr);
+        self.at_least |= !insert(&mut self.ports, event.local_port);
+    }
+}
+
+/// Whether it is in the set now.
+fn insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) -> bool {
+    if set.len() >= MAX_DISTINCT && !set.contains(&value) {
+        return false;
+    }
+    set.insert(value);
+    true
+}

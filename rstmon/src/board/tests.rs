@@ -1,0 +1,115 @@
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+use super::*;
+use crate::event::model::Process;
+use crate::sink::samples;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn event(cause: Cause, at_s: u64, comm: &str, peer: &str) -> Event {
+    let mut event = samples::full();
+    event.verdict.cause = cause;
+    event.mono_ns = at_s * SECOND;
+    event.remote_addr = peer.parse().unwrap();
+    event.owner = Some(Process {
+        pid: 1,
+        comm: comm.into(),
+    });
+    event
+}
+
+fn board(events: &[Event]) -> Board {
+    let mut board = Board::new(TallySettings::default());
+    for event in events {
+        board.record(event);
+    }
+    board
+}
+
+#[test]
+fn the_most_common_cause_is_first_with_its_windows_and_owner() {
+    let mut events = vec![event(Cause::Paws, 1_000, "old", "192.0.2.1")];
+    for second in 0..10 {
+        events.push(event(
+            Cause::LingerAbort,
+            1_890 + second,
+            "haproxy",
+            "192.0.2.1",
+        ));
+    }
+    events.push(event(Cause::LingerAbort, 1_700, "nginx", "192.0.2.1"));
+    let snapshot = board(&events).snapshot(1_899 * SECOND);
+    let first = &snapshot.causes[0];
+    assert_eq!((first.cause, first.total), (Cause::LingerAbort, 11));
+    assert_eq!(
+        (
+            first.per_second,
+            first.last_1m,
+            first.last_5m,
+            first.last_15m
+        ),
+        (1, 10, 11, 11)
+    );
+    assert_eq!(first.owner.as_deref(), Some("haproxy"));
+    assert_eq!(first.spark.len(), 60);
+    assert_eq!(first.spark.iter().sum::<u64>(), 10);
+    assert_eq!(snapshot.causes[1].last_15m, 1);
+    let later = board(&events).snapshot(5_000 * SECOND);
+    assert_eq!((later.causes[0].last_15m, later.causes[0].total), (0, 11));
+}
+
+#[test]
+fn tables_are_capped_and_sums_stay_right() {
+    let mut board = Board::new(TallySettings::default());
+    for index in 0..(MAX_ROWS as u64 + 500) {
+        let comm = format!("p{index}");
+        board.record(&event(
+            Cause::PortClosed,
+            10 + index / 100,
+            &comm,
+            "192.0.2.1",
+        ));
+    }
+    let snapshot = board.snapshot(0);
+    assert_eq!(snapshot.processes.len(), MAX_ROWS + 1);
+    assert_eq!(
+        snapshot.processes.iter().map(|row| row.total).sum::<u64>(),
+        MAX_ROWS as u64 + 500
+    );
+    assert_eq!(snapshot.processes.last().unwrap().name, "~other");
+    assert_eq!(
+        snapshot.incidents.iter().map(|row| row.total).sum::<u64>(),
+        MAX_ROWS as u64 + 500
+    );
+}
+
+#[test]
+fn ten_thousand_resets_are_a_few_incidents() {
+    let mut events = Vec::new();
+    for index in 0..10_000_u64 {
+        let peer = format!("198.51.100.{}", index % 250);
+        events.push(event(Cause::PeerGone, 100 + index / 1_000, "app", &peer));
+    }
+    events.push(event(Cause::PeerGone, 110, "app", "203.0.113.9"));
+    events.push(event(Cause::PeerGone, 110, "app", "127.0.0.1"));
+    let rows = board(&events).snapshot(0).incidents;
+    assert_eq!(rows.len(), 3);
+    let largest = rows.iter().max_by_key(|row| row.total).unwrap();
+    assert_eq!((largest.total, largest.distinct_peers), (10_000, 250));
+    assert_eq!(largest.peers, "198.51.100.0/24");
+    assert_eq!(
+        (largest.first_ns, largest.last_ns),
+        (100 * SECOND, 109 * SECOND)
+    );
+    assert!(rows.iter().any(|row| row.peers == "203.0.113.9"));
+}
+
+#[test]
+fn a_snapshot_crosses_the_socket_unchanged() {
+    let snapshot = board(&[event(Cause::Paws, 5, "a", "2001:db8::1")]).snapshot(0);
+    let text = serde_json::to_string(&snapshot).unwrap();
+    assert_eq!(
+        serde_json::from_str::<BoardSnapshot>(&text).unwrap(),
+        snapshot
+    );
+}
