@@ -14,3 +14,4 @@ pub mod kernel;
 pub mod metrics;
 pub mod pipeline;
 pub mod sink;
+pub mod top;

@@ -9,6 +9,7 @@ use rstmon::cmd::config::{ConfigArgs, run_config};
 use rstmon::cmd::exit::Failure;
 use rstmon::cmd::explain::{ExplainArgs, run_explain};
 use rstmon::cmd::lab::LabArgs;
+use rstmon::cmd::top::TopArgs;
 use rstmon::cmd::trace::TraceArgs;
 use rstmon::kernel::facts::KernelFacts;
 use std::io::Write;
@@ -34,6 +35,8 @@ enum Command {
     Config(ConfigArgs),
     /// Print each RST that this host sends, receives or refuses, the moment it happens
     Trace(TraceArgs),
+    /// Look at a host's resets and understand them: grouped, explained, live
+    Top(TopArgs),
     /// Print what a cause means, how it is recognised, and what to do about it
     Explain(ExplainArgs),
     /// Print what this kernel can give, what it cannot, and what to do about it
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => run_agent(&args),
         Command::Config(args) => run_config(&args, &mut std::io::stdout().lock()),
         Command::Trace(args) => rstmon::cmd::trace::run_trace(&args),
+        Command::Top(args) => rstmon::cmd::top::run_top(&args),
         Command::Explain(args) => run_explain(&args, &mut std::io::stdout().lock()),
         Command::Check(args) => return check(&args),
         Command::Lab(args) => rstmon::cmd::lab::run_lab(&args),

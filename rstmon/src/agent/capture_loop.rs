@@ -99,22 +99,12 @@ impl EventSink for AgentSink {
 /// Settings of the tally, and the host's range of ephemeral ports.
 #[must_use]
 pub fn tally_settings(settings: &Settings) -> TallySettings {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    let ports: Vec<u16> = range
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-        .filter_map(|port| port.parse().ok())
-        .collect();
-    let default = TallySettings::default();
     TallySettings {
         max_series: settings.metrics_max_series.0.clone(),
         series_ttl_ns: u64::try_from(settings.metrics_series_ttl.0.as_nanos()).unwrap_or(u64::MAX),
         peers: settings.metrics_peers,
         closed_ports: settings.metrics_closed_ports,
-        ephemeral_ports: match ports.as_slice() {
-            [low, high] => *low..=*high,
-            _ => default.ephemeral_ports,
-        },
+        ..TallySettings::of_host()
     }
 }
 
@@ -200,6 +190,10 @@ impl CaptureLoop {
             if let Some(log) = &mut self.sink.log {
                 log.flush();
             }
+            let now = monotonic_ns().unwrap_or_default();
+            let session = &self.session;
+            let lost = || session.stages().map_or(0, |totals| totals.lost_in_all());
+            self.sink.subscribers.turn(now, lost)?;
             self.health.beat();
             watchdog.feed();
         }
@@ -213,7 +207,10 @@ impl CaptureLoop {
 
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Subscribe(subscriber) => self.sink.subscribers.add(subscriber),
+            Request::Subscribe(subscriber) => {
+                let settings = tally_settings(&self.settings);
+                self.sink.subscribers.add(subscriber, settings);
+            }
             Request::Figures(reply) => {
                 let lost = match self.session.stages() {
                     Ok(mut totals) => {

@@ -6,10 +6,12 @@
 
 use super::capture_loop::Request;
 use super::notice::warn;
-use super::subscribers::{Line, QUEUE_LINES, Subscriber};
+use super::subscribers::{Line, QUEUE_LINES, Subscriber, Wish};
+use crate::board::BoardSnapshot;
 use crate::cmd::exit::Failure;
 use crate::filter::Filter;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -48,6 +50,31 @@ pub struct ClientRequest {
     /// Of which events, in the language of `rstmon trace`.
     #[serde(default)]
     pub filter: String,
+    /// Interval of the board, milliseconds, from 100 up.
+    #[serde(default = "ClientRequest::usual_interval")]
+    pub every_ms: u64,
+}
+
+impl ClientRequest {
+    /// Interval that a client has unless it asks for another; of no meaning where it wants no board.
+    pub const USUAL_INTERVAL_MS: u64 = 1_000;
+
+    const fn usual_interval() -> u64 {
+        Self::USUAL_INTERVAL_MS
+    }
+}
+
+/// A line with the board.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BoardLine {
+    /// `rstmon.board/1`.
+    pub schema: Cow<'static, str>,
+    /// What there is to see of the events that the client wants.
+    pub board: BoardSnapshot,
+    /// Events that the board counts and that were not sent.
+    pub unshown: u64,
+    /// Events lost before they reached the board, by the whole agent.
+    pub lost: u64,
 }
 
 /// What a client may want.
@@ -56,6 +83,8 @@ pub struct ClientRequest {
 pub enum Want {
     /// The start line, then each event from now on.
     Events,
+    /// The start line, then at each interval some of the events and a line with the board of all.
+    Board,
 }
 
 /// A line that refuses.
@@ -190,28 +219,22 @@ impl SocketService {
         };
         let served = match outcome {
             Ok(None) => return,
-            Ok(Some((want, filter, reader))) => match want {
-                Want::Events => self.send_events(filter, reader, &mut writer).await,
-            },
+            Ok(Some((wish, reader))) => self.send_lines(wish, reader, &mut writer).await,
             Err(message) => refuse(&message, &mut writer).await,
         };
         // A client that has left need not be told so.
         drop(served);
     }
 
-    async fn send_events(
+    async fn send_lines(
         &self,
-        filter: Filter,
+        wish: Wish,
         mut reader: BufReader<tokio::net::unix::OwnedReadHalf>,
         writer: &mut (impl AsyncWriteExt + Unpin),
     ) -> io::Result<()> {
         let (queue, mut lines) = mpsc::channel(QUEUE_LINES);
         let lost = Arc::new(AtomicU64::new(0));
-        let subscriber = Subscriber {
-            filter,
-            queue,
-            lost: Arc::clone(&lost),
-        };
+        let subscriber = Subscriber::new(wish, queue, Arc::clone(&lost));
         if self
             .requests
             .send(Request::Subscribe(subscriber))
@@ -256,7 +279,7 @@ impl SocketService {
     }
 }
 
-type Asked = (Want, Filter, BufReader<tokio::net::unix::OwnedReadHalf>);
+type Asked = (Wish, BufReader<tokio::net::unix::OwnedReadHalf>);
 
 /// Reads what a client wants; nothing if it left without a word.
 async fn read_request(reader: tokio::net::unix::OwnedReadHalf) -> Result<Option<Asked>, String> {
@@ -269,12 +292,11 @@ async fn read_request(reader: tokio::net::unix::OwnedReadHalf) -> Result<Option<
         Ok(Err(_) | Ok(0)) => return Ok(None),
         Ok(Ok(_)) => {}
     }
-    let (want, filter) = parse_request(&line)?;
-    Ok(Some((want, filter, reader)))
+    Ok(Some((parse_request(&line)?, reader)))
 }
 
 /// Understands a request, or says what is wrong with it.
-fn parse_request(line: &[u8]) -> Result<(Want, Filter), String> {
+fn parse_request(line: &[u8]) -> Result<Wish, String> {
     let request: ClientRequest =
         serde_json::from_slice(line).map_err(|error| format!("no request: {error}"))?;
     if request.rstmon != PROTOCOL {
@@ -284,7 +306,13 @@ fn parse_request(line: &[u8]) -> Result<(Want, Filter), String> {
         ));
     }
     let filter = Filter::parse(&request.filter).map_err(|error| error.to_string())?;
-    Ok((request.want, filter))
+    Ok(match request.want {
+        Want::Events => Wish::Events(filter),
+        Want::Board if request.every_ms < 100 => {
+            return Err("every_ms is at least 100".to_owned());
+        }
+        Want::Board => Wish::Board(filter, Duration::from_millis(request.every_ms)),
+    })
 }
 
 async fn refuse(message: &str, writer: &mut (impl AsyncWriteExt + Unpin)) -> io::Result<()> {
@@ -317,7 +345,7 @@ mod tests {
     #[test]
     fn requests_are_understood_or_refused_in_words() {
         let good = br#"{"rstmon":1,"want":"events","filter":"kind sent"}"#;
-        assert_eq!(parse_request(good).unwrap().0, Want::Events);
+        assert!(matches!(parse_request(good), Ok(Wish::Events(_))));
         for (request, part) in [
             (r#"{"rstmon":2,"want":"events"}"#, "version 1"),
             (r#"{"rstmon":1,"want":"all"}"#, "unknown variant"),

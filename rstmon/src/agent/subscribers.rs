@@ -3,13 +3,18 @@
 //! Each has a queue of bounded size and a filter. A line is rendered once, for all. What a queue does
 //! not take is lost to that client alone: it is told how much, and it is counted.
 
+use super::socket::BoardLine;
+use crate::board::Board;
 use crate::event::capture::CaptureFacts;
 use crate::event::model::Event;
 use crate::filter::Filter;
+use crate::metrics::tally::TallySettings;
 use crate::sink::jsonl;
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -19,18 +24,96 @@ pub const LOST_SOCKET_CLIENT: &str = "socket-client";
 /// Lines that may wait for a client.
 pub const QUEUE_LINES: usize = 8_192;
 
+/// Events that a client of a board gets at each interval; the board counts all.
+const EVENTS_A_BOARD: usize = 500;
+/// Schema of a board's line.
+pub const BOARD_SCHEMA: &str = "rstmon.board/1";
+
 /// One line for a client, shared with the others that want it.
 pub type Line = Arc<[u8]>;
 
-/// A client that wants events.
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wish {
+    /// These events.
+    Events(Filter),
+    /// Some of these events, and at each interval the board of all of them.
+    Board(Filter, Duration),
+}
+
+/// A client.
 #[derive(Debug)]
 pub struct Subscriber {
-    /// Which.
-    pub filter: Filter,
+    filter: Filter,
+    board: Option<Box<ClientBoard>>,
     /// Its queue; closed when it has left.
-    pub queue: Sender<Line>,
+    queue: Sender<Line>,
     /// What its queue did not take, for it to be told.
-    pub lost: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
+}
+
+/// The board of a client, and what it has of it.
+#[derive(Debug)]
+struct ClientBoard {
+    board: Board,
+    interval: Duration,
+    sent: Instant,
+    events: usize,
+    unshown: u64,
+}
+
+impl Subscriber {
+    /// A client with this queue.
+    #[must_use]
+    pub fn new(wish: Wish, queue: Sender<Line>, lost: Arc<AtomicU64>) -> Self {
+        let (filter, board) = match wish {
+            Wish::Events(filter) => (filter, None),
+            Wish::Board(filter, interval) => {
+                let board = ClientBoard {
+                    board: Board::new(TallySettings::default()),
+                    interval,
+                    sent: Instant::now(),
+                    events: 0,
+                    unshown: 0,
+                };
+                (filter, Some(Box::new(board)))
+            }
+        };
+        Self {
+            filter,
+            board,
+            queue,
+            lost,
+        }
+    }
+
+    /// Counts an event for its board; whether its line is to be sent.
+    fn takes(&mut self, event: &Event) -> bool {
+        if !self.filter.matches(event) {
+            return false;
+        }
+        let Some(board) = &mut self.board else {
+            return true;
+        };
+        board.board.record(event);
+        if board.events == EVENTS_A_BOARD {
+            board.unshown += 1;
+            return false;
+        }
+        board.events += 1;
+        true
+    }
+
+    /// Sends a line; how many were lost instead.
+    fn send(&self, line: Line) -> u64 {
+        match self.queue.try_send(line) {
+            Ok(()) | Err(TrySendError::Closed(_)) => 0,
+            Err(TrySendError::Full(_)) => {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+                1
+            }
+        }
+    }
 }
 
 /// All of them.
@@ -43,19 +126,18 @@ pub struct Subscribers {
 
 impl Subscribers {
     /// Another client.
-    pub fn add(&mut self, subscriber: Subscriber) {
+    pub fn add(&mut self, mut subscriber: Subscriber, settings: TallySettings) {
+        if let Some(board) = &mut subscriber.board {
+            board.board = Board::new(settings);
+        }
         self.all.push(subscriber);
     }
 
     /// Hands an event to those that want it.
     pub fn accept(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<()> {
-        if self.all.is_empty() {
-            return Ok(());
-        }
         let mut line = None;
-        let mut has_left = false;
-        for subscriber in &self.all {
-            if !subscriber.filter.matches(event) {
+        for subscriber in &mut self.all {
+            if !subscriber.takes(event) {
                 continue;
             }
             let line = if let Some(line) = &line {
@@ -65,19 +147,41 @@ impl Subscribers {
                 jsonl::render_event(event, facts, &mut self.buffer)?;
                 line.insert(Line::from(self.buffer.as_slice()))
             };
-            match subscriber.queue.try_send(Arc::clone(line)) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => {
-                    subscriber.lost.fetch_add(1, Ordering::Relaxed);
-                    self.lost += 1;
-                }
-                Err(TrySendError::Closed(_)) => has_left = true,
-            }
-        }
-        if has_left {
-            self.all.retain(|subscriber| !subscriber.queue.is_closed());
+            self.lost += subscriber.send(Arc::clone(line));
         }
         Ok(())
+    }
+
+    /// Sends the boards that are due, and lets those go that have left. `lost` are the events that
+    /// the whole agent lost.
+    pub fn turn(&mut self, now_ns: u64, lost: impl Fn() -> u64) -> io::Result<()> {
+        self.all.retain(|subscriber| !subscriber.queue.is_closed());
+        for subscriber in &mut self.all {
+            let Some(board) = &mut subscriber.board else {
+                continue;
+            };
+            if board.sent.elapsed() < board.interval {
+                continue;
+            }
+            board.sent = Instant::now();
+            board.events = 0;
+            let mut line = serde_json::to_vec(&BoardLine {
+                schema: Cow::Borrowed(BOARD_SCHEMA),
+                board: board.board.snapshot(now_ns),
+                unshown: board.unshown,
+                lost: lost(),
+            })?;
+            line.push(b'\n');
+            // A client that does not read gets the next one.
+            let _ = subscriber.queue.try_send(Line::from(line));
+        }
+        Ok(())
+    }
+
+    /// Whether anybody waits for a board.
+    #[must_use]
+    pub fn has_boards(&self) -> bool {
+        self.all.iter().any(|subscriber| subscriber.board.is_some())
     }
 
     /// Hands the last line to all, and lets them go.
@@ -117,11 +221,8 @@ mod tests {
             (quick, Arc::default()),
             (gone, Arc::default()),
         ] {
-            subscribers.add(Subscriber {
-                filter: Filter::all(),
-                queue,
-                lost,
-            });
+            let subscriber = Subscriber::new(Wish::Events(Filter::all()), queue, lost);
+            subscribers.add(subscriber, TallySettings::default());
         }
         for _ in 0..3 {
             subscribers
@@ -130,6 +231,7 @@ mod tests {
         }
         assert_eq!(lost.load(Ordering::Relaxed), 2);
         assert_eq!(subscribers.lost(), 2);
+        subscribers.turn(0, || 0).unwrap();
         assert_eq!(subscribers.all.len(), 2);
         let mut lines = 0;
         while quick_reader.try_recv().is_ok() {

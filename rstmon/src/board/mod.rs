@@ -21,6 +21,8 @@ use std::net::IpAddr;
 use tables::Table;
 use windows::CauseWindows;
 
+/// Rows of a table that a snapshot has; the others are one row.
+const SHOWN_ROWS: usize = 200;
 /// Rows that a table may have.
 const MAX_ROWS: usize = 1_000;
 

@@ -5,7 +5,7 @@ use crate::event::model::{Cause, Kind};
 use serde::{Deserialize, Serialize};
 
 /// Seconds of the sparkline.
-pub const SPARK_SECONDS: usize = 60;
+pub(super) const SPARK_SECONDS: usize = 60;
 
 /// Everything there is to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,21 @@ pub struct TableRow {
     pub of_cause: u64,
     /// When the last one came, monotonic nanoseconds.
     pub last_ns: u64,
+}
+
+impl TableRow {
+    /// Counts another row in. The cause is that of the larger one.
+    pub(super) fn take_in(&mut self, other: &Self) {
+        self.total += other.total;
+        self.last_1m += other.last_1m;
+        self.last_ns = self.last_ns.max(other.last_ns);
+        if self.cause == other.cause {
+            self.of_cause += other.of_cause;
+        } else if other.of_cause > self.of_cause {
+            self.cause = other.cause;
+            self.of_cause = other.of_cause;
+        }
+    }
 }
 
 /// Events of one cause, process and group of peers.

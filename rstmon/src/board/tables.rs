@@ -1,5 +1,6 @@
 //! A capped table: how many under each key, how many of late, and of which cause most.
 
+use super::SHOWN_ROWS;
 use super::snapshot::TableRow;
 use crate::event::model::Cause;
 use hashbrown::HashMap;
@@ -69,9 +70,22 @@ impl<K: Eq + Hash> Table<K> {
             .map(|(key, row)| row.shown(name(key), now_ns));
         let mut rows: Vec<TableRow> = rows.collect();
         rows.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.name.cmp(&b.name)));
-        if let Some(other) = &self.other {
-            rows.push(other.shown(OTHER.to_owned(), now_ns));
+        let mut other = self
+            .other
+            .as_ref()
+            .map(|other| other.shown(OTHER.to_owned(), now_ns));
+        for row in rows.drain(rows.len().min(SHOWN_ROWS)..) {
+            match &mut other {
+                Some(other) => other.take_in(&row),
+                None => {
+                    other = Some(TableRow {
+                        name: OTHER.to_owned(),
+                        ..row
+                    });
+                }
+            }
         }
+        rows.extend(other);
         rows
     }
 }

@@ -71,7 +71,7 @@ fn tables_are_capped_and_sums_stay_right() {
         ));
     }
     let snapshot = board.snapshot(0);
-    assert_eq!(snapshot.processes.len(), MAX_ROWS + 1);
+    assert_eq!(snapshot.processes.len(), SHOWN_ROWS + 1);
     assert_eq!(
         snapshot.processes.iter().map(|row| row.total).sum::<u64>(),
         MAX_ROWS as u64 + 500

@@ -11,4 +11,5 @@ pub mod explain;
 pub mod lab;
 pub mod session;
 pub mod start;
+pub mod top;
 pub mod trace;

@@ -45,6 +45,25 @@ impl Default for TallySettings {
 }
 
 impl TallySettings {
+    /// The usual ones, with this host's range of ephemeral ports.
+    #[must_use]
+    pub fn of_host() -> Self {
+        Self::default().with_port_range(
+            &std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default(),
+        )
+    }
+
+    /// These with the range of ephemeral ports as the kernel writes it; a text that is none changes
+    /// nothing.
+    #[must_use]
+    pub fn with_port_range(mut self, text: &str) -> Self {
+        let mut ports = text.split_ascii_whitespace().map(str::parse);
+        if let (Some(Ok(low)), Some(Ok(high)), None) = (ports.next(), ports.next(), ports.next()) {
+            self.ephemeral_ports = low..=high;
+        }
+        self
+    }
+
     /// The cap of a family.
     #[must_use]
     pub fn limit(&self, family: Family) -> usize {

@@ -10,6 +10,7 @@ use crate::agent::socket::DEFAULT_SOCKET;
 use crate::cmd::exit::Failure;
 use crate::cmd::start::CaptureArgs;
 use crate::filter::Filter;
+use anstream::ColorChoice;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,16 @@ pub enum Color {
     Always,
     /// Never
     Never,
+}
+
+impl From<Color> for ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+        }
+    }
 }
 
 /// Arguments of `rstmon trace`.

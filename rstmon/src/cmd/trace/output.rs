@@ -5,7 +5,7 @@
 //! What a reader never took is lost, and counted: it does not hold up the end.
 
 use super::stdout::{End, GRACE, Stdout};
-use super::{Color, OutputFormat, TraceArgs};
+use super::{OutputFormat, TraceArgs};
 use crate::cmd::exit::Failure;
 use crate::diagnose::key_facts::key_facts;
 use crate::event::annotation::Annotation;
@@ -17,7 +17,6 @@ use crate::sink::recording::{RecordingError, Writer};
 use crate::sink::terminal::read_style;
 use crate::sink::text::{self, TextStyle};
 use crate::sink::totals::Totals;
-use anstream::ColorChoice;
 use rstmon_common::wire::RawEvent;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -39,13 +38,7 @@ enum Form {
 
 impl Form {
     fn of(args: &TraceArgs) -> Self {
-        let style = || {
-            read_style(match args.color {
-                Color::Auto => ColorChoice::Auto,
-                Color::Always => ColorChoice::Always,
-                Color::Never => ColorChoice::Never,
-            })
-        };
+        let style = || read_style(args.color.into());
         match args.format() {
             OutputFormat::Jsonl => Self::Jsonl,
             OutputFormat::Text if args.join => Self::Joined(style()),

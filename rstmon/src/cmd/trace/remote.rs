@@ -75,6 +75,7 @@ async fn ask(socket: &Path, filter: &Filter) -> Result<Lines<BufReader<OwnedRead
         rstmon: PROTOCOL,
         want: Want::Events,
         filter: filter.to_string(),
+        every_ms: ClientRequest::USUAL_INTERVAL_MS,
     };
     let mut line = serde_json::to_vec(&request).map_err(|error| fail(&error))?;
     line.push(b'\n');

@@ -1,0 +1,230 @@
+//! `rstmon top`: who is resetting what, and why, at a look.
+//!
+//! Takes its events from a running agent, else from a capture of its own, or from a recording; draws
+//! on a terminal, else prints.
+
+use crate::agent::socket::DEFAULT_SOCKET;
+use crate::cmd::exit::{ExitCode, Failure};
+use crate::cmd::session::Session;
+use crate::cmd::start::{CaptureArgs, start_capture};
+use crate::cmd::trace::Color;
+use crate::filter::Filter;
+use crate::metrics::tally::TallySettings;
+use crate::sink::terminal::read_style;
+use crate::top::batch::{render_json, render_text};
+use crate::top::columns::CellContext;
+use crate::top::run::run;
+use crate::top::source::replay::Speed;
+use crate::top::source::{Feeder, Feeds, SourceEvent, Wishes, agent, own, replay};
+use crate::top::state::{Header, State};
+use crate::top::theme::Theme;
+use clap::{Args, ValueEnum};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::time::Duration;
+
+/// Feeds that may wait: the source waits for the screen, not the screen for old pictures.
+const WAITING_FEEDS: usize = 4;
+
+/// Form of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrintFormat {
+    /// Tables for people
+    Text,
+    /// One JSON object a picture, on a line
+    Json,
+}
+
+/// Arguments of `rstmon top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Which events, in the language of `rstmon trace`
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Seconds between two pictures
+    #[arg(short, long, value_name = "SECONDS", default_value = "0.5", value_parser = parse_delay)]
+    pub delay: Duration,
+    /// Print instead of drawing; so does a standard output that is no terminal
+    #[arg(short, long)]
+    pub batch: bool,
+    /// Stop after this many pictures
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Print in this form
+    #[arg(short, long, value_enum)]
+    pub output: Option<PrintFormat>,
+    /// Show a recording of `rstmon trace -w`
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["connect", "mode", "btf"])]
+    pub read: Option<PathBuf>,
+    /// How many times as fast as it was recorded; 0: at once
+    #[arg(long, value_name = "N", default_value = "1", requires = "read", value_parser = parse_speed)]
+    pub speed: Speed,
+    /// Take the events of the agent at this socket; 'none': capture here even if an agent runs
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["mode", "btf"])]
+    pub connect: Option<PathBuf>,
+    /// Leave the mouse to the terminal
+    #[arg(long)]
+    pub no_mouse: bool,
+    /// Colour
+    #[arg(long, value_enum, default_value_t)]
+    pub color: Color,
+    /// Own capture
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+}
+
+fn parse_delay(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("`{text}` is no number of seconds from 0.1 to 3600")),
+    }
+}
+
+fn parse_speed(text: &str) -> Result<Speed, String> {
+    match text.trim_start_matches('x').parse::<f64>() {
+        Ok(0.0) => Ok(Speed::AtOnce),
+        Ok(times) if times > 0.0 && times.is_finite() => Ok(Speed::Times(times)),
+        _ => Err(format!(
+            "`{text}` is no speed; write for example 1, 10 or 0"
+        )),
+    }
+}
+
+/// Runs the command.
+pub fn run_top(args: &TopArgs) -> Result<(), Failure> {
+    let filter =
+        Filter::parse(&args.filter.join(" ")).map_err(|error| Failure::usage(error.to_string()))?;
+    let (wishes, heard) = channel();
+    let (feeds, fed) = sync_channel(WAITING_FEEDS);
+    start_source(args, &filter, heard, feeds)?;
+    let style = read_style(args.color.into());
+    let context = CellContext {
+        now_ns: 0,
+        unicode: style.unicode,
+        time_zone: style.time_zone,
+    };
+    let prints = args.batch || args.output.is_some() || !io::stdout().is_terminal();
+    let header = first_header(&fed)?;
+    if prints {
+        return print(args, &header, &fed, &context);
+    }
+    let state = State::new(header, filter.to_string(), context);
+    run(
+        state,
+        fed,
+        &wishes,
+        (Theme::new(style.color), !args.no_mouse),
+    )
+}
+
+/// Starts the source that the arguments ask for, or the first that there is.
+fn start_source(
+    args: &TopArgs,
+    filter: &Filter,
+    heard: Wishes,
+    feeds: Feeds,
+) -> Result<(), Failure> {
+    let delay = args.delay;
+    let feeder = Feeder::new(filter.clone(), TallySettings::of_host(), delay);
+    if let Some(path) = args.read.clone() {
+        let speed = args.speed;
+        return start(move || replay::run(&path, speed, feeder, &heard, &feeds));
+    }
+    if let Some(socket) = agent_socket(args, filter)? {
+        let filter = filter.clone();
+        return start(move || agent::run(&socket, filter, delay, &heard, &feeds));
+    }
+    let started =
+        start_capture(&args.capture, &Filter::all().pushdown()).map_err(with_both_ways)?;
+    let session = Session::new(started, Filter::all());
+    start(move || own::run(session, feeder, &heard, &feeds))
+}
+
+/// The socket of the agent to ask; none where this process is to capture.
+fn agent_socket(args: &TopArgs, filter: &Filter) -> Result<Option<PathBuf>, Failure> {
+    match &args.connect {
+        Some(none) if none == Path::new("none") => Ok(None),
+        Some(socket) => match agent::connect(socket, filter, args.delay) {
+            Ok(_) => Ok(Some(socket.clone())),
+            Err(error) => Err(Failure::run_time(format!(
+                "cannot ask the agent at {}: {error}; is `rstmon agent` running, and are you root \
+                 or in its socket's group?",
+                socket.display()
+            ))),
+        },
+        None => {
+            let socket = Path::new(DEFAULT_SOCKET);
+            let answers =
+                args.capture.is_default() && agent::connect(socket, filter, args.delay).is_ok();
+            Ok(answers.then(|| socket.to_owned()))
+        }
+    }
+}
+
+/// Where a privilege is missing, an agent would do.
+fn with_both_ways(failure: Failure) -> Failure {
+    if failure.code != ExitCode::Privilege {
+        return failure;
+    }
+    Failure::privilege(format!(
+        "{failure}; or ask root to run `rstmon agent --socket-group GROUP` with a group that you are \
+         in, whose events `rstmon top` then shows"
+    ))
+}
+
+fn start(source: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    std::thread::Builder::new()
+        .name("source".to_owned())
+        .spawn(source)
+        .map(drop)
+        .map_err(|error| Failure::run_time(format!("cannot start a thread: {error}")))
+}
+
+/// What the source says first.
+fn first_header(source: &Receiver<SourceEvent>) -> Result<Header, Failure> {
+    match source.recv() {
+        Ok(SourceEvent::Started(header)) => Ok(*header),
+        Ok(SourceEvent::Ended { why, .. }) => Err(Failure::run_time(why)),
+        Ok(SourceEvent::Feed(_)) | Err(_) => Err(Failure::run_time("the source said nothing")),
+    }
+}
+
+/// Prints a picture at each interval.
+fn print(
+    args: &TopArgs,
+    header: &Header,
+    source: &Receiver<SourceEvent>,
+    context: &CellContext,
+) -> Result<(), Failure> {
+    let mut left = args.count;
+    let mut is_first = true;
+    while left != Some(0) {
+        let feed = match source.recv() {
+            Ok(SourceEvent::Feed(feed)) => feed,
+            Ok(SourceEvent::Started(_)) => continue,
+            Ok(SourceEvent::Ended { failed: false, .. }) | Err(_) => return Ok(()),
+            Ok(SourceEvent::Ended { why, failed: true }) => return Err(Failure::run_time(why)),
+        };
+        let picture = match args.output {
+            Some(PrintFormat::Json) => render_json(header, &feed)
+                .map_err(|error| Failure::run_time(format!("no JSON: {error}")))?,
+            Some(PrintFormat::Text) | None => {
+                let gap = if is_first { "" } else { "\n" };
+                format!("{gap}{}", render_text(header, &feed, context))
+            }
+        };
+        is_first = false;
+        let mut stdout = io::stdout().lock();
+        match stdout
+            .write_all(picture.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(Failure::run_time(format!("cannot print: {error}"))),
+        }
+        left = left.map(|left| left - 1);
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The loop of `top`: what happened goes to the state, what the state wants done is done, and the
+//! screen is drawn when something has changed.
+
+use super::source::SourceEvent;
+use super::state::State;
+use super::terminal::Screen;
+use super::theme::Theme;
+use super::update::{Action, Effect, update};
+use super::view::{draw, page_rows, row_at};
+use crate::cmd::exit::Failure;
+use crate::filter::Filter;
+use ratatui::crossterm::event::{
+    self, Event as TerminalEvent, KeyEventKind, MouseButton, MouseEventKind,
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// Things that may wait for the loop.
+const WAITING: usize = 256;
+/// How often signals are looked at.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+/// Rows that a notch of the wheel moves.
+const WHEEL_ROWS: i16 = 3;
+
+/// Something that happened outside.
+enum Input {
+    Terminal(TerminalEvent),
+    Source(SourceEvent),
+    /// The terminal is gone, or a signal says to end.
+    End,
+}
+
+/// Where the loop's inputs go in.
+#[derive(Clone)]
+pub struct Inputs(SyncSender<Input>);
+
+/// Shows `state`, fed by `feeds`, until the user leaves. `wishes` tell the source.
+pub fn run(
+    mut state: State,
+    feeds: Receiver<SourceEvent>,
+    wishes: &Sender<Filter>,
+    (theme, mouse): (Theme, bool),
+) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::run_time(format!("cannot use the terminal: {error}"));
+    let (sender, inputs) = sync_channel(WAITING);
+    let mut screen = Screen::take(mouse).map_err(failed)?;
+    listen(&Inputs(sender), feeds).map_err(failed)?;
+    loop {
+        screen
+            .terminal()
+            .draw(|frame| draw(frame, &state, theme))
+            .map_err(failed)?;
+        let Ok(input) = inputs.recv() else {
+            return Ok(());
+        };
+        let mut next = Some(input);
+        while let Some(input) = next {
+            let size = screen.terminal().size().map_err(failed)?;
+            for action in actions(&state, input, size.into()) {
+                let Some(action) = action else { return Ok(()) };
+                if let Some(effect) = update(&mut state, action)
+                    && carry_out(effect, &mut state, &mut screen, wishes).map_err(failed)?
+                {
+                    return Ok(());
+                }
+            }
+            next = inputs.try_recv().ok();
+        }
+    }
+}
+
+/// What an input means to the state; `None` among them is the end.
+fn actions(state: &State, input: Input, area: ratatui::layout::Rect) -> Vec<Option<Action>> {
+    match input {
+        Input::End => vec![None],
+        Input::Source(SourceEvent::Feed(feed)) => vec![
+            Some(Action::Page(page_rows(area))),
+            Some(Action::Feed(feed)),
+        ],
+        Input::Source(SourceEvent::Ended { why, .. }) => vec![Some(Action::Ended(why))],
+        Input::Terminal(TerminalEvent::Key(key)) if key.kind != KeyEventKind::Release => {
+            vec![Some(Action::Page(page_rows(area))), Some(Action::Key(key))]
+        }
+        Input::Terminal(TerminalEvent::Mouse(mouse)) => match mouse.kind {
+            MouseEventKind::ScrollDown => vec![Some(Action::Scroll(WHEEL_ROWS))],
+            MouseEventKind::ScrollUp => vec![Some(Action::Scroll(-WHEEL_ROWS))],
+            MouseEventKind::Down(MouseButton::Left) => row_at(state, area, mouse.row)
+                .map(|row| Some(Action::Click(row)))
+                .into_iter()
+                .collect(),
+            _ => Vec::new(),
+        },
+        Input::Source(SourceEvent::Started(_)) | Input::Terminal(_) => Vec::new(),
+    }
+}
+
+/// Does what the state wants done; whether that is to leave.
+fn carry_out(
+    effect: Effect,
+    state: &mut State,
+    screen: &mut Screen,
+    wishes: &Sender<Filter>,
+) -> io::Result<bool> {
+    let told = match effect {
+        Effect::Quit => return Ok(true),
+        Effect::Suspend => {
+            screen.suspend()?;
+            return Ok(false);
+        }
+        Effect::Want(filter) => {
+            // A source that has ended says so.
+            let _ = wishes.send(*filter);
+            return Ok(false);
+        }
+        Effect::Copy(text) => {
+            screen.copy(&text)?;
+            "copied, if the terminal lets programs do so (OSC 52)".to_owned()
+        }
+        Effect::Write(text) => {
+            let path = snapshot_path();
+            match std::fs::write(&path, text) {
+                Ok(()) => format!("written to {}", path.display()),
+                Err(error) => format!("cannot write {}: {error}", path.display()),
+            }
+        }
+    };
+    update(state, Action::Told(told));
+    Ok(false)
+}
+
+/// A name that no snapshot of another second has.
+fn snapshot_path() -> PathBuf {
+    let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
+    PathBuf::from(format!("rstmon-top-{now}.json"))
+}
+
+/// Starts the threads that wait for the terminal, the source and signals.
+fn listen(inputs: &Inputs, feeds: Receiver<SourceEvent>) -> io::Result<()> {
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let sender = inputs.0.clone();
+    thread("terminal").spawn(move || {
+        while let Ok(event) = event::read() {
+            if sender.send(Input::Terminal(event)).is_err() {
+                return;
+            }
+        }
+        // A loop that has ended hears nothing.
+        let _ = sender.send(Input::End);
+    })?;
+    let sender = inputs.0.clone();
+    thread("feeds").spawn(move || {
+        while let Ok(event) = feeds.recv() {
+            if sender.send(Input::Source(event)).is_err() {
+                return;
+            }
+        }
+    })?;
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, std::sync::Arc::clone(&asked))?;
+    }
+    let sender = inputs.0.clone();
+    thread("signals").spawn(move || {
+        while !asked.load(std::sync::atomic::Ordering::Relaxed) {
+            std::thread::sleep(SIGNAL_INTERVAL);
+        }
+        // A loop that has ended hears nothing.
+        let _ = sender.send(Input::End);
+    })?;
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! From what happened to a new state, and to what must be done outside of it.
+
+use super::keys::{Command, Step, command_of};
+use super::state::{Detail, Editing, RECENT_EVENTS, State, View};
+use crate::board::BoardSnapshot;
+use crate::event::capture::CaptureFacts;
+use crate::event::model::{Event, Kind};
+use crate::filter::Filter;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::net::IpAddr;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A key.
+    Key(KeyEvent),
+    /// The mouse's wheel, in rows; down is positive.
+    Scroll(i16),
+    /// A click on a row of the table, from 0.
+    Click(usize),
+    /// News of the source.
+    Feed(Box<Feed>),
+    /// The source has ended, and why.
+    Ended(String),
+    /// What was done outside is to be told.
+    Told(String),
+    /// Rows that a screen has now.
+    Page(usize),
+}
+
+/// What a source tells at each interval.
+#[derive(Clone, Debug, Default)]
+pub struct Feed {
+    /// The board.
+    pub board: BoardSnapshot,
+    /// Events since the last time, the oldest first; not all, if there were many.
+    pub events: Vec<Event>,
+    /// Events that were counted and left out of `events`, since the beginning.
+    pub unshown: u64,
+    /// Events lost on their way, since the beginning.
+    pub lost: u64,
+}
+
+/// Something to be done outside of the state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Leave.
+    Quit,
+    /// Stop the process until the shell lets it go on.
+    Suspend,
+    /// Want these events from now on, and count from zero.
+    Want(Box<Filter>),
+    /// Write this to a file.
+    Write(String),
+    /// Put this into the terminal's clipboard.
+    Copy(String),
+}
+
+/// Takes what happened.
+pub fn update(state: &mut State, action: Action) -> Option<Effect> {
+    match action {
+        Action::Key(key) => {
+            state.message = None;
+            return press(state, key);
+        }
+        Action::Scroll(rows) => scroll(state, rows),
+        Action::Click(row) => {
+            if state.detail.is_none() && row < state.rows() {
+                set_row(state, row);
+            }
+        }
+        Action::Feed(feed) => take(state, *feed),
+        Action::Ended(why) => state.ended = Some(why),
+        Action::Told(message) => state.message = Some(message),
+        Action::Page(rows) => state.page = rows.max(1),
+    }
+    None
+}
+
+fn press(state: &mut State, key: KeyEvent) -> Option<Effect> {
+    if state.editing.is_some() {
+        return edit(state, key);
+    }
+    let command = command_of(key)?;
+    if state.help && command != Command::Quit {
+        state.help = false;
+        return None;
+    }
+    match command {
+        Command::Quit => return Some(Effect::Quit),
+        Command::Suspend => return Some(Effect::Suspend),
+        Command::Help => state.help = true,
+        Command::NextView => turn(state, 1),
+        Command::PreviousView => turn(state, View::ALL.len() - 1),
+        Command::View(number) => {
+            state.view = View::ALL.get(number).copied().unwrap_or(state.view);
+            state.detail = None;
+        }
+        Command::Up(step) => go(state, step, true),
+        Command::Down(step) => go(state, step, false),
+        Command::Open => {
+            if state.detail.is_none() {
+                state.detail = state.selected();
+                state.scroll = 0;
+            }
+        }
+        Command::Back => return back(state),
+        Command::Filter => {
+            state.editing = Some(Editing {
+                text: state.filter.clone(),
+                error: None,
+            });
+        }
+        Command::NextSort => sort(state, 1),
+        Command::PreviousSort => sort(state, state.view.columns() - 1),
+        Command::Reverse => {
+            if let Some(place) = state.place_mut() {
+                place.reversed = !place.reversed;
+            }
+        }
+        Command::Pause => pause(state),
+        Command::Reset => return want(state, &state.filter.clone()),
+        Command::Write => return Some(Effect::Write(board_json(&state.board))),
+        Command::CopyJson => return copy(state, json_of),
+        Command::CopyFilter => return copy(state, filters_of),
+    }
+    None
+}
+
+fn turn(state: &mut State, by: usize) {
+    let number = (state.view as usize + by) % View::ALL.len();
+    state.view = View::ALL.get(number).copied().unwrap_or(state.view);
+    state.detail = None;
+}
+
+fn sort(state: &mut State, by: usize) {
+    let columns = state.view.columns();
+    if let Some(place) = state.place_mut() {
+        place.sort = (place.sort + by) % columns;
+        place.row = 0;
+    }
+}
+
+fn back(state: &mut State) -> Option<Effect> {
+    if state.detail.take().is_some() {
+        return None;
+    }
+    if state.filter.is_empty() {
+        return None;
+    }
+    want(state, "")
+}
+
+fn pause(state: &mut State) {
+    state.paused = !state.paused;
+    if !state.paused {
+        if let Some(newer) = state.newer.take() {
+            show(state, newer);
+        }
+        state.unseen = 0;
+    }
+}
+
+fn go(state: &mut State, step: Step, up: bool) {
+    let page = u16::try_from(state.page).unwrap_or(u16::MAX);
+    if state.detail.is_some() {
+        let rows = match step {
+            Step::Row => 1,
+            Step::Page => page,
+            Step::End => u16::MAX,
+        };
+        state.scroll = if up {
+            state.scroll.saturating_sub(rows)
+        } else {
+            state.scroll.saturating_add(rows)
+        };
+        return;
+    }
+    let rows = match step {
+        Step::Row => 1,
+        Step::Page => state.page,
+        Step::End => usize::MAX,
+    };
+    let row = state.place().row;
+    let row = if up {
+        row.saturating_sub(rows)
+    } else {
+        row.saturating_add(rows)
+    };
+    set_row(state, row);
+}
+
+fn scroll(state: &mut State, rows: i16) {
+    for _ in 0..rows.unsigned_abs() {
+        go(state, Step::Row, rows < 0);
+    }
+}
+
+fn set_row(state: &mut State, row: usize) {
+    let last = state.rows().saturating_sub(1);
+    if let Some(place) = state.place_mut() {
+        place.row = row.min(last);
+    }
+}
+
+/// Keys while a filter is being typed.
+fn edit(state: &mut State, key: KeyEvent) -> Option<Effect> {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    let editing = state.editing.as_mut()?;
+    match key.code {
+        KeyCode::Esc => state.editing = None,
+        KeyCode::Char('c') if control => state.editing = None,
+        KeyCode::Char('u') if control => editing.text.clear(),
+        KeyCode::Backspace => {
+            editing.text.pop();
+        }
+        KeyCode::Char(letter) if !control && editing.text.len() < 1_000 => {
+            editing.text.push(letter);
+        }
+        KeyCode::Enter => {
+            let text = editing.text.clone();
+            return want(state, &text);
+        }
+        _ => {}
+    }
+    if let Some(editing) = &mut state.editing {
+        editing.error = Filter::parse(&editing.text)
+            .err()
+            .map(|error| error.to_string());
+    }
+    None
+}
+
+/// Wants other events, if the filter is one; the last good one stays otherwise.
+fn want(state: &mut State, text: &str) -> Option<Effect> {
+    match Filter::parse(text) {
+        Ok(filter) => {
+            text.trim().clone_into(&mut state.filter);
+            state.editing = None;
+            state.board = BoardSnapshot::default();
+            state.newer = None;
+            state.recent.clear();
+            state.unseen = 0;
+            state.unshown = 0;
+            state.places.iter_mut().for_each(|place| place.row = 0);
+            Some(Effect::Want(Box::new(filter)))
+        }
+        Err(error) => {
+            if let Some(editing) = &mut state.editing {
+                editing.error = Some(error.to_string());
+            }
+            None
+        }
+    }
+}
+
+/// Takes news in. While paused they wait, but for the counts of what waits.
+fn take(state: &mut State, feed: Feed) {
+    let Feed {
+        board,
+        events,
+        unshown,
+        lost,
+    } = feed;
+    state.lost = lost;
+    state.unshown = unshown;
+    let total = |board: &BoardSnapshot| board.kinds.iter().map(|kind| kind.total).sum::<u64>();
+    if state.paused {
+        state.unseen = total(&board).saturating_sub(total(&state.board));
+        state.newer = Some(board);
+        return;
+    }
+    // Where the newest stands first, the row one looks at moves down; the first row follows.
+    let follows = state.view != View::Live || state.place().row == 0;
+    let came = events.len();
+    for event in events {
+        if state.recent.len() == RECENT_EVENTS {
+            state.recent.pop_front();
+        }
+        state.recent.push_back(event);
+    }
+    if !follows {
+        let row = state.place().row;
+        set_row(state, row + came);
+    }
+    show(state, board);
+}
+
+fn show(state: &mut State, board: BoardSnapshot) {
+    state.context.now_ns = board.now_ns;
+    state.board = board;
+    let row = state.place().row;
+    set_row(state, row);
+}
+
+fn board_json(board: &BoardSnapshot) -> String {
+    // A snapshot has no key that is no text.
+    serde_json::to_string_pretty(board).unwrap_or_default()
+}
+
+fn copy(
+    state: &mut State,
+    text_of: fn(&Detail, &CaptureFacts) -> Option<String>,
+) -> Option<Effect> {
+    let detail = state.detail.clone().or_else(|| state.selected())?;
+    let text = text_of(&detail, &state.header.facts);
+    if text.is_none() {
+        state.message = Some("that is for events: press 2, or open an incident".to_owned());
+    }
+    text.map(Effect::Copy)
+}
+
+fn json_of(detail: &Detail, facts: &CaptureFacts) -> Option<String> {
+    match detail {
+        Detail::Cause(row) => serde_json::to_string(row).ok(),
+        Detail::Row(_, row) => serde_json::to_string(row).ok(),
+        Detail::Incident(row, _) => serde_json::to_string(row).ok(),
+        Detail::Event(event, _) => {
+            let mut line = Vec::new();
+            crate::sink::jsonl::render_event(event, facts, &mut line).ok()?;
+            let text = String::from_utf8(line).ok()?;
+            Some(text.trim_end().to_owned())
+        }
+    }
+}
+
+/// Filters that show the same connection in tcpdump, and what is left of it in ss.
+fn filters_of(detail: &Detail, _: &CaptureFacts) -> Option<String> {
+    let event = match detail {
+        Detail::Event(event, _) | Detail::Incident(_, Some(event)) => event,
+        Detail::Cause(_) | Detail::Row(..) | Detail::Incident(_, None) => return None,
+    };
+    let (local, remote) = (event.local_addr, event.remote_addr);
+    let (local_port, remote_port) = (event.local_port, event.remote_port);
+    let bracketed = |addr: IpAddr| match addr {
+        IpAddr::V4(addr) => addr.to_string(),
+        IpAddr::V6(addr) => format!("[{addr}]"),
+    };
+    let service = match event.kind {
+        Kind::Sent if event.state.is_none() => format!("sport = :{local_port}"),
+        _ => format!(
+            "src {}:{local_port} and dst {}:{remote_port}",
+            bracketed(local),
+            bracketed(remote)
+        ),
+    };
+    Some(format!(
+        "tcpdump -ni any 'host {local} and host {remote} and tcp port {local_port} and tcp port \
+         {remote_port}'\nss -tanpie '{service}'"
+    ))
+}
+
+#[cfg(test)]
+mod tests;

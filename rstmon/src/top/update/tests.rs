@@ -1,0 +1,185 @@
+#![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+use super::*;
+use crate::event::model::Cause;
+use crate::top::testing::{busy, degraded, empty, event, feed};
+
+/// Presses keys as they are written; `<Enter>` and the like are keys, too.
+fn press_all(state: &mut State, keys: &str) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    let mut rest = keys;
+    while let Some(letter) = rest.chars().next() {
+        let named = [
+            ("<Enter>", KeyCode::Enter),
+            ("<Esc>", KeyCode::Esc),
+            ("<Tab>", KeyCode::Tab),
+            ("<Up>", KeyCode::Up),
+            ("<PgDn>", KeyCode::PageDown),
+            ("<Bs>", KeyCode::Backspace),
+        ];
+        let found = named.into_iter().find(|(name, _)| rest.starts_with(name));
+        let (length, code) = match found {
+            Some((name, code)) => (name.len(), code),
+            None => (letter.len_utf8(), KeyCode::Char(letter)),
+        };
+        rest = &rest[length..];
+        let key = KeyEvent::new(code, KeyModifiers::NONE);
+        effects.extend(update(state, Action::Key(key)));
+    }
+    effects
+}
+
+#[test]
+fn views_are_reached_by_digit_and_tab() {
+    for (keys, view) in [
+        ("", View::Causes),
+        ("2", View::Live),
+        ("7", View::Incidents),
+        ("<Tab>", View::Live),
+        ("7<Tab>", View::Causes),
+        ("9", View::Causes),
+        ("?2", View::Causes),
+        ("?22", View::Live),
+    ] {
+        let mut state = busy();
+        press_all(&mut state, keys);
+        assert_eq!(state.view, view, "{keys}");
+    }
+}
+
+#[test]
+fn the_row_stays_within_the_table() {
+    for (keys, row) in [
+        ("jj", 2),
+        ("jjk", 1),
+        ("k", 0),
+        ("G", 3),
+        ("Gj", 3),
+        ("G<PgDn>g", 0),
+        ("2G", 59),
+        ("2<PgDn>", 10),
+    ] {
+        let mut state = busy();
+        press_all(&mut state, keys);
+        assert_eq!(state.place().row, row, "{keys}");
+    }
+    let mut state = empty();
+    press_all(&mut state, "jGk");
+    assert_eq!(state.place().row, 0);
+}
+
+#[test]
+fn enter_opens_what_is_chosen_and_escape_goes_back() {
+    let mut state = busy();
+    press_all(&mut state, "<Enter>");
+    assert!(
+        matches!(&state.detail, Some(Detail::Cause(row)) if row.cause == Cause::CloseUnreadData)
+    );
+    press_all(&mut state, "jj<Esc>");
+    assert_eq!(state.detail, None);
+    press_all(&mut state, "7<Enter>");
+    assert!(matches!(&state.detail, Some(Detail::Incident(_, Some(_)))));
+    press_all(&mut state, "<Esc>2jj<Enter>");
+    assert!(matches!(&state.detail, Some(Detail::Event(event, None)) if event.seq_no == 58));
+    let mut state = empty();
+    press_all(&mut state, "<Enter>");
+    assert_eq!(state.detail, None);
+}
+
+#[test]
+fn sorting_goes_around_and_turns() {
+    let mut state = busy();
+    press_all(&mut state, "2S");
+    assert!(matches!(state.selected(), Some(Detail::Event(event, _)) if event.seq_no == 1));
+    press_all(&mut state, "S");
+    let columns = View::Live.columns();
+    press_all(&mut state, &">".repeat(columns));
+    assert_eq!(state.place().sort, 0);
+    press_all(&mut state, "<");
+    assert_eq!(state.place().sort, columns - 1);
+}
+
+#[test]
+fn a_bad_filter_is_shown_while_typing_and_the_good_one_stays() {
+    let mut state = busy();
+    let effects = press_all(&mut state, "/kind sennt");
+    assert!(effects.is_empty());
+    assert!(
+        state
+            .editing
+            .as_ref()
+            .unwrap()
+            .error
+            .as_ref()
+            .unwrap()
+            .contains("sennt")
+    );
+    assert!(press_all(&mut state, "<Enter>").is_empty());
+    assert_eq!(state.filter, "");
+    assert_eq!(state.rows(), 4);
+    let effects = press_all(&mut state, "<Bs><Bs><Bs>nt<Enter>");
+    assert!(matches!(effects.as_slice(), [Effect::Want(_)]));
+    assert_eq!((state.filter.as_str(), state.rows()), ("kind sent", 0));
+    let effects = press_all(&mut state, "<Esc>");
+    assert!(matches!(effects.as_slice(), [Effect::Want(filter)] if filter.is_all()));
+    press_all(&mut state, "/x<Esc>");
+    assert_eq!(state.editing, None);
+}
+
+#[test]
+fn a_stopped_picture_counts_what_it_does_not_show() {
+    let mut state = busy();
+    press_all(&mut state, " ");
+    let shown = state.board.clone();
+    let mut events: Vec<_> = state.recent.iter().cloned().collect();
+    events.push(event(61, Cause::Paws, Kind::Sent, "x"));
+    update(&mut state, Action::Feed(Box::new(feed(events))));
+    assert_eq!((&state.board, state.unseen), (&shown, 1));
+    press_all(&mut state, "p");
+    assert_eq!((state.unseen, state.board.causes.len()), (0, 5));
+}
+
+#[test]
+fn the_live_view_is_bounded_and_keeps_the_row_one_looks_at() {
+    let mut state = empty();
+    press_all(&mut state, "2");
+    let mut number = 0;
+    for _ in 0..30 {
+        let events = (0..500).map(|_| {
+            number += 1;
+            event(number, Cause::Paws, Kind::Sent, "x")
+        });
+        let events = events.collect();
+        update(&mut state, Action::Feed(Box::new(feed(events))));
+    }
+    assert_eq!(state.recent.len(), RECENT_EVENTS);
+    assert_eq!(state.place().row, 0);
+    press_all(&mut state, "jj");
+    let before = state.selected();
+    let next = feed(vec![event(number + 1, Cause::Paws, Kind::Sent, "x")]);
+    update(&mut state, Action::Feed(Box::new(next)));
+    assert_eq!(state.selected(), before);
+}
+
+#[test]
+fn effects_are_asked_for_and_not_done() {
+    let mut state = degraded();
+    assert_eq!(press_all(&mut state, "q"), [Effect::Quit]);
+    assert!(
+        matches!(press_all(&mut state, "w").as_slice(), [Effect::Write(text)] if text.contains("close-unread-data"))
+    );
+    assert!(
+        matches!(press_all(&mut state, "r").as_slice(), [Effect::Want(filter)] if filter.to_string() == "kind sent and comm nginx")
+    );
+    let mut state = busy();
+    assert!(press_all(&mut state, "f").is_empty());
+    assert!(state.message.is_some());
+    let copied = press_all(&mut state, "2f");
+    assert!(
+        matches!(copied.as_slice(), [Effect::Copy(text)] if text.contains("tcpdump -ni any 'host 192.0.2.1"))
+    );
+    let copied = press_all(&mut state, "c");
+    assert!(
+        matches!(copied.as_slice(), [Effect::Copy(text)] if text.starts_with("{\"schema\":\"rstmon.event/1\""))
+    );
+}
