@@ -1,3 +1,5 @@
+//! The board over events that tests make up.
+
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 use super::*;

@@ -77,12 +77,15 @@ fn actions(state: &State, input: Input, area: ratatui::layout::Rect) -> Vec<Opti
     match input {
         Input::End => vec![None],
         Input::Source(SourceEvent::Feed(feed)) => vec![
-            Some(Action::Page(page_rows(area))),
+            Some(Action::Page(page_rows(area, state))),
             Some(Action::Feed(feed)),
         ],
         Input::Source(SourceEvent::Ended { why, .. }) => vec![Some(Action::Ended(why))],
         Input::Terminal(TerminalEvent::Key(key)) if key.kind != KeyEventKind::Release => {
-            vec![Some(Action::Page(page_rows(area))), Some(Action::Key(key))]
+            vec![
+                Some(Action::Page(page_rows(area, state))),
+                Some(Action::Key(key)),
+            ]
         }
         Input::Terminal(TerminalEvent::Mouse(mouse)) => match mouse.kind {
             MouseEventKind::ScrollDown => vec![Some(Action::Scroll(WHEEL_ROWS))],

@@ -8,7 +8,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::crossterm::{execute, queue};
 use std::io::{self, Stdout, Write};
@@ -41,8 +41,12 @@ impl Screen {
         if self.mouse {
             queue!(stdout, EnableMouseCapture)?;
         }
+        queue!(stdout, Clear(ClearType::All))?;
         stdout.flush()?;
-        self.terminal.clear()
+        // A new one draws everything. `Terminal::clear` would ask the terminal for its cursor, and
+        // the answer would go to the thread that reads keys.
+        self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        Ok(())
     }
 
     /// The terminal, to draw on.

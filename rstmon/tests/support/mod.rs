@@ -15,6 +15,7 @@
 
 pub mod agent;
 pub mod programs;
+pub mod tmux;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};

@@ -1,3 +1,5 @@
+//! The arithmetic of the audit over namespaces that come and go.
+
 use super::*;
 
 fn counters(out_rsts: u64, on_close: u64) -> SnmpCounters {

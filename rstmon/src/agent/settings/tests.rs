@@ -1,3 +1,5 @@
+//! Settings from files, variables and flags, and their mistakes.
+
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 use super::layers::{Layers, Source, load};

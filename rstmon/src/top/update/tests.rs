@@ -1,3 +1,5 @@
+//! Keys and feeds in, states and effects out.
+
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 use super::*;

@@ -15,9 +15,9 @@ const CHART_FROM: u16 = 18;
 /// Causes in the chart.
 const CHART_CAUSES: usize = 3;
 
-/// Lines of the head.
-pub(super) const fn height(area: Rect) -> u16 {
-    if area.height >= CHART_FROM {
+/// Lines of the head. What is read at length has no chart above it.
+pub(super) const fn height(area: Rect, state: &State) -> u16 {
+    if area.height >= CHART_FROM && !state.help && state.detail.is_none() {
         3 + CHART_CAUSES as u16
     } else {
         3
@@ -76,16 +76,6 @@ fn source_line(state: &State, theme: Theme) -> Line<'_> {
 fn count_line(state: &State, theme: Theme) -> Line<'_> {
     let per_second: u64 = state.board.causes.iter().map(|row| row.per_second).sum();
     let mut spans = vec![Span::raw(format!("{}/s", count(per_second)))];
-    for kind in &state.board.kinds {
-        let sign = arrow(kind.kind, state.context.unicode);
-        let text = format!("  {sign} {} {}", count(kind.total), kind.kind);
-        let style = if kind.total == 0 {
-            theme.faint()
-        } else {
-            Style::new()
-        };
-        spans.push(Span::styled(text, style));
-    }
     let lost = format!("  lost {}", count(state.lost));
     let style = if state.lost == 0 {
         theme.faint()
@@ -96,6 +86,16 @@ fn count_line(state: &State, theme: Theme) -> Line<'_> {
     if state.paused {
         let text = format!("  PAUSED, {} unseen", count(state.unseen));
         spans.push(Span::styled(text, theme.notice()));
+    }
+    for kind in &state.board.kinds {
+        let sign = arrow(kind.kind, state.context.unicode);
+        let text = format!("  {sign} {} {}", count(kind.total), kind.kind);
+        let style = if kind.total == 0 {
+            theme.faint()
+        } else {
+            Style::new()
+        };
+        spans.push(Span::styled(text, style));
     }
     if !state.filter.is_empty() {
         let filter = visible(&state.filter, state.context.unicode);

@@ -22,7 +22,7 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
         return;
     }
     let [head, body, foot] = Layout::vertical([
-        Constraint::Length(header::height(area)),
+        Constraint::Length(header::height(area, state)),
         Constraint::Min(1),
         Constraint::Length(1),
     ])
@@ -40,8 +40,8 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
 
 /// Rows of a table on a screen of this size.
 #[must_use]
-pub fn page_rows(area: Rect) -> usize {
-    let used = header::height(area) + 2;
+pub fn page_rows(area: Rect, state: &State) -> usize {
+    let used = header::height(area, state) + 2;
     usize::from(area.height.saturating_sub(used))
 }
 
@@ -51,12 +51,12 @@ pub fn row_at(state: &State, area: Rect, line: u16) -> Option<usize> {
     if state.help || state.detail.is_some() {
         return None;
     }
-    let first = header::height(area) + 1;
+    let first = header::height(area, state) + 1;
     let on_screen = usize::from(line.checked_sub(first)?);
-    if on_screen >= page_rows(area) {
+    if on_screen >= page_rows(area, state) {
         return None;
     }
-    Some(table::first_row(state, page_rows(area)) + on_screen)
+    Some(table::first_row(state, page_rows(area, state)) + on_screen)
 }
 
 const fn first_line(area: Rect) -> Rect {

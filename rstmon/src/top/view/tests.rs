@@ -1,3 +1,5 @@
+//! Screens of states that tests make up.
+
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use super::*;
@@ -114,7 +116,7 @@ fn a_click_finds_the_row_that_is_drawn() {
     let area = Rect::new(0, 0, 120, 24);
     let text = screen(&state, 120, 24);
     let lines: Vec<&str> = text.lines().collect();
-    let first = header::height(area) + 1;
+    let first = header::height(area, &state) + 1;
     let row = row_at(&state, area, first).unwrap();
     update(&mut state, Action::Click(row));
     let Some(crate::top::state::Detail::Event(event, _)) = state.selected() else {

@@ -1,0 +1,247 @@
+//! `rstmon top` in a real terminal, with the real capture, an agent, a recording.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test panics"
+)]
+
+mod support;
+
+use serde_json::Value;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::agent::Agent;
+use support::programs::{installed, wait_until};
+use support::tmux::Tmux;
+use support::{Family, abort, bpf_works, connected, rstmon};
+
+const TOP: &str = concat!(env!("CARGO_BIN_EXE_rstmon"), " top --connect none");
+
+fn can_run() -> bool {
+    bpf_works() && installed(&["tmux"])
+}
+
+/// Starts `top` in a terminal and waits for its first screen. The line after it is `LEFT` and its
+/// exit code.
+fn top_in(tmux: &Tmux, args: &str) {
+    tmux.line(&format!("{TOP} {args}; echo LEFT $?"));
+    tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
+}
+
+/// Whether the terminal is a shell's again: the last screen gone, what is typed is shown.
+fn assert_given_back(tmux: &Tmux, exit_code: &str) {
+    let left = format!("LEFT {exit_code}");
+    let screen = tmux.wait_for("the shell", |screen| screen.contains(&left));
+    assert!(!screen.contains("1 Causes"), "{screen}");
+    tmux.line("stty -a | tr ' ' '\\n' | grep -x -e echo -e icanon | tr '\\n' +; echo");
+    tmux.wait_for("sane settings", |screen| screen.contains("icanon+echo+"));
+}
+
+fn reset() {
+    let (client, server) = connected(Family::V4);
+    abort(server);
+    drop(client);
+}
+
+/// What this binary does when a terminal of a test runs it.
+#[test]
+fn role() {
+    if support::is_role("panicking-screen") {
+        let _screen = rstmon::top::terminal::Screen::take(true).unwrap();
+        panic!("on purpose");
+    }
+}
+
+/// The `top` that runs in the terminal.
+fn pid_of_top() -> nix::unistd::Pid {
+    let output = Command::new("pgrep")
+        .args(["-n", "-f", TOP])
+        .output()
+        .unwrap();
+    let pid = String::from_utf8(output.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    nix::unistd::Pid::from_raw(pid)
+}
+
+#[test]
+fn causes_appear_within_a_second_and_every_key_is_answered() {
+    if !can_run() {
+        return;
+    }
+    let tmux = Tmux::start(120, 40);
+    top_in(&tmux, "");
+    reset();
+    let began = Instant::now();
+    tmux.wait_for("the cause", |screen| screen.contains("linger-abort"));
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    tmux.keys(&["2"]);
+    tmux.wait_for("live events", |screen| screen.contains("REMOTE"));
+    tmux.keys(&["Enter"]);
+    tmux.wait_for("the explanation", |screen| screen.contains("What happened"));
+    tmux.keys(&["Escape"]);
+    tmux.wait_for("the table", |screen| screen.contains("REMOTE"));
+    tmux.keys(&["-l", "/kind sennt"]);
+    tmux.wait_for("the complaint", |screen| {
+        screen.contains("unknown kind `sennt`")
+    });
+    tmux.keys(&["C-u"]);
+    tmux.line("cause paws");
+    tmux.wait_for("the filter", |screen| screen.contains("filter: cause paws"));
+    for (width, height) in [(80, 24), (200, 50), (20, 4), (60, 15)] {
+        tmux.resize(width, height);
+    }
+    tmux.wait_for("the small screen", |screen| {
+        screen.contains("1 Causes") || screen.contains("2 Live")
+    });
+    tmux.keys(&["?"]);
+    tmux.wait_for("the help", |screen| screen.contains("Shift-Tab"));
+    tmux.keys(&["q"]);
+    assert_given_back(&tmux, "0");
+}
+
+#[test]
+fn the_terminal_is_given_back_on_signals_and_in_a_panic() {
+    if !can_run() {
+        return;
+    }
+    let tmux = Tmux::start(80, 24);
+    for signal in [
+        nix::sys::signal::Signal::SIGTERM,
+        nix::sys::signal::Signal::SIGHUP,
+    ] {
+        top_in(&tmux, "-d 0.7");
+        nix::sys::signal::kill(pid_of_top(), signal).unwrap();
+        assert_given_back(&tmux, "0");
+        tmux.line("clear");
+        tmux.wait_for("a clear screen", |screen| !screen.contains("LEFT"));
+    }
+    top_in(&tmux, "");
+    tmux.keys(&["C-z"]);
+    let screen = tmux.wait_for("the shell", |screen| screen.contains("Stopped"));
+    assert!(!screen.contains("1 Causes"), "{screen}");
+    tmux.line("fg");
+    tmux.wait_for("top again", |screen| screen.contains("1 Causes"));
+    tmux.keys(&["C-c"]);
+    // The shell went on with the rest of the line when `top` stopped.
+    tmux.line("echo LEFT $?");
+    assert_given_back(&tmux, "0");
+    tmux.line("clear");
+    let this = std::env::current_exe().unwrap();
+    let this = this.display();
+    tmux.line(&format!(
+        "RSTMON_TEST_ROLE=panicking-screen {this} --exact role --nocapture; echo LEFT $?"
+    ));
+    tmux.wait_for("the panic's message", |screen| {
+        screen.contains("on purpose")
+    });
+    assert_given_back(&tmux, "101");
+}
+
+#[test]
+fn an_agents_numbers_are_tops_numbers() {
+    if !can_run() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let socket = agent.path("socket");
+    let mut top = rstmon()
+        .args(["top", "-o", "json", "-d", "0.2", "--connect"])
+        .arg(&socket)
+        .arg("cause linger-abort")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("the client", || {
+        agent.scrape().sum("rstmon_socket_clients", &[]) > 0.5
+    });
+    let before = agent.scrape().sum("rstmon_resets_total", &["linger-abort"]);
+    for _ in 0..5 {
+        reset();
+    }
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(top.stdout.take().unwrap()));
+    let mut total = 0;
+    for line in lines {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_eq!(line["schema"], "rstmon.board/1");
+        total = line["board"]["causes"][0]["total"]
+            .as_u64()
+            .unwrap_or_default();
+        let counted = agent.scrape().sum("rstmon_resets_total", &["linger-abort"]) - before;
+        if total >= 5 && counted >= 5.0 {
+            break;
+        }
+    }
+    let _ = top.kill();
+    let _ = top.wait();
+    assert!(total >= 5, "{total}");
+}
+
+#[test]
+fn it_prints_where_there_is_no_terminal_and_replays_recordings() {
+    if !bpf_works() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("r.rstrec");
+    let mut trace = support::Trace::start(&["-w", recording.to_str().unwrap()]);
+    reset();
+    trace.event("the reset", |event| event["cause"] == "linger-abort");
+    trace.interrupt();
+    let top = |args: &[&str]| {
+        let output = rstmon()
+            .arg("top")
+            .arg("-r")
+            .arg(&recording)
+            .args(args)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let (code, text) = top(&["--speed", "0"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        text.contains("Causes") && text.contains("linger-abort"),
+        "{text}"
+    );
+    let (code, json) = top(&["--speed", "0", "-o", "json", "-n", "1"]);
+    assert_eq!((code, json.lines().count()), (Some(0), 1));
+    let (code, _) = top(&["--speed", "-1"]);
+    assert_eq!(code, Some(2));
+    std::fs::write(&recording, "no recording").unwrap();
+    assert_eq!(top(&[]).0, Some(1));
+}
+
+#[test]
+fn without_privilege_and_agent_it_exits_with_3_and_names_both_ways() {
+    if !bpf_works() {
+        return;
+    }
+    let binary = std::env::temp_dir().join(format!("rstmon-top-test-{}", std::process::id()));
+    std::fs::copy(env!("CARGO_BIN_EXE_rstmon"), &binary).unwrap();
+    let output = Command::new(&binary)
+        .args(["top", "--connect", "none", "-b", "-n", "1"])
+        .uid(65534)
+        .gid(65534)
+        .output();
+    std::fs::remove_file(&binary).unwrap();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("CAP_BPF") && said.contains("rstmon agent --socket-group"),
+        "{said}"
+    );
+}
