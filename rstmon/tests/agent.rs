@@ -329,6 +329,15 @@ fn clients_of_the_socket_get_what_they_ask_for_and_strangers_nothing() {
         assert!(Instant::now() < deadline);
     }
     drop(client);
+    // A client that says no more may go on listening, and is noticed when it leaves.
+    let mut half = agent.client(r#"{"rstmon":1,"want":"board","every_ms":100}"#);
+    half.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(next_line(&mut half)["schema"], "rstmon.start/1");
+    while next_line(&mut half)["schema"] != "rstmon.board/1" {}
+    drop(half);
+    wait_until("two clients", || {
+        agent.scrape().sum("rstmon_socket_clients", &[]) < 2.5
+    });
     let stranger = Command::new("curl")
         .args(["--silent", "--show-error", "--unix-socket"])
         .arg(agent.path("socket"))

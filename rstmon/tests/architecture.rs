@@ -238,10 +238,15 @@ fn only_bpf_names_aya() {
 }
 
 /// Modules that are pure: what they need of time and of the host comes in as values.
-const PURE: [&str; 7] = [
+const PURE: [&str; 12] = [
     "rstmon/src/event/",
     "rstmon/src/diagnose/",
     "rstmon/src/filter/",
+    "rstmon/src/board/",
+    "rstmon/src/metrics/",
+    "rstmon/src/top/columns",
+    "rstmon/src/top/keys",
+    "rstmon/src/top/view",
     "rstmon/src/top/state",
     "rstmon/src/top/update",
     "rstmon/src/kernel/probe_plan",

@@ -15,6 +15,7 @@ use crate::cmd::start::{clock_ns, monotonic_ns};
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
 use crate::event::model::Event;
+use crate::kernel::port_range::read_port_range;
 use crate::metrics::tally::{Tally, TallySettings};
 use crate::pipeline::EventSink;
 use crate::sink::jsonl;
@@ -104,8 +105,9 @@ pub fn tally_settings(settings: &Settings) -> TallySettings {
         series_ttl_ns: u64::try_from(settings.metrics_series_ttl.0.as_nanos()).unwrap_or(u64::MAX),
         peers: settings.metrics_peers,
         closed_ports: settings.metrics_closed_ports,
-        ..TallySettings::of_host()
+        ..TallySettings::default()
     }
+    .with_ephemeral_ports(read_port_range())
 }
 
 impl CaptureLoop {

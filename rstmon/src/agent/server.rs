@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use tokio::sync::oneshot;
 
 /// How long a client may take to send its request's head.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// How long clients may take to read what they have been sent, when the agent ends.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What is served, where.
 pub struct Services {
@@ -47,12 +51,15 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("server".to_owned())
             .spawn(move || {
+                let clients = Arc::clone(&services.site.socket_clients);
                 runtime.block_on(async {
                     tokio::select! {
                         () = serve(services) => {}
                         // The sender dropped is a stop, too.
                         _ = stopped => {}
                     }
+                    // Clients that read get their last lines.
+                    let _ = tokio::time::timeout(FAREWELL, all_left(&clients)).await;
                 });
                 runtime.shutdown_timeout(Duration::from_millis(500));
             })
@@ -65,6 +72,13 @@ impl Server {
         // A thread that has ended needs no stop; one that panicked has said so.
         let _ = self.stop.send(());
         let _ = self.thread.join();
+    }
+}
+
+/// Returns when no client is there any more.
+async fn all_left(clients: &AtomicU64) {
+    while clients.load(Ordering::Relaxed) != 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -10,10 +10,12 @@ use super::subscribers::{Line, QUEUE_LINES, Subscriber, Wish};
 use crate::board::BoardSnapshot;
 use crate::cmd::exit::Failure;
 use crate::filter::Filter;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
@@ -34,6 +37,8 @@ const MAX_REQUEST: u64 = 16 * 1024;
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// How long one write to a client may take before it is let go.
 const WRITE_TIME: Duration = Duration::from_secs(30);
+/// How often is looked whether a client that says no more has left.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Schema of a refusal.
 const ERROR_SCHEMA: &str = "rstmon.error/1";
 /// Schema of what a client is told about its own losses.
@@ -229,8 +234,8 @@ impl SocketService {
     async fn send_lines(
         &self,
         wish: Wish,
-        mut reader: BufReader<tokio::net::unix::OwnedReadHalf>,
-        writer: &mut (impl AsyncWriteExt + Unpin),
+        mut reader: BufReader<OwnedReadHalf>,
+        writer: &mut OwnedWriteHalf,
     ) -> io::Result<()> {
         let (queue, mut lines) = mpsc::channel(QUEUE_LINES);
         let lost = Arc::new(AtomicU64::new(0));
@@ -246,17 +251,25 @@ impl SocketService {
         write_within(writer, &self.start_line).await?;
         let mut chunk = Vec::new();
         let mut unexpected = [0; 64];
+        let mut says_no_more = false;
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tokio::select! {
                 line = lines.recv() => match line {
                     Some(line) => chunk.extend_from_slice(&line),
                     None => return Ok(()),
                 },
-                // The end of the request stream is the client leaving.
-                read = reader.read(&mut unexpected) => match read {
-                    Ok(0) | Err(_) => return Ok(()),
+                read = reader.read(&mut unexpected), if !says_no_more => match read {
+                    Ok(0) => says_no_more = true,
                     Ok(_) => return refuse("a client says one line only", writer).await,
+                    Err(_) => return Ok(()),
                 },
+                // Who says no more may still listen, as `echo … | socat` does.
+                _ = look.tick(), if says_no_more => {
+                    if has_left(writer) {
+                        return Ok(());
+                    }
+                }
             }
             while let Ok(line) = lines.try_recv() {
                 chunk.extend_from_slice(&line);
@@ -264,8 +277,10 @@ impl SocketService {
                     break;
                 }
             }
-            write_within(writer, &chunk).await?;
-            chunk.clear();
+            if !chunk.is_empty() {
+                write_within(writer, &chunk).await?;
+                chunk.clear();
+            }
             let events = lost.swap(0, Ordering::Relaxed);
             if events != 0 {
                 let told = LostLine {
@@ -279,10 +294,23 @@ impl SocketService {
     }
 }
 
-type Asked = (Wish, BufReader<tokio::net::unix::OwnedReadHalf>);
+/// Whether the client has closed both directions.
+fn has_left(writer: &OwnedWriteHalf) -> bool {
+    let stream: &UnixStream = writer.as_ref();
+    let mut state = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    // POLLHUP is told whether or not it is asked for.
+    let told = poll(&mut state, PollTimeout::ZERO);
+    let hung_up = |it: &PollFd<'_>| {
+        it.revents()
+            .is_some_and(|it| it.contains(PollFlags::POLLHUP))
+    };
+    told.is_ok() && state.iter().any(hung_up)
+}
+
+type Asked = (Wish, BufReader<OwnedReadHalf>);
 
 /// Reads what a client wants; nothing if it left without a word.
-async fn read_request(reader: tokio::net::unix::OwnedReadHalf) -> Result<Option<Asked>, String> {
+async fn read_request(reader: OwnedReadHalf) -> Result<Option<Asked>, String> {
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
     let mut limited = (&mut reader).take(MAX_REQUEST);

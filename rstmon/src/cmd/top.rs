@@ -9,6 +9,7 @@ use crate::cmd::session::Session;
 use crate::cmd::start::{CaptureArgs, start_capture};
 use crate::cmd::trace::Color;
 use crate::filter::Filter;
+use crate::kernel::port_range::read_port_range;
 use crate::metrics::tally::TallySettings;
 use crate::sink::terminal::read_style;
 use crate::top::batch::{render_json, render_text};
@@ -126,7 +127,8 @@ fn start_source(
     feeds: Feeds,
 ) -> Result<(), Failure> {
     let delay = args.delay;
-    let feeder = Feeder::new(filter.clone(), TallySettings::of_host(), delay);
+    let settings = TallySettings::default().with_ephemeral_ports(read_port_range());
+    let feeder = Feeder::new(filter.clone(), settings, delay);
     if let Some(path) = args.read.clone() {
         let speed = args.speed;
         return start(move || replay::run(&path, speed, feeder, &heard, &feeds));

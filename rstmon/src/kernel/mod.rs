@@ -10,6 +10,7 @@ pub mod facts;
 pub mod hook;
 pub mod layout;
 pub mod mode;
+pub mod port_range;
 pub mod probe_plan;
 pub mod reasons;
 pub mod symbols;

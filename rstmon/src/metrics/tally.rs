@@ -45,22 +45,10 @@ impl Default for TallySettings {
 }
 
 impl TallySettings {
-    /// The usual ones, with this host's range of ephemeral ports.
+    /// These with another range of ephemeral ports, if it is known.
     #[must_use]
-    pub fn of_host() -> Self {
-        Self::default().with_port_range(
-            &std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default(),
-        )
-    }
-
-    /// These with the range of ephemeral ports as the kernel writes it; a text that is none changes
-    /// nothing.
-    #[must_use]
-    pub fn with_port_range(mut self, text: &str) -> Self {
-        let mut ports = text.split_ascii_whitespace().map(str::parse);
-        if let (Some(Ok(low)), Some(Ok(high)), None) = (ports.next(), ports.next(), ports.next()) {
-            self.ephemeral_ports = low..=high;
-        }
+    pub fn with_ephemeral_ports(mut self, ports: Option<RangeInclusive<u16>>) -> Self {
+        self.ephemeral_ports = ports.unwrap_or(self.ephemeral_ports);
         self
     }
 
