@@ -2,7 +2,7 @@
 //!
 //! Called by `parse` with one word at a time; returns tests or says what is wrong with the word.
 
-use super::error::Fault;
+use super::error::{Fault, did_you_mean};
 use super::expr::{CgroupTest, End, PodTest, Span, Test};
 use super::pattern::Pattern;
 use crate::event::model::{Cause, Kind, SocketState};
@@ -270,7 +270,11 @@ fn cause(text: &str) -> Result<Cause, Fault> {
     let names: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
     Cause::from_name(&hyphened).ok_or_else(|| {
         let all = "`rstmon explain` lists the causes";
-        Fault::new(format!("unknown cause `{text}`")).suggest(&hyphened, &names, all)
+        let help = match did_you_mean(&hyphened, &names) {
+            Some(question) => format!("{question} {all}"),
+            None => all.to_owned(),
+        };
+        Fault::new(format!("unknown cause `{text}`")).help(help)
     })
 }
 
