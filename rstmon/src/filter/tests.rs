@@ -321,6 +321,14 @@ fn a_part_of_a_cause_names_the_causes() {
 }
 
 #[test]
+fn a_half_range_is_quoted_whole() {
+    let message = |text: &str| Filter::parse(text).unwrap_err().message().to_owned();
+    assert_eq!(message("port 80-"), "`80-` is no port");
+    assert_eq!(message("pid -1"), "`-1` is no pid");
+    assert_eq!(message("port 1-x"), "`1-x` is no port");
+}
+
+#[test]
 fn an_error_shows_no_control_characters() {
     let error = Filter::parse("port\n80 \u{1b}[2J").unwrap_err().to_string();
     assert!(

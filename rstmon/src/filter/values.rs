@@ -210,6 +210,11 @@ impl Field {
 
     /// One number of a field that has an order.
     pub(super) fn number(self, text: &str) -> Result<u32, Fault> {
+        self.number_of(text, text)
+    }
+
+    /// One number of the value `whole`, which is what the message quotes.
+    fn number_of(self, text: &str, whole: &str) -> Result<u32, Fault> {
         let highest = self.highest().unwrap_or(u32::MAX);
         let name = self.name();
         let digits = match self {
@@ -226,7 +231,7 @@ impl Field {
             return Ok(port);
         }
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Fault::new(format!("`{text}` is no {name}")).help(format!(
+            return Err(Fault::new(format!("`{whole}` is no {name}")).help(format!(
                 "a number up to {highest}, or a range such as 8000-8100"
             )));
         }
@@ -245,7 +250,7 @@ impl Field {
         let Some((first, last)) = range else {
             return self.number(text).map(Span::one);
         };
-        let (first, last) = (self.number(first)?, self.number(last)?);
+        let (first, last) = (self.number_of(first, text)?, self.number_of(last, text)?);
         if first > last {
             return Err(Fault::new(format!("the range `{text}` is empty"))
                 .help(format!("write {last}-{first}")));

@@ -52,7 +52,8 @@ pub struct TraceArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
     /// Read a recording instead of the kernel ('-': standard input)
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["write", "mode", "btf", "duration"])]
+    #[arg(short, long, value_name = "FILE", 
+          conflicts_with_all = ["write", "mode", "btf", "duration", "max_events_per_sec", "ebpf_log"])]
     pub read: Option<PathBuf>,
     /// Record all events to a file as well, whether or not the filter wants them
     #[arg(short, long, value_name = "FILE")]
