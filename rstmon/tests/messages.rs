@@ -57,3 +57,18 @@ fn a_recording_that_cannot_be_written_is_named_once() {
     );
     assert!(!message.contains("the events"), "{message}");
 }
+
+#[test]
+fn the_help_of_trace_says_what_the_arrows_mean() {
+    let output = rstmon().args(["trace", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for (arrow, ascii, kind) in [
+        ("→", "->", "sent"),
+        ("←", "<-", "received"),
+        ("↚", "x-", "rejected"),
+        ("⇠", "?-", "stray"),
+    ] {
+        let legend = help.lines().find(|line| line.contains(arrow)).expect(arrow);
+        assert!(legend.contains(ascii) && legend.contains(kind), "{legend}");
+    }
+}

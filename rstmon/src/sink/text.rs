@@ -90,19 +90,44 @@ impl TextStyle {
         }
     }
 
-    /// The way of the RST, seen from the local end on the left.
     fn arrow(&self, kind: Kind) -> &'static str {
-        match (kind, self.unicode) {
-            (Kind::Sent, true) => "→",
-            (Kind::Received, true) => "←",
-            (Kind::Rejected, true) => "↚",
-            (Kind::Stray, true) => "⇠",
-            (Kind::Sent, false) => "->",
-            (Kind::Received, false) => "<-",
-            (Kind::Rejected, false) => "x-",
-            (Kind::Stray, false) => "?-",
-        }
+        arrow(kind, self.unicode)
     }
+}
+
+/// The way of the RST, seen from the local end on the left.
+const fn arrow(kind: Kind, unicode: bool) -> &'static str {
+    match (kind, unicode) {
+        (Kind::Sent, true) => "→",
+        (Kind::Received, true) => "←",
+        (Kind::Rejected, true) => "↚",
+        (Kind::Stray, true) => "⇠",
+        (Kind::Sent, false) => "->",
+        (Kind::Received, false) => "<-",
+        (Kind::Rejected, false) => "x-",
+        (Kind::Stray, false) => "?-",
+    }
+}
+
+/// What the arrows and the question mark stand for: for the help of the commands that print lines.
+#[must_use]
+pub fn render_legend() -> String {
+    let mut legend = "Between the two ends of a line, the local one on the left:\n".to_owned();
+    for kind in Kind::ALL {
+        let meaning = match kind {
+            Kind::Sent => "this host sent the RST",
+            Kind::Received => "a RST tore a socket here down",
+            Kind::Rejected => "a RST arrived for a socket and was not obeyed",
+            Kind::Stray => "a RST arrived for no connection, or for TIME-WAIT",
+        };
+        let (unicode, ascii) = (arrow(*kind, true), arrow(*kind, false));
+        let _ = writeln!(
+            legend,
+            "  {unicode} or {ascii}  {:<9} {meaning}",
+            kind.name()
+        );
+    }
+    legend + "A cause with ? is a guess, +2 counts facts that found no room; - is not known."
 }
 
 /// The names of the columns, as a line.

@@ -36,6 +36,7 @@ pub enum Color {
 
 /// Arguments of `rstmon trace`.
 #[derive(Debug, Args)]
+#[command(after_help = crate::sink::text::render_legend())]
 pub struct TraceArgs {
     /// Which events: kind, cause, state, pid, comm, port, lport, rport, host, net, cgroup, netns,
     /// container, runtime, pod, namespace, unit
