@@ -7,6 +7,7 @@ use rstmon::cmd::check::{CheckArgs, run_check};
 use rstmon::cmd::exit::Failure;
 use rstmon::cmd::explain::{ExplainArgs, run_explain};
 use rstmon::cmd::lab::LabArgs;
+use rstmon::cmd::man::{ManArgs, run_man};
 use rstmon::cmd::trace::TraceArgs;
 use rstmon::kernel::facts::KernelFacts;
 use std::io::Write;
@@ -39,8 +40,8 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a page of the manual, or write all of them
+    Man(ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,13 +55,7 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "rstmon", &mut script);
             print_all(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut page)
-                .map_err(|error| Failure::run_time(format!("cannot render the manual: {error}")))
-                .and_then(|()| print_all(&page))
-        }
+        Command::Man(args) => run_man(&args, Cli::command(), &mut std::io::stdout().lock()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ pub mod check;
 pub mod exit;
 pub mod explain;
 pub mod lab;
+pub mod man;
 pub mod session;
 pub mod start;
 pub mod trace;

@@ -54,6 +54,12 @@ const FIELDS: &[(&str, Field)] = &[
     ("net", Field::Address(End::Either)),
 ];
 
+/// The words of [`FIELDS`].
+#[cfg(test)]
+pub(super) fn field_names() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().map(|(name, _)| *name)
+}
+
 /// Words that say which end the next word is about.
 const ENDS: &[(&str, End)] = &[
     ("local", End::Local),
