@@ -3,11 +3,12 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 use rstmon::bpf::support::ask_probe_support;
-use rstmon::cmd::check::{CheckArgs, run_check};
+use rstmon::cmd::check::{CheckArgs, Questions, run_check};
 use rstmon::cmd::exit::Failure;
 use rstmon::cmd::explain::{ExplainArgs, run_explain};
 use rstmon::cmd::lab::LabArgs;
 use rstmon::cmd::man::{ManArgs, run_man};
+use rstmon::cmd::start::try_capture;
 use rstmon::cmd::trace::TraceArgs;
 use rstmon::kernel::facts::KernelFacts;
 use std::io::Write;
@@ -65,7 +66,10 @@ fn main() -> ExitCode {
 
 /// Runs `check`, which knows its exit code itself.
 fn check(args: &CheckArgs) -> ExitCode {
-    let ask = |_: &KernelFacts| ask_probe_support();
+    let ask = Questions {
+        probe_support: |_: &KernelFacts| ask_probe_support(),
+        trial: try_capture,
+    };
     match run_check(args, ask, &mut std::io::stdout().lock()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(&Failure::run_time(format!("{error:#}"))),

@@ -4,8 +4,8 @@ use crate::bpf::capture::{Capture, CaptureError, CaptureRequest};
 use crate::bpf::programs::{FrozenFacts, ProgramsError};
 use crate::bpf::support::ask_probe_support;
 use crate::cmd::exit::{ExitCode, Failure};
-use crate::event::capture::CaptureFacts;
-use crate::filter::Pushdown;
+use crate::event::capture::{CaptureFacts, HookReport};
+use crate::filter::{Filter, Pushdown};
 use crate::kernel::capabilities::require_privilege;
 use crate::kernel::degradation::Degradation;
 use crate::kernel::facts::{KernelFacts, read_kernel_facts};
@@ -78,26 +78,61 @@ pub fn start_capture(args: &CaptureArgs, pushdown: &Pushdown) -> Result<Started,
     if may_probe(args.mode) {
         kernel = kernel.with_probe_support(ask_probe_support());
     }
+    let (capture, plan) = attach_plan(&kernel, args, pushdown)?;
+    Ok(Started {
+        facts: capture_facts(&kernel, &plan, &capture)?,
+        capture,
+        plan,
+    })
+}
+
+/// What became of a plan on this kernel.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The plan that could be attached: what the kernel refused is planned around.
+    pub plan: ProbePlan,
+    /// How each hook was attached, or that it was not.
+    pub hooks: Vec<HookReport>,
+    /// What it cannot give, the plan's and what attaching brought up.
+    pub degradations: Vec<Degradation>,
+}
+
+/// Loads and attaches what a capture in this mode would, and takes it out again: what a plan cannot
+/// know, as the verifier has the last word. `kernel` holds the answers of bpf(2).
+pub fn try_capture(kernel: &KernelFacts, mode: ModeRequest) -> Result<Trial, Failure> {
+    let args = CaptureArgs {
+        mode,
+        btf: None,
+        max_events_per_sec: DEFAULT_MAX_EVENTS_PER_SEC,
+        ebpf_log: None,
+    };
+    let (capture, plan) = attach_plan(kernel, &args, &Filter::all().pushdown())?;
+    Ok(Trial {
+        plan,
+        hooks: capture.hook_reports(),
+        degradations: capture.degradations().to_vec(),
+    })
+}
+
+/// Plans and attaches, until the kernel takes what was planned.
+fn attach_plan(
+    kernel: &KernelFacts,
+    args: &CaptureArgs,
+    pushdown: &Pushdown,
+) -> Result<(Capture, ProbePlan), Failure> {
     let mut request = PlanRequest {
         mode: args.mode,
         refused: BTreeMap::new(),
     };
     loop {
-        let plan = plan(&kernel, &request).map_err(|error| plan_failure(&error))?;
-        let facts = freeze(&kernel, &plan, args, pushdown);
+        let plan = plan(kernel, &request).map_err(|error| plan_failure(&error))?;
+        let facts = freeze(kernel, &plan, args, pushdown);
         match Capture::start(&CaptureRequest {
             plan: &plan,
             facts,
             ring_bytes: RING_BYTES,
         }) {
-            Ok(capture) => {
-                let facts = capture_facts(&kernel, &plan, &capture)?;
-                return Ok(Started {
-                    capture,
-                    facts,
-                    plan,
-                });
-            }
+            Ok(capture) => return Ok((capture, plan)),
             // What the kernel refuses in spite of the facts is a fact too: plan without it.
             Err(CaptureError::Required { hook, reason })
                 if !request.refused.contains_key(&hook) =>

@@ -247,9 +247,7 @@ fn remedy_of(hook: Hook) -> String {
             module: Some(module),
         } => {
             let absent = match hook {
-                Hook::NfRejectSkbV4 | Hook::NfRejectSkbV6 => {
-                    "; kernels before 5.11 do not"
-                }
+                Hook::NfRejectSkbV4 | Hook::NfRejectSkbV6 => "; kernels before 5.11 do not",
                 _ => "",
             };
             format!(
