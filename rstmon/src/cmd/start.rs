@@ -32,7 +32,7 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
     /// Events a second that may be reported, for each CPU (what one leaves, others use); more are
-    /// counted, not reported
+    /// counted, not reported. A reset within this host is two events: sent, and received
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_EVENTS_PER_SEC,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_events_per_sec: u32,
@@ -41,13 +41,22 @@ pub struct CaptureArgs {
     pub ebpf_log: Option<log::Level>,
 }
 
-/// Two CPUs report 160,000 events a second: what a flood of refused connections made on the slowest
-/// machine that was measured. Beyond that the host's time is its own, and resets are counted only.
+/// Two CPUs report 160,000 events a second, which is 80,000 connections that are refused within the
+/// host, at two events each. A flood can make more: 175,000 refusals, or 350,000 events, a second were
+/// measured. Beyond the budget the host's time is its own, and resets are counted only.
 pub const DEFAULT_MAX_EVENTS_PER_SEC: u32 = 80_000;
 
-/// Holds what comes in 80 ms at 150,000 resets a second; the reader comes every
-/// 10 ms. It is mapped twice in a row, so its pages count double in the resident size.
-const RING_BYTES: u32 = 4 << 20;
+/// Events that the ring holds at least: what two CPUs with their whole budget report in 50 ms, while
+/// the reader comes every 10 ms.
+const RING_EVENTS: u32 = 2 * DEFAULT_MAX_EVENTS_PER_SEC / 20;
+/// The kernel's head of each record (`BPF_RINGBUF_HDR_SZ`, include/uapi/linux/bpf.h).
+const RING_HEAD_BYTES: u32 = 8;
+/// A power of two, as the kernel wants it. It is mapped twice in a row, so its pages count double in
+/// the resident size.
+const RING_BYTES: u32 =
+    (RING_EVENTS * (wire::RAW_EVENT_SIZE as u32 + RING_HEAD_BYTES)).next_power_of_two();
+// A record that grows past this costs every host twice the memory: decide that on purpose.
+const _: () = assert!(RING_BYTES == 4 << 20);
 /// A reader that finds this much has been away too long.
 const WAKE_BYTES: u32 = RING_BYTES / 8;
 
