@@ -29,6 +29,7 @@ mod program;
 mod report;
 mod scenario;
 mod segment;
+mod skipped;
 mod socket;
 mod stage;
 pub mod storm;
@@ -41,6 +42,7 @@ pub use error::LabError;
 pub use judge::{Judgement, Mode, Sights, judge};
 pub use report::{Outcome, ScenarioResult, render_results, render_sums};
 pub use scenario::{Scenario, find_scenario, scenarios};
+pub use skipped::say_skipped;
 pub use truth::{Expectation, Family, Kind, Needs, Observation, Owner, Rst, WireReset};
 
 use stage::Stage;

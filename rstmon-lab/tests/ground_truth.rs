@@ -8,22 +8,14 @@
     reason = "a failed test panics, and one that cannot run says so"
 )]
 
-use std::io::{self, Write};
 use std::sync::Mutex;
 use std::thread;
 
-use rstmon_lab::{Family, Lab, LabError, Scenario, scenarios, storm};
+use rstmon_lab::{Family, Lab, LabError, Scenario, say_skipped, scenarios, storm};
 
 /// Whether what cannot run is a failure.
 fn must_run() -> bool {
     std::env::var_os("RSTMON_REQUIRE_BPF").is_some_and(|set| set == "1")
-}
-
-/// Past the test harness, which swallows what `eprintln!` says in a test that passes.
-fn say(line: &str) {
-    io::stderr()
-        .write_all(format!("{line}\n").as_bytes())
-        .unwrap();
 }
 
 /// `None`, said in a visible line, where this process may not; a failure where CI demands it.
@@ -32,7 +24,7 @@ fn lab() -> Option<Lab> {
         Ok(lab) => Some(lab),
         Err(error) if must_run() => panic!("RSTMON_REQUIRE_BPF=1, but {error}"),
         Err(error) => {
-            say(&format!("NOT RUN: {error}"));
+            say_skipped(&error.to_string());
             None
         }
     }
@@ -42,19 +34,11 @@ fn wrong_with(lab: &Lab, scenario: &Scenario, family: Family) -> Option<String> 
     let problems = match lab.run(scenario, family) {
         Ok(observation) => observation.ground_differences(),
         Err(LabError::Skipped { reason }) if !must_run() => {
-            say(&format!(
-                "SKIPPED: {} {}: {reason}",
-                scenario.id,
-                family.name()
-            ));
+            say_skipped(&format!("{} {}: {reason}", scenario.id, family.name()));
             Vec::new()
         }
         Err(LabError::NotRun { reason }) => {
-            say(&format!(
-                "NOT RUN: {} {}: {reason}",
-                scenario.id,
-                family.name()
-            ));
+            say_skipped(&format!("{} {}: {reason}", scenario.id, family.name()));
             Vec::new()
         }
         Err(error) => vec![error.to_string()],

@@ -4,11 +4,13 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use rstmon::bpf::support::ask_probe_support;
 use rstmon::cmd::agent::{AgentArgs, run_agent};
-use rstmon::cmd::check::{CheckArgs, run_check};
+use rstmon::cmd::check::{CheckArgs, Questions, run_check};
 use rstmon::cmd::config::{ConfigArgs, run_config};
 use rstmon::cmd::exit::Failure;
 use rstmon::cmd::explain::{ExplainArgs, run_explain};
 use rstmon::cmd::lab::LabArgs;
+use rstmon::cmd::man::{ManArgs, run_man};
+use rstmon::cmd::start::try_capture;
 use rstmon::cmd::top::TopArgs;
 use rstmon::cmd::trace::TraceArgs;
 use rstmon::kernel::facts::KernelFacts;
@@ -48,8 +50,8 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a page of the manual, or write all of them
+    Man(ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -66,13 +68,7 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "rstmon", &mut script);
             print_all(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut page)
-                .map_err(|error| Failure::run_time(format!("cannot render the manual: {error}")))
-                .and_then(|()| print_all(&page))
-        }
+        Command::Man(args) => run_man(&args, Cli::command(), &mut std::io::stdout().lock()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,7 +78,10 @@ fn main() -> ExitCode {
 
 /// Runs `check`, which knows its exit code itself.
 fn check(args: &CheckArgs) -> ExitCode {
-    let ask = |_: &KernelFacts| ask_probe_support();
+    let ask = Questions {
+        probe_support: |_: &KernelFacts| ask_probe_support(),
+        trial: try_capture,
+    };
     match run_check(args, ask, &mut std::io::stdout().lock()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(&Failure::run_time(format!("{error:#}"))),

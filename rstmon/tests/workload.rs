@@ -4,12 +4,12 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     reason = "a failed test panics, one that cannot run says so"
 )]
 
 mod support;
 
+use rstmon_lab::say_skipped;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -30,16 +30,18 @@ impl Cgroup {
     /// there is none or it takes no cgroups.
     fn create(file_system: &str, below_root: &str) -> Option<Self> {
         let Some(root) = cgroup_hierarchy(file_system) else {
-            eprintln!("SKIPPED: no {file_system} hierarchy with a root of its own is mounted here");
+            say_skipped(&format!(
+                "no {file_system} hierarchy with a root of its own is mounted here"
+            ));
             return None;
         };
         let below_root = below_root.replace("{pid}", &std::process::id().to_string());
         let path = root.join(&below_root);
         if let Err(error) = fs::create_dir_all(&path) {
-            eprintln!(
-                "SKIPPED: cannot make the cgroup {}: {error}",
+            say_skipped(&format!(
+                "cannot make the cgroup {}: {error}",
                 path.display()
-            );
+            ));
             return None;
         }
         let below_root = format!("/{below_root}");

@@ -77,6 +77,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             match build::exec_as_root(&args)? {}
         }
         Command::Lab { args } => {
+            setup::set_up(&[Purpose::Tests])?;
             build::build_release()?;
             let args: Vec<String> = std::iter::once("lab".to_owned()).chain(args).collect();
             match build::exec_as_root(&args)? {}

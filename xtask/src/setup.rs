@@ -35,10 +35,11 @@ const BPF_LINKER: (&str, &str) = ("0.10.3", "bpf-linker 0.10.");
 const COMPONENTS: &[&str] = &["rust-src", "clippy", "rustfmt"];
 /// The target of the binary that runs in the virtual machines.
 const VM_TARGET: &str = "x86_64-unknown-linux-musl";
-/// Programs that are run, the Debian package of each, and what needs it.
+/// Programs that are run, or whole paths of files; the Debian package of each, and what needs it.
 const PROGRAMS: &[(&str, &str, &[Purpose])] = {
     use Purpose::{Bench, Machines, Tests, Work};
     &[
+        (DEBIAN_KEYRING, "debian-archive-keyring", &[Machines]),
         ("bpftool", "bpftool", &[Tests, Bench]),
         ("bpftrace", "bpftrace", &[Bench]),
         ("cpio", "cpio", &[Machines]),
@@ -57,6 +58,8 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
         ("zstd", "zstd", &[Machines]),
     ]
 };
+/// What the suites of Debian's archive are signed with.
+pub(crate) const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Told by Debian's packages before they start a daemon; 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -78,13 +81,7 @@ pub(crate) fn set_up(purposes: &[Purpose]) -> Result<()> {
 
 fn toolchain(purposes: &[Purpose]) -> Result<Vec<String>> {
     let Some(components) = output_of("rustup", &["component", "list", "--installed"]) else {
-        if cfg!(target_os = "linux") && output_of("rustc", &["--version"]).is_some() {
-            bail!(
-                "rustup is not there: the eBPF programs need the component rust-src of the \
-                 toolchain in rust-toolchain.toml; install rustup, or that component by other means"
-            );
-        }
-        bail!("no Rust toolchain is there; install rustup");
+        return toolchain_without_rustup(purposes).map(|()| Vec::new());
     };
     let targets = output_of("rustup", &["target", "list", "--installed"]).unwrap_or_default();
     let mut did = Vec::new();
@@ -103,6 +100,36 @@ fn toolchain(purposes: &[Purpose]) -> Result<Vec<String>> {
         did.push(format!("added {VM_TARGET}"));
     }
     Ok(did)
+}
+
+/// Checks that the toolchain has what rustup would have added.
+fn toolchain_without_rustup(purposes: &[Purpose]) -> Result<()> {
+    let Some(sysroot) = output_of("rustc", &["--print", "sysroot"]) else {
+        bail!("no Rust toolchain is there; install rustup");
+    };
+    let missing = missing_libraries(Path::new(sysroot.trim()), purposes);
+    if !missing.is_empty() {
+        bail!(
+            "rustup is not there, and the Rust toolchain lacks {}; install rustup, or what your \
+             system calls these",
+            missing.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// What the toolchain in `sysroot` lacks: the sources of `core`, which the eBPF programs are built
+/// with, and the target of the virtual machines.
+fn missing_libraries(sysroot: &Path, purposes: &[Purpose]) -> Vec<String> {
+    let libraries = sysroot.join("lib/rustlib");
+    let mut missing = Vec::new();
+    if !libraries.join("src/rust/library/core").is_dir() {
+        missing.push("the component rust-src".to_owned());
+    }
+    if purposes.contains(&Purpose::Machines) && !libraries.join(VM_TARGET).is_dir() {
+        missing.push(format!("the target {VM_TARGET}"));
+    }
+    missing
 }
 
 fn bpf_linker() -> Result<Option<String>> {
@@ -261,6 +288,8 @@ extern "C" fn ignore_signal(_: nix::libc::c_int) {}
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
     use super::*;
 
     #[test]
@@ -283,6 +312,17 @@ mod tests {
         );
         let all = missing_packages(Purpose::ALL, nothing_there);
         assert!(PROGRAMS.iter().all(|(_, package, _)| all.contains(package)));
+    }
+
+    #[test]
+    fn a_toolchain_without_rustup_is_asked_for_its_libraries() {
+        let sysroot = std::env::temp_dir().join(format!("rstmon-sysroot-{}", std::process::id()));
+        let core = sysroot.join("lib/rustlib/src/rust/library/core");
+        assert_eq!(missing_libraries(&sysroot, &[]), ["the component rust-src"]);
+        std::fs::create_dir_all(core).unwrap();
+        assert!(missing_libraries(&sysroot, &[]).is_empty());
+        assert_eq!(missing_libraries(&sysroot, &[Purpose::Machines]).len(), 1);
+        std::fs::remove_dir_all(sysroot).unwrap();
     }
 
     #[test]

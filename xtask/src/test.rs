@@ -3,9 +3,9 @@
 //! A layer that fails does not hide the later ones. The last line is `N passed, N failed`.
 
 use crate::build::{build_release, release_binary};
-use crate::process::{as_root, cargo, is_root};
+use crate::process::{as_root, can_be_root, cargo, is_root, output_of};
 use crate::setup::{Purpose, set_up};
-use crate::vm::{VmArgs, run_vm};
+use crate::vm::{VmArgs, can_get_kernels, run_vm};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -120,7 +120,16 @@ impl Sums {
 
 /// Runs the layers; whether all passed.
 pub(crate) fn run_tests(args: &TestArgs) -> Result<bool> {
-    let layers = args.layers();
+    let mut layers = args.layers();
+    let mut left_out = None;
+    // Who asks for the virtual machines by name is told of the error instead.
+    if args.only.is_empty()
+        && layers.contains(&Layer::Vm)
+        && let Err(error) = can_get_kernels()
+    {
+        layers.retain(|layer| *layer != Layer::Vm);
+        left_out = Some(format!("NOT RUN: {}: {error:#}", Layer::Vm.title()));
+    }
     let purposes: Vec<Purpose> = layers.iter().filter_map(|layer| layer.purpose()).collect();
     set_up(&purposes)?;
     let mut sums = Sums::default();
@@ -132,6 +141,9 @@ pub(crate) fn run_tests(args: &TestArgs) -> Result<bool> {
             sums.add(layer.title(), false);
         }
         println!("== {}: {} s", layer.title(), started.elapsed().as_secs());
+    }
+    if let Some(left_out) = left_out {
+        println!("\n{left_out}");
     }
     println!("\n{} passed, {} failed", sums.passed, sums.failed);
     Ok(sums.failed == 0)
@@ -183,8 +195,15 @@ fn ebpf_clippy() -> Command {
 fn cargo_test(sums: &mut Sums) -> Result<()> {
     let failed_before = sums.failed;
     let mut command = with(with(cargo(&["test"]), WORKSPACE), &["--no-fail-fast"]);
-    if is_root() && Path::new("/sys/kernel/btf/vmlinux").exists() {
+    let has_btf = Path::new("/sys/kernel/btf/vmlinux").exists();
+    if has_btf && can_be_root() {
         command.env("RSTMON_REQUIRE_BPF", "1");
+        if let Some((variable, runner)) = root_runner() {
+            command.env(variable, runner);
+        }
+    } else {
+        let root = can_be_root();
+        println!("NOT RUN: kernel tests (root or sudo: {root}, kernel BTF: {has_btf})");
     }
     let mut child = command
         .stdout(Stdio::piped())
@@ -203,6 +222,25 @@ fn cargo_test(sums: &mut Sums) -> Result<()> {
         sums.add("cargo test", false);
     }
     Ok(())
+}
+
+/// The variable that makes cargo run test binaries as root, and its value; `None` where this process
+/// is root. The kernel tests would otherwise skip themselves, and pass.
+fn root_runner() -> Option<(String, &'static str)> {
+    if is_root() {
+        return None;
+    }
+    let version = output_of("rustc", &["-vV"])?;
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))?;
+    Some((runner_variable(host), "sudo --preserve-env"))
+}
+
+/// Cargo's name for the runner of a target.
+fn runner_variable(target: &str) -> String {
+    let target = target.to_ascii_uppercase().replace('-', "_");
+    format!("CARGO_TARGET_{target}_RUNNER")
 }
 
 /// The numbers in `test result: ok. 3 passed; 1 failed; …`.
@@ -264,6 +302,14 @@ mod tests {
         let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; finished";
         assert_eq!(harness_sums(line), Some((12, 3)));
         assert_eq!(harness_sums("test a ... ok"), None);
+    }
+
+    #[test]
+    fn the_runner_is_named_as_cargo_reads_it() {
+        assert_eq!(
+            runner_variable("x86_64-unknown-linux-gnu"),
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER"
+        );
     }
 
     #[test]

@@ -300,21 +300,16 @@ mod tests {
         assert_eq!(path_below(mount, b"(unreachable)/a"), None);
     }
 
-    #[allow(clippy::print_stderr, reason = "a test that cannot run says so")]
-    fn skip(why: &str) {
-        eprintln!("SKIPPED: {why}");
-    }
-
     /// On the real hierarchy, by handle and by walk alike.
     #[test]
     fn a_real_cgroup_is_resolved_both_ways() {
         let mut cgroups = Cgroups::new(Path::new("/proc"));
         let Some(mount) = cgroups.root.as_ref().map(|(mount, _)| mount.clone()) else {
-            return skip("no cgroup version 2 hierarchy is mounted here");
+            return rstmon_lab::say_skipped("no cgroup version 2 hierarchy is mounted here");
         };
         let dir = mount.join(format!("rstmon-test-{}", std::process::id()));
         if let Err(error) = fs::create_dir(&dir) {
-            return skip(&format!("no cgroup can be made here: {error}"));
+            return rstmon_lab::say_skipped(&format!("no cgroup can be made here: {error}"));
         }
         let id = fs::metadata(&dir).unwrap().ino();
         let expected = path_below(&mount, dir.as_os_str().as_bytes());

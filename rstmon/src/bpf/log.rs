@@ -1,4 +1,4 @@
-//! What the programs log, behind `--ebpf-log LEVEL`: to standard error, one line a record.
+//! What the programs log, and the verifier of those that it refuses, behind `--ebpf-log LEVEL`: to standard error, one line a record.
 
 use super::programs::{Programs, ProgramsError};
 use aya_log::EbpfLogger;
@@ -21,6 +21,16 @@ impl ProgramLog {
     pub(super) fn flush(&mut self) {
         self.logger.flush();
     }
+}
+
+/// Writes what the verifier said of a program that it refused.
+pub(super) fn write_verifier_log(program: &str, log: &str) {
+    // A standard error that is closed has no reader to lose anything.
+    let _ = writeln!(
+        anstream::stderr(),
+        "ebpf verifier, {program}:\n{}",
+        log.trim_end()
+    );
 }
 
 /// Standard error; the programs already left out what is below the level.

@@ -1,5 +1,6 @@
 //! The compiled programs: created in the kernel with their frozen facts, then attached one by one.
 
+use super::log::write_verifier_log;
 use crate::kernel::hook::Hook;
 use aya::maps::MapData;
 use aya::programs::{FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
@@ -64,6 +65,8 @@ pub enum ProgramsError {
 /// The programs and maps of one capture.
 pub struct Programs {
     ebpf: Ebpf,
+    /// Whether to print the verifier's whole log of a program that it refuses.
+    shows_verifier_log: bool,
     /// The kernel's BTF as aya wants it; read when the first fentry program is loaded.
     kernel_btf: Option<Btf>,
 }
@@ -83,6 +86,7 @@ impl Programs {
             .map_err(|error| create_error(&error))?;
         Ok(Self {
             ebpf,
+            shows_verifier_log: facts.log_level > 0,
             kernel_btf: None,
         })
     }
@@ -144,7 +148,14 @@ impl Programs {
         match loaded {
             // A deferred hook is attached again when its module comes.
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
-            Err(error) => Err(refused(&error)),
+            Err(error) => {
+                if self.shows_verifier_log
+                    && let ProgramError::LoadError { verifier_log, .. } = &error
+                {
+                    write_verifier_log(name, &verifier_log.to_string());
+                }
+                Err(refused(&error))
+            }
         }
     }
 
@@ -223,28 +234,28 @@ fn permission_denied(error: &(dyn std::error::Error + 'static)) -> bool {
     })
 }
 
-/// An error of one program. The verifier's log can be megabytes; its end names the reason.
+/// An error of one program: what the kernel said, and of the verifier's log, which can be megabytes,
+/// the line that says why.
 fn refused(error: &ProgramError) -> ProgramsError {
-    /// Lines of the verifier's log that say why, and what the statistics after them are.
-    const VERIFIER_LINES: usize = 12;
-    if let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    {
-        let log = verifier_log.to_string();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let tail = lines
-            .get(lines.len().saturating_sub(VERIFIER_LINES)..)
-            .unwrap_or_default();
-        let tail = if tail.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", tail.join(" | "))
-        };
-        return ProgramsError::Refused(format!("{io_error}{tail}"));
-    }
-    ProgramsError::Refused(chain(error))
+    ProgramsError::Refused(match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => match verifier_verdict(&verifier_log.to_string()) {
+            Some(verdict) => format!("{io_error}; verifier: {verdict}"),
+            None => io_error.to_string(),
+        },
+        error => chain(error),
+    })
+}
+
+/// The line of the verifier's log that says why: the last one before the statistics.
+fn verifier_verdict(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    log.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !STATISTICS.iter().any(|word| line.starts_with(word)))
 }
 
 /// An error with its causes, on one line.
@@ -253,4 +264,23 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         .map(ToString::to_string)
         .collect();
     causes.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verifier_verdict;
+
+    #[test]
+    fn the_verdict_is_the_line_before_the_statistics() {
+        let log = "0: R1=ctx() R10=fp0\n; some source\n1: (79) r2 = *(u64 *)(r1 +8)\n\
+                   invalid bpf_context access off=8 size=8\n\
+                   verification time 80 usec\nstack depth 0\n\
+                   processed 2 insns (limit 1000000) max_states_per_insn 0\n\n";
+        assert_eq!(
+            verifier_verdict(log),
+            Some("invalid bpf_context access off=8 size=8")
+        );
+        assert_eq!(verifier_verdict(""), None);
+        assert_eq!(verifier_verdict("processed 0 insns\n"), None);
+    }
 }

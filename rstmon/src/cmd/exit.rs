@@ -16,6 +16,18 @@ pub enum ExitCode {
     Kernel = 4,
 }
 
+/// What each exit code means, for the manual.
+pub const EXIT_CODES: [(u8, &str); 5] = [
+    (0, "it did what was asked"),
+    (ExitCode::RunTime as u8, "something failed while running"),
+    (ExitCode::Usage as u8, "the command line is wrong"),
+    (
+        ExitCode::Privilege as u8,
+        "a privilege is missing: run it as root, or with CAP_BPF and CAP_PERFMON",
+    ),
+    (ExitCode::Kernel as u8, "this kernel cannot support it"),
+];
+
 /// A failed command.
 #[derive(Debug)]
 pub struct Failure {

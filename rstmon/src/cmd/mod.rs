@@ -9,6 +9,7 @@ pub mod config;
 pub mod exit;
 pub mod explain;
 pub mod lab;
+pub mod man;
 pub mod session;
 pub mod start;
 pub mod top;

@@ -11,9 +11,10 @@ use crate::bpf::programs::ProgramsError;
 use crate::bpf::ring::POLL_INTERVAL;
 use crate::cmd::exit::Failure;
 use crate::cmd::start::{Started, monotonic_ns};
-use crate::event::capture::CaptureFacts;
+use crate::event::capture::{CaptureFacts, DegradationReport};
 use crate::event::model::Kind;
 use crate::filter::Filter;
+use crate::kernel::degradation::Degradation;
 use crate::pipeline::{EventSink, Pipeline};
 use crate::sink::totals::Totals;
 use std::borrow::Cow;
@@ -52,15 +53,21 @@ impl Session {
         let (sender, receiver) = channel();
         // Sockets opened from now on are known to the programs; the walk for the older ones must
         // not hold up the first event.
-        std::thread::spawn(move || {
-            // A session that has ended meanwhile needs no owners.
-            let _ = sender.send(read_socket_owners(proc_root));
-        });
+        let walk = std::thread::Builder::new()
+            .name("owners".to_owned())
+            .spawn(move || {
+                // A session that has ended meanwhile needs no owners.
+                let _ = sender.send(read_socket_owners(proc_root));
+            });
+        let mut facts = started.facts;
+        if let Err(error) = &walk {
+            report_no_walk(&mut facts, error);
+        }
         Self {
             capture: started.capture,
-            pipeline: Pipeline::new(started.facts, filter),
+            pipeline: Pipeline::new(facts, filter),
             annotator: Annotator::new(proc_root, Path::new("/")),
-            seed: Some(receiver),
+            seed: walk.is_ok().then_some(receiver),
             empty_polls: EMPTY_POLLS,
             turn_records: TURN_RECORDS,
         }
@@ -203,6 +210,24 @@ fn unread(error: &ProgramsError) -> Failure {
     Failure::run_time(format!("cannot read the kernel side's counters: {error}"))
 }
 
+/// Adds that owners of old sockets are not known, as no thread could be had to look for them.
+fn report_no_walk(facts: &mut CaptureFacts, error: &io::Error) {
+    let degradation = Degradation::OwnersNotSeeded;
+    // A missing capability that was found before says it already.
+    if facts
+        .degradations
+        .iter()
+        .any(|it| it.id == degradation.id())
+    {
+        return;
+    }
+    facts.degradations.push(DegradationReport {
+        reason: format!("no thread could be started to look through /proc: {error}"),
+        remedy: "raise the limit of threads (`ulimit -u`, systemd: `TasksMax=`)".to_owned(),
+        ..degradation.report()
+    });
+}
+
 /// Stages of the kernel side at which an event is lost, by their names in the end record.
 fn losses(stages: &KernelStages) -> [(&'static str, u64); 5] {
     [
@@ -212,4 +237,22 @@ fn losses(stages: &KernelStages) -> [(&'static str, u64); 5] {
         ("too-deep", stages.too_deep),
         ("segment-unreadable", stages.segment_unreadable),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_that_cannot_start_is_a_degradation_once() {
+        let mut facts = CaptureFacts::default();
+        let error = io::Error::from(io::ErrorKind::WouldBlock);
+        report_no_walk(&mut facts, &error);
+        report_no_walk(&mut facts, &error);
+        assert_eq!(facts.degradations.len(), 1);
+        let report = facts.degradations.first().map(|it| (&*it.id, &*it.reason));
+        let (id, reason) = report.unwrap_or_default();
+        assert_eq!(id, "owners-not-seeded");
+        assert!(reason.contains("no thread"), "{reason}");
+    }
 }

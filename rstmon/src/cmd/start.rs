@@ -4,8 +4,8 @@ use crate::bpf::capture::{Capture, CaptureError, CaptureRequest};
 use crate::bpf::programs::{FrozenFacts, ProgramsError};
 use crate::bpf::support::ask_probe_support;
 use crate::cmd::exit::{ExitCode, Failure};
-use crate::event::capture::CaptureFacts;
-use crate::filter::Pushdown;
+use crate::event::capture::{CaptureFacts, HookReport};
+use crate::filter::{Filter, Pushdown};
 use crate::kernel::capabilities::require_privilege;
 use crate::kernel::degradation::Degradation;
 use crate::kernel::facts::{KernelFacts, read_kernel_facts};
@@ -32,7 +32,7 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
     /// Events a second that may be reported, for each CPU (what one leaves, others use); more are
-    /// counted, not reported
+    /// counted, not reported. A reset within this host is two events: sent, and received
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_EVENTS_PER_SEC,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_events_per_sec: u32,
@@ -52,13 +52,22 @@ impl CaptureArgs {
     }
 }
 
-/// Two CPUs report 160,000 events a second: what a flood of refused connections made on the slowest
-/// machine that was measured. Beyond that the host's time is its own, and resets are counted only.
+/// Two CPUs report 160,000 events a second, which is 80,000 connections that are refused within the
+/// host, at two events each. A flood can make more: 175,000 refusals, or 350,000 events, a second were
+/// measured. Beyond the budget the host's time is its own, and resets are counted only.
 pub const DEFAULT_MAX_EVENTS_PER_SEC: u32 = 80_000;
 
-/// Holds what comes in 80 ms at 150,000 resets a second; the reader comes every
-/// 10 ms. It is mapped twice in a row, so its pages count double in the resident size.
-const RING_BYTES: u32 = 4 << 20;
+/// Events that the ring holds at least: what two CPUs with their whole budget report in 50 ms, while
+/// the reader comes every 10 ms.
+const RING_EVENTS: u32 = 2 * DEFAULT_MAX_EVENTS_PER_SEC / 20;
+/// The kernel's head of each record (`BPF_RINGBUF_HDR_SZ`, include/uapi/linux/bpf.h).
+const RING_HEAD_BYTES: u32 = 8;
+/// A power of two, as the kernel wants it. It is mapped twice in a row, so its pages count double in
+/// the resident size.
+const RING_BYTES: u32 =
+    (RING_EVENTS * (wire::RAW_EVENT_SIZE as u32 + RING_HEAD_BYTES)).next_power_of_two();
+// A record that grows past this costs every host twice the memory: decide that on purpose.
+const _: () = assert!(RING_BYTES == 4 << 20);
 /// A reader that finds this much has been away too long.
 const WAKE_BYTES: u32 = RING_BYTES / 8;
 
@@ -89,26 +98,61 @@ pub fn start_capture(args: &CaptureArgs, pushdown: &Pushdown) -> Result<Started,
     if may_probe(args.mode) {
         kernel = kernel.with_probe_support(ask_probe_support());
     }
+    let (capture, plan) = attach_plan(&kernel, args, pushdown)?;
+    Ok(Started {
+        facts: capture_facts(&kernel, &plan, &capture)?,
+        capture,
+        plan,
+    })
+}
+
+/// What became of a plan on this kernel.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The plan that could be attached: what the kernel refused is planned around.
+    pub plan: ProbePlan,
+    /// How each hook was attached, or that it was not.
+    pub hooks: Vec<HookReport>,
+    /// What it cannot give, the plan's and what attaching brought up.
+    pub degradations: Vec<Degradation>,
+}
+
+/// Loads and attaches what a capture in this mode would, and takes it out again: what a plan cannot
+/// know, as the verifier has the last word. `kernel` holds the answers of bpf(2).
+pub fn try_capture(kernel: &KernelFacts, mode: ModeRequest) -> Result<Trial, Failure> {
+    let args = CaptureArgs {
+        mode,
+        btf: None,
+        max_events_per_sec: DEFAULT_MAX_EVENTS_PER_SEC,
+        ebpf_log: None,
+    };
+    let (capture, plan) = attach_plan(kernel, &args, &Filter::all().pushdown())?;
+    Ok(Trial {
+        plan,
+        hooks: capture.hook_reports(),
+        degradations: capture.degradations().to_vec(),
+    })
+}
+
+/// Plans and attaches, until the kernel takes what was planned.
+fn attach_plan(
+    kernel: &KernelFacts,
+    args: &CaptureArgs,
+    pushdown: &Pushdown,
+) -> Result<(Capture, ProbePlan), Failure> {
     let mut request = PlanRequest {
         mode: args.mode,
         refused: BTreeMap::new(),
     };
     loop {
-        let plan = plan(&kernel, &request).map_err(|error| plan_failure(&error))?;
-        let facts = freeze(&kernel, &plan, args, pushdown);
+        let plan = plan(kernel, &request).map_err(|error| plan_failure(&error))?;
+        let facts = freeze(kernel, &plan, args, pushdown);
         match Capture::start(&CaptureRequest {
             plan: &plan,
             facts,
             ring_bytes: RING_BYTES,
         }) {
-            Ok(capture) => {
-                let facts = capture_facts(&kernel, &plan, &capture)?;
-                return Ok(Started {
-                    capture,
-                    facts,
-                    plan,
-                });
-            }
+            Ok(capture) => return Ok((capture, plan)),
             // What the kernel refuses in spite of the facts is a fact too: plan without it.
             Err(CaptureError::Required { hook, reason })
                 if !request.refused.contains_key(&hook) =>

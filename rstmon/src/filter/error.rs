@@ -106,27 +106,38 @@ impl Fault {
         self
     }
 
-    /// Help that names the candidate nearest to what was written, or lists all of them.
+    /// Help that names the candidates nearest to what was written, or says `all`.
     pub(super) fn suggest(self, written: &str, candidates: &[&str], all: &str) -> Self {
-        match nearest(written, candidates) {
-            Some(candidate) => self.help(format!("did you mean `{candidate}`?")),
+        match did_you_mean(written, candidates) {
+            Some(question) => self.help(question),
             None => self.help(all),
         }
     }
 }
 
-/// The candidate that a slip of the keyboard could have turned into `written`.
-fn nearest<'a>(written: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    let written: String = written
-        .chars()
-        .take(64)
-        .collect::<String>()
-        .to_ascii_lowercase();
-    let allowed = (written.chars().count() / 3).max(1);
-    candidates
+/// At most this many candidates are named.
+const MAX_SUGGESTIONS: usize = 3;
+
+/// Asks whether the candidates nearest to `written` were meant: those that it is a part of, else
+/// the one that a slip of the keyboard could have turned into it. `None`: nothing is near.
+pub(super) fn did_you_mean(written: &str, candidates: &[&str]) -> Option<String> {
+    let written: String = written.chars().take(64).collect();
+    let written = written.to_ascii_lowercase();
+    let length = written.chars().count();
+    let mut ranked: Vec<(usize, &str)> = candidates
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(&written, candidate), *candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .collect();
+    ranked.sort_by_key(|(distance, _)| *distance);
+    let mut near: Vec<&str> = ranked
+        .iter()
+        .filter(|(_, candidate)| length > 2 && candidate.contains(&written))
+        .map(|(_, candidate)| *candidate)
+        .take(MAX_SUGGESTIONS)
+        .collect();
+    if near.is_empty() {
+        let slip = |(distance, _): &&(usize, &str)| *distance <= (length / 3).max(1);
+        near.extend(ranked.first().filter(slip).map(|(_, candidate)| *candidate));
+    }
+    (!near.is_empty()).then(|| format!("did you mean `{}`?", near.join("` or `")))
 }

@@ -29,6 +29,7 @@
 
 mod error;
 mod expr;
+pub mod guide;
 mod lex;
 mod matching;
 mod parse;
@@ -42,6 +43,8 @@ mod tests;
 
 pub use error::FilterError;
 pub use pushdown::Pushdown;
+#[cfg(test)]
+use values::field_names;
 
 use crate::event::model::Event;
 use expr::Expr;

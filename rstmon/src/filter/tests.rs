@@ -299,6 +299,36 @@ fn errors_point_and_help() {
 }
 
 #[test]
+fn a_part_of_a_cause_names_the_causes() {
+    let help = |text: &str| {
+        Filter::parse(text)
+            .unwrap_err()
+            .help()
+            .map(ToOwned::to_owned)
+    };
+    assert_eq!(
+        help("cause linger").as_deref(),
+        Some("did you mean `linger-abort` or `linger2-abort`? `rstmon explain` lists the causes")
+    );
+    assert_eq!(
+        help("cause prot-closed").as_deref(),
+        Some("did you mean `port-closed`? `rstmon explain` lists the causes")
+    );
+    assert_eq!(
+        help("cause weather").as_deref(),
+        Some("`rstmon explain` lists the causes")
+    );
+}
+
+#[test]
+fn a_half_range_is_quoted_whole() {
+    let message = |text: &str| Filter::parse(text).unwrap_err().message().to_owned();
+    assert_eq!(message("port 80-"), "`80-` is no port");
+    assert_eq!(message("pid -1"), "`-1` is no pid");
+    assert_eq!(message("port 1-x"), "`1-x` is no port");
+}
+
+#[test]
 fn an_error_shows_no_control_characters() {
     let error = Filter::parse("port\n80 \u{1b}[2J").unwrap_err().to_string();
     assert!(

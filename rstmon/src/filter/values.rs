@@ -2,7 +2,7 @@
 //!
 //! Called by `parse` with one word at a time; returns tests or says what is wrong with the word.
 
-use super::error::Fault;
+use super::error::{Fault, did_you_mean};
 use super::expr::{CgroupTest, End, PodTest, Span, Test};
 use super::pattern::Pattern;
 use crate::event::model::{Cause, Kind, SocketState};
@@ -53,6 +53,12 @@ const FIELDS: &[(&str, Field)] = &[
     ("host", Field::Address(End::Either)),
     ("net", Field::Address(End::Either)),
 ];
+
+/// The words of [`FIELDS`].
+#[cfg(test)]
+pub(super) fn field_names() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().map(|(name, _)| *name)
+}
 
 /// Words that say which end the next word is about.
 const ENDS: &[(&str, End)] = &[
@@ -210,6 +216,11 @@ impl Field {
 
     /// One number of a field that has an order.
     pub(super) fn number(self, text: &str) -> Result<u32, Fault> {
+        self.number_of(text, text)
+    }
+
+    /// One number of the value `whole`, which is what the message quotes.
+    fn number_of(self, text: &str, whole: &str) -> Result<u32, Fault> {
         let highest = self.highest().unwrap_or(u32::MAX);
         let name = self.name();
         let digits = match self {
@@ -226,7 +237,7 @@ impl Field {
             return Ok(port);
         }
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Fault::new(format!("`{text}` is no {name}")).help(format!(
+            return Err(Fault::new(format!("`{whole}` is no {name}")).help(format!(
                 "a number up to {highest}, or a range such as 8000-8100"
             )));
         }
@@ -245,7 +256,7 @@ impl Field {
         let Some((first, last)) = range else {
             return self.number(text).map(Span::one);
         };
-        let (first, last) = (self.number(first)?, self.number(last)?);
+        let (first, last) = (self.number_of(first, text)?, self.number_of(last, text)?);
         if first > last {
             return Err(Fault::new(format!("the range `{text}` is empty"))
                 .help(format!("write {last}-{first}")));
@@ -270,7 +281,11 @@ fn cause(text: &str) -> Result<Cause, Fault> {
     let names: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
     Cause::from_name(&hyphened).ok_or_else(|| {
         let all = "`rstmon explain` lists the causes";
-        Fault::new(format!("unknown cause `{text}`")).suggest(&hyphened, &names, all)
+        let help = match did_you_mean(&hyphened, &names) {
+            Some(question) => format!("{question} {all}"),
+            None => all.to_owned(),
+        };
+        Fault::new(format!("unknown cause `{text}`")).help(help)
     })
 }
 

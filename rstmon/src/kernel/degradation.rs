@@ -5,7 +5,7 @@
 
 use crate::event::capture::DegradationReport;
 use crate::kernel::capabilities::Capability;
-use crate::kernel::hook::Hook;
+use crate::kernel::hook::{Hook, Place};
 
 /// Something that this kernel, or this process on it, could not be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,10 +200,7 @@ impl Degradation {
                 format!("{ALLOW_PROBES}; or use Linux 5.18 or later")
             }
             Self::NoKernelReason => "none needed; Linux 6.10 and later give it".to_owned(),
-            Self::HookUnavailable { .. } => "the other hooks work on; where the reason is no \
-                 function, module or tracepoint that this kernel lacks, please report it with \
-                 the output of `rstmon check`"
-                .to_owned(),
+            Self::HookUnavailable { hook, .. } => remedy_of(*hook),
             Self::FieldsAbsent { .. } => {
                 "none needed; `rstmon check` says of each field why".to_owned()
             }
@@ -235,8 +232,66 @@ impl Degradation {
     }
 }
 
+/// What brings a hook back.
+fn remedy_of(hook: Hook) -> String {
+    let own = match hook.place() {
+        Place::Tracepoint { group } => format!(
+            "use a kernel that has the tracepoint ({} or later; \
+             /sys/kernel/tracing/events/{group}/{hook} shows it)",
+            match hook {
+                Hook::KfreeSkb => "Linux 5.17 for its drop reasons",
+                _ => "Linux 5.8",
+            }
+        ),
+        Place::Function {
+            module: Some(module),
+        } => {
+            let absent = match hook {
+                Hook::NfRejectSkbV4 | Hook::NfRejectSkbV6 => "; kernels before 5.11 do not",
+                _ => "",
+            };
+            format!(
+                "run `modprobe {module}` and start rstmon again; `grep -w {hook} /proc/kallsyms` \
+                 tells whether this kernel has the function at all{absent}"
+            )
+        }
+        Place::Function { module: None } => format!(
+            "use a kernel that neither inlines nor forbids to probe the function: `grep -w {hook} \
+             /proc/kallsyms` finds it, /sys/kernel/debug/kprobes/blacklist does not list it"
+        ),
+    };
+    format!(
+        "{own}; if the reason names the verifier, report it with what `rstmon trace --ebpf-log \
+         error` prints"
+    )
+}
+
 impl From<&Degradation> for DegradationReport {
     fn from(degradation: &Degradation) -> Self {
         degradation.report()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Degradation;
+    use crate::kernel::hook::Hook;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_lost_hook_has_a_remedy_of_its_own() {
+        let remedies: BTreeSet<String> = Hook::ALL
+            .iter()
+            .map(|&hook| {
+                let reason = "ENOENT".to_owned();
+                Degradation::HookUnavailable { hook, reason }.remedy()
+            })
+            .collect();
+        assert_eq!(remedies.len(), Hook::ALL.len());
+        let of_module = Degradation::HookUnavailable {
+            hook: Hook::NfSendReset,
+            reason: String::new(),
+        };
+        assert!(of_module.remedy().contains("modprobe nf_reject_ipv4"));
     }
 }

@@ -92,7 +92,8 @@ impl FrameType {
     }
 }
 
-/// Why a recording could not be written or read (on).
+/// Why a recording could not be written or read (on). Says nothing of the file, which whoever opened
+/// it names: "cannot read the recording FILE: ...".
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
     /// Another kind of file.
@@ -161,7 +162,7 @@ pub enum RecordingError {
         records: u64,
     },
     /// The operating system could not read.
-    #[error("cannot read the recording at byte {offset}: {source}")]
+    #[error("byte {offset}: {source}")]
     Read {
         /// Where.
         offset: u64,
@@ -169,7 +170,7 @@ pub enum RecordingError {
         source: io::Error,
     },
     /// The operating system could not write.
-    #[error("cannot write the recording: {source}; is there space left on the disk?")]
+    #[error("{source}; is there space left on the disk?")]
     Write {
         /// Its error.
         #[from]

@@ -1,11 +1,12 @@
 //! `-o text`: one line an event, for people.
 //!
-//! Called by `trace` and `lab`. Time, local end, arrow, remote end, state, cause, who, facts. The
-//! arrow says which way the RST went and whether it was obeyed; a cause with `?` is a guess. Made to
-//! be read in 100 columns. No value is ever cut: a long one moves what follows it. Where room is
-//! short, blanks are given up first; the first fact is always there, others that do not fit are
-//! counted (`+2`). Who may be followed by where it runs (`nginx[7]@web-1`: pod, container or unit); on
-//! a terminal only if the line with its first fact still fits.
+//! Called by `trace`. Time, local end, arrow, remote end, state, cause, who, facts. The arrow says
+//! which way the RST went and whether it was obeyed; a cause with `?` is a guess. Made to be read in
+//! 100 columns. No value is ever cut: a long one moves what follows it. Where room is short, blanks
+//! are given up first; the first fact is always there, others that do not fit are counted (`+2`). Who
+//! may be followed by where it runs (`nginx[7]@web-1`: pod, container or unit), on a terminal only if
+//! its line still fits. An event that does not fit into one line takes a second, from its cause on;
+//! below 100 columns each does, and the header too.
 
 use super::terminal::visible;
 use super::totals::Totals;
@@ -35,7 +36,14 @@ pub struct TextStyle {
 /// Columns from which on the kind is spelled out and the columns are wide.
 const WIDE: u16 = 140;
 
+/// Columns below which an event takes two lines.
+const SINGLE: u16 = 100;
+/// Columns from which on the first of two lines has room for any IPv4 end.
+const ROOMY: u16 = 70;
+
 const TIME_WIDTH: usize = 12;
+/// Where a second line begins: below the local end.
+const INDENT: usize = TIME_WIDTH + 1;
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
@@ -58,6 +66,15 @@ const NARROW_COLUMNS: Columns = Columns {
     cause: 17,
     who: 12,
 };
+/// Of two lines.
+const ROOMY_COLUMNS: Columns = Columns {
+    kind: 0,
+    local: 21,
+    remote: 21,
+    state: 11,
+    cause: 23,
+    who: 16,
+};
 const WIDE_COLUMNS: Columns = Columns {
     kind: 8,
     local: 21,
@@ -72,11 +89,16 @@ impl TextStyle {
         self.width.is_some_and(|width| width < WIDE)
     }
 
+    /// Whether each event takes two lines.
+    fn is_split(&self) -> bool {
+        self.width.is_some_and(|width| width < SINGLE)
+    }
+
     fn columns(&self) -> &'static Columns {
-        if self.is_narrow() {
-            &NARROW_COLUMNS
-        } else {
-            &WIDE_COLUMNS
+        match self.width {
+            None | Some(WIDE..) => &WIDE_COLUMNS,
+            Some(ROOMY..SINGLE) => &ROOMY_COLUMNS,
+            Some(_) => &NARROW_COLUMNS,
         }
     }
 
@@ -90,19 +112,44 @@ impl TextStyle {
         }
     }
 
-    /// The way of the RST, seen from the local end on the left.
     fn arrow(&self, kind: Kind) -> &'static str {
-        match (kind, self.unicode) {
-            (Kind::Sent, true) => "→",
-            (Kind::Received, true) => "←",
-            (Kind::Rejected, true) => "↚",
-            (Kind::Stray, true) => "⇠",
-            (Kind::Sent, false) => "->",
-            (Kind::Received, false) => "<-",
-            (Kind::Rejected, false) => "x-",
-            (Kind::Stray, false) => "?-",
-        }
+        arrow(kind, self.unicode)
     }
+}
+
+/// The way of the RST, seen from the local end on the left.
+const fn arrow(kind: Kind, unicode: bool) -> &'static str {
+    match (kind, unicode) {
+        (Kind::Sent, true) => "→",
+        (Kind::Received, true) => "←",
+        (Kind::Rejected, true) => "↚",
+        (Kind::Stray, true) => "⇠",
+        (Kind::Sent, false) => "->",
+        (Kind::Received, false) => "<-",
+        (Kind::Rejected, false) => "x-",
+        (Kind::Stray, false) => "?-",
+    }
+}
+
+/// What the arrows and the question mark stand for: for the help of the commands that print lines.
+#[must_use]
+pub fn render_legend() -> String {
+    let mut legend = "Between the two ends of a line, the local one on the left:\n".to_owned();
+    for kind in Kind::ALL {
+        let meaning = match kind {
+            Kind::Sent => "this host sent the RST",
+            Kind::Received => "a RST tore a socket here down",
+            Kind::Rejected => "a RST arrived for a socket and was not obeyed",
+            Kind::Stray => "a RST arrived for no connection, or for TIME-WAIT",
+        };
+        let (unicode, ascii) = (arrow(*kind, true), arrow(*kind, false));
+        let _ = writeln!(
+            legend,
+            "  {unicode} or {ascii}  {:<9} {meaning}",
+            kind.name()
+        );
+    }
+    legend + "A cause with ? is a guess, +2 counts facts that found no room; - is not known."
 }
 
 /// The names of the columns, as a line.
@@ -118,6 +165,9 @@ pub fn render_header(style: &TextStyle) -> String {
     line.cell("", DIM, style.arrow(Kind::Sent).chars().count());
     line.cell("REMOTE", DIM, columns.remote);
     line.cell("STATE", DIM, columns.state);
+    if style.is_split() {
+        line.wrap();
+    }
     line.cell("CAUSE", DIM, columns.cause);
     line.cell("WHO", DIM, columns.who);
     line.cell("FACTS", DIM, 0);
@@ -145,25 +195,65 @@ pub fn render_story(sent: &Event, arrived: &Event, facts: &[String], style: &Tex
     render_fitting(sent, both, facts, style)
 }
 
-/// With the place, unless only without it the line fits.
+/// As one line with the place, as one without, as two lines with the place, as two without: the first
+/// of these that fits.
 fn render_fitting(
     event: &Event,
     who: impl Fn(bool) -> String,
     facts: &[String],
     style: &TextStyle,
 ) -> String {
-    let (short, long) = (who(false), who(true));
-    if long != short {
-        let line = draw(event, &long, facts, style);
-        if line.fits() {
-            return line.finish();
+    let names = [who(true), who(false)];
+    let first = if style.is_split() {
+        Lines::Two
+    } else {
+        Lines::One
+    };
+    for lines in [first, Lines::Two] {
+        for who in &names {
+            let drawn = draw(event, who, facts, lines, style);
+            if drawn.fits() {
+                return drawn.finish();
+            }
         }
     }
-    draw(event, &short, facts, style).finish()
+    let [_, shortest] = &names;
+    draw(event, shortest, facts, Lines::Two, style).finish()
 }
 
-fn draw<'s>(event: &Event, who: &str, facts: &[String], style: &'s TextStyle) -> Line<'s> {
+/// How many lines an event takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    One,
+    Two,
+}
+
+fn draw<'s>(
+    event: &Event,
+    who: &str,
+    facts: &[String],
+    lines: Lines,
+    style: &'s TextStyle,
+) -> Line<'s> {
     let columns = style.columns();
+    let mut line = draw_ends(event, columns, style);
+    line.loosen_from_here();
+    line.cell(style.state(event.state), Style::new(), columns.state);
+    if lines == Lines::Two {
+        line.wrap();
+    }
+    line.cell(&cause(event), BOLD, columns.cause);
+    line.cell(who, Style::new(), columns.who);
+    let facts: Vec<Cow<'_, str>> = facts
+        .iter()
+        .map(|fact| visible(fact, style.unicode))
+        .collect();
+    line.facts(&facts);
+    line
+}
+
+/// Time, kind, and both ends.
+fn draw_ends<'s>(event: &Event, columns: &Columns, style: &'s TextStyle) -> Line<'s> {
     let mut line = Line::new(style);
     line.cell(
         &local_time(event.time_ns, &style.time_zone),
@@ -186,15 +276,6 @@ fn draw<'s>(event: &Event, who: &str, facts: &[String], style: &'s TextStyle) ->
         Style::new(),
         columns.remote,
     );
-    line.loosen_from_here();
-    line.cell(style.state(event.state), Style::new(), columns.state);
-    line.cell(&cause(event), BOLD, columns.cause);
-    line.cell(who, Style::new(), columns.who);
-    let facts: Vec<Cow<'_, str>> = facts
-        .iter()
-        .map(|fact| visible(fact, style.unicode))
-        .collect();
-    line.facts(&facts);
     line
 }
 
@@ -334,12 +415,14 @@ fn kind_style(kind: Kind) -> Style {
     Style::new().fg_color(Some(Color::Ansi(color)))
 }
 
-/// A line being drawn, cell by cell.
+/// A line being drawn, cell by cell; it may go on in a second one.
 struct Line<'s> {
     style: &'s TextStyle,
     text: String,
     /// Columns taken.
     taken: usize,
+    /// Columns that the line before took.
+    taken_before: usize,
     /// Column where the next cell belongs; a cell that was too long is made up for by blanks of
     /// the cells after it.
     next: usize,
@@ -355,6 +438,7 @@ impl<'s> Line<'s> {
             style,
             text: String::with_capacity(160),
             taken: 0,
+            taken_before: 0,
             next: 0,
             is_loose: false,
             loose_blanks: Vec::new(),
@@ -364,7 +448,7 @@ impl<'s> Line<'s> {
     fn cell(&mut self, value: &str, style: Style, width: usize) {
         if self.next > 0 {
             let blanks = self.next.saturating_sub(self.taken).max(1);
-            if self.is_loose {
+            if self.is_loose && self.next > INDENT {
                 self.loose_blanks.push((self.text.len(), blanks));
             }
             self.text.extend(std::iter::repeat_n(' ', blanks));
@@ -381,6 +465,17 @@ impl<'s> Line<'s> {
             self.text += value;
         }
         self.taken += value.chars().count();
+    }
+
+    /// Goes on in the next line.
+    fn wrap(&mut self) {
+        self.text.push('\n');
+        // The next cell sets a blank before itself.
+        self.text.extend(std::iter::repeat_n(' ', INDENT - 1));
+        (self.taken_before, self.taken, self.next) = (self.taken, INDENT - 1, INDENT);
+        // What is given up there makes no room here.
+        self.loose_blanks.clear();
+        self.is_loose = true;
     }
 
     /// Blanks between here and the facts can be given up.
@@ -427,11 +522,12 @@ impl<'s> Line<'s> {
         }
     }
 
-    /// Whether it takes no more columns than there are.
+    /// Whether no line takes more columns than there are.
     fn fits(&self) -> bool {
+        let taken = self.taken.max(self.taken_before);
         self.style
             .width
-            .is_none_or(|width| self.taken <= usize::from(width))
+            .is_none_or(|width| taken <= usize::from(width))
     }
 
     fn finish(mut self) -> String {

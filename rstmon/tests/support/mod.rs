@@ -9,7 +9,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     reason = "a failed test panics; each test file uses a part"
 )]
 
@@ -17,6 +16,7 @@ pub mod agent;
 pub mod programs;
 pub mod tmux;
 
+use rstmon_lab::say_skipped;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -42,7 +42,7 @@ pub fn bpf_works() -> bool {
         std::env::var_os("RSTMON_REQUIRE_BPF").is_none_or(|value| value != "1"),
         "RSTMON_REQUIRE_BPF=1, but BPF cannot be used here ({reason})"
     );
-    eprintln!("SKIPPED: needs root and a kernel with BTF ({reason})");
+    say_skipped(&format!("needs root and a kernel with BTF ({reason})"));
     false
 }
 

@@ -32,7 +32,7 @@ pub fn installed(programs: &[&str]) -> bool {
         std::env::var_os("RSTMON_REQUIRE_BPF").is_none_or(|value| value != "1"),
         "RSTMON_REQUIRE_BPF=1, but these programs are missing: {missing:?}"
     );
-    eprintln!("SKIPPED: needs {missing:?}");
+    rstmon_lab::say_skipped(&format!("needs the programs {missing:?}"));
     false
 }
 

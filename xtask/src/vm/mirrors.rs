@@ -3,6 +3,7 @@
 //! [`super::kernels`] asks for the suites of the matrix from the same archives, in sources of its
 //! own.
 
+use crate::setup::DEBIAN_KEYRING;
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,8 +20,6 @@ const SUITES: &[&str] = &[
 ];
 /// Releases with an archive of security updates.
 const SECURITY_SUITES: &[&str] = &["bullseye-security", "bookworm-security", "trixie-security"];
-/// What these suites are signed with, whatever the machine's own sources trust.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Names of Debian's releases in apt's sources: archives of other projects have suites of their own.
 const RELEASES: &[&str] = &[
     "bullseye",
@@ -177,8 +176,9 @@ fn source_of(fields: &mut BTreeMap<String, Vec<String>>) -> Option<Source> {
 
 /// The private sources: these archives, the suites of the matrix.
 pub(super) fn render_sources(mirrors: &Mirrors) -> String {
-    let line =
-        |uri: &String, suite: &&str| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n");
+    let line = |uri: &String, suite: &&str| {
+        format!("deb [signed-by={DEBIAN_KEYRING}] {uri} {suite} main\n")
+    };
     let main = mirrors
         .main
         .iter()

@@ -54,6 +54,11 @@ const MODES: [&str; 3] = ["tracepoint", "probe", "classic"];
 /// Target of a binary without libraries.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
+/// An error says why this machine has no way to Debian's kernels.
+pub(crate) fn can_get_kernels() -> Result<()> {
+    mirrors::read_mirrors().map(drop)
+}
+
 /// Boots the kernels one after another.
 pub(crate) fn run_vm(args: &VmArgs) -> Result<VmOutcome> {
     let binary = build_static()?;

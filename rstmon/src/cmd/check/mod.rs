@@ -1,7 +1,8 @@
 //! `rstmon check`: what this kernel can give, what is degraded and why, what to do about it.
 //!
-//! Called by `main`, which hands in the one question that needs bpf(2). Works without privilege and
-//! without BTF: what cannot be found out then is said to be unknown.
+//! Called by `main`, which hands in the questions that need bpf(2): whether probes work, and whether
+//! the plan can be attached. Works without privilege and without BTF: what cannot be found out then
+//! is said to be unknown.
 
 mod host;
 mod render;
@@ -13,6 +14,8 @@ pub use report::{
     ReasonCounts, SwitchLine,
 };
 
+use crate::cmd::exit::Failure;
+use crate::cmd::start::Trial;
 use crate::kernel::capabilities::require_privilege;
 use crate::kernel::facts::{KernelFacts, ProbeSupport, read_kernel_facts};
 use crate::kernel::mode::ModeRequest;
@@ -34,6 +37,17 @@ pub struct CheckArgs {
     /// Read BTF from this file (raw BTF, or an ELF file with a section .BTF) instead of the kernel's
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+    /// Only plan: do not load and attach what was planned, which is taken out again at once
+    #[arg(long)]
+    pub no_load: bool,
+}
+
+/// What is asked of bpf(2), only where privilege lets it answer.
+pub struct Questions<P, T> {
+    /// Whether probes work at all.
+    pub probe_support: P,
+    /// Whether what is planned can be attached.
+    pub trial: T,
 }
 
 /// How `rstmon check` prints.
@@ -45,15 +59,18 @@ pub enum CheckOutput {
     Json,
 }
 
-/// Runs the command and returns its exit code: 0, 1 (`--btf` of no use), 3 or 4. `probe_support`
-/// asks bpf(2); it is called only where privilege lets it answer.
+/// Runs the command and returns its exit code: 0, 1 (`--btf` of no use), 3 or 4.
 pub fn run_check(
     args: &CheckArgs,
-    probe_support: impl FnOnce(&KernelFacts) -> ProbeSupport,
+    ask: Questions<
+        impl FnOnce(&KernelFacts) -> ProbeSupport,
+        impl FnOnce(&KernelFacts, ModeRequest) -> Result<Trial, Failure>,
+    >,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
     let facts = read_kernel_facts(args.btf.as_deref());
-    let report = check_facts(facts, args.mode, probe_support);
+    let trial = (!args.no_load).then_some(ask.trial);
+    let report = check_facts(facts, args.mode, ask.probe_support, trial);
     let text = match args.output {
         CheckOutput::Text => render_check(&report),
         CheckOutput::Json => {
@@ -70,11 +87,12 @@ pub fn run_check(
     }
 }
 
-/// Judges what was read, after asking bpf(2) where privilege lets it answer.
+/// Judges what was read, after asking bpf(2) where privilege lets it answer. No `trial`: only plans.
 fn check_facts(
     mut facts: KernelFacts,
     mode: ModeRequest,
     probe_support: impl FnOnce(&KernelFacts) -> ProbeSupport,
+    trial: Option<impl FnOnce(&KernelFacts, ModeRequest) -> Result<Trial, Failure>>,
 ) -> CheckReport {
     let privilege = require_privilege(&facts);
     if privilege.is_ok() {
@@ -86,7 +104,11 @@ fn check_facts(
         ..PlanRequest::default()
     };
     let planned = plan(&facts, &request);
-    CheckReport::new(&facts, mode, &privilege, &planned)
+    let tried = match trial {
+        Some(trial) if privilege.is_ok() && planned.is_ok() => Some(trial(&facts, mode)),
+        _ => None,
+    };
+    CheckReport::new(&facts, mode, &privilege, &planned, tried.as_ref())
 }
 
 #[cfg(test)]

@@ -84,18 +84,30 @@ fn render_hooks(text: &mut String, report: &CheckReport) {
     } else {
         ", once what is missing is there"
     };
-    heading(
-        text,
-        &format!("Hooks in {mode} mode{tense} (how, then how else if that fails)"),
-    );
+    let meaning = if report.hooks.iter().any(|hook| hook.attached.is_some()) {
+        "attached for a moment"
+    } else {
+        "planned: how, then how else if that fails"
+    };
+    heading(text, &format!("Hooks in {mode} mode{tense} ({meaning})"));
     for hook in &report.hooks {
-        let mut how = vec![hook.variant];
-        how.extend(&hook.alternatives);
+        let how = match (hook.attached, &hook.attached_as) {
+            (_, Some(variant)) => variant.clone(),
+            (Some(_), None) if hook.waits_for_module.is_some() => "waits".to_owned(),
+            (Some(_), None) => "FAILED".to_owned(),
+            (None, None) => {
+                let mut variants = vec![hook.variant];
+                variants.extend(&hook.alternatives);
+                variants.join(", ")
+            }
+        };
         let mut purpose = hook.purpose.to_owned();
-        if let Some(module) = hook.waits_for_module {
+        if let Some(module) = hook.waits_for_module
+            && hook.attached_as.is_none()
+        {
             let _ = write!(purpose, "; waits for the module {module}");
         }
-        let lead = format!("  {:<14} {:<27} ", how.join(", "), hook.hook);
+        let lead = format!("  {:<14} {:<27} ", how, hook.hook);
         paragraph(text, &lead, &purpose);
     }
 }

@@ -1,7 +1,9 @@
 //! What `check` found out, as plain data: schema `rstmon.check/1`, and the source of the text.
 
 use super::host::host_lines;
-use crate::event::capture::DegradationReport;
+use crate::cmd::exit::Failure;
+use crate::cmd::start::Trial;
+use crate::event::capture::{DegradationReport, HookReport};
 use crate::kernel::capabilities::{Capability, PrivilegeError};
 use crate::kernel::degradation::Degradation;
 use crate::kernel::facts::{BtfFacts, FieldFact, KernelFacts};
@@ -53,7 +55,7 @@ pub struct CheckReport {
 /// One thing that keeps rstmon from running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// `privilege`, `kernel` or `btf-file`.
+    /// `privilege`, `kernel`, `btf-file`, or `attach` where only attaching what was planned failed.
     pub id: &'static str,
     /// What failed, why, and what to do.
     pub message: String,
@@ -112,6 +114,12 @@ pub struct HookLine {
     pub purpose: &'static str,
     /// Whether the plan depends on it.
     pub required: bool,
+    /// Whether it could be attached; absent if that was not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached: Option<bool>,
+    /// The variant that it was attached as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached_as: Option<String>,
     /// The module that must come before it can be attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for_module: Option<&'static str>,
@@ -163,16 +171,24 @@ impl CheckReport {
         requested: ModeRequest,
         privilege: &Result<(), PrivilegeError>,
         planned: &Result<ProbePlan, PlanError>,
+        tried: Option<&Result<Trial, Failure>>,
     ) -> Self {
-        let problems = problems_of(privilege.as_ref().err(), planned.as_ref().err());
+        let failed = tried.and_then(|tried| tried.as_ref().err());
+        let mut problems = problems_of(privilege.as_ref().err(), planned.as_ref().err());
+        problems.extend(failed.map(|failure| Problem {
+            id: "attach",
+            message: failure.to_string(),
+            missing_capabilities: Vec::new(),
+        }));
         let exit_code = match (privilege, planned) {
             // Without privilege the facts are not whole: what the kernel cannot do is told by the
             // next run.
             (Err(error), _) => error.exit_code(),
             (Ok(()), Err(error)) => error.exit_code(),
-            (Ok(()), Ok(_)) => 0,
+            (Ok(()), Ok(_)) => failed.map_or(0, |failure| failure.code as u8),
         };
-        let plan = planned.as_ref().ok();
+        let trial = tried.and_then(|tried| tried.as_ref().ok());
+        let plan = trial.map(|trial| &trial.plan).or(planned.as_ref().ok());
         let btf = facts.btf_facts();
         Self {
             schema: CHECK_SCHEMA,
@@ -186,13 +202,17 @@ impl CheckReport {
             problems,
             capabilities: capability_lines(facts),
             host: host_lines(facts),
-            hooks: plan.map_or_else(Vec::new, |plan| plan.hooks.iter().map(hook_line).collect()),
+            hooks: plan.map_or_else(Vec::new, |plan| hook_lines(plan, trial)),
             switches: plan.map_or_else(Vec::new, |plan| switch_lines(plan.switches)),
             fields: btf.map_or_else(Vec::new, |btf| btf.fields.iter().map(field_line).collect()),
             reasons: btf.map_or_else(ReasonCounts::default, reason_counts),
-            degradations: plan.map_or_else(Vec::new, |plan| {
-                plan.degradations.iter().map(Degradation::report).collect()
-            }),
+            degradations: trial
+                .map(|trial| &trial.degradations)
+                .or(plan.map(|plan| &plan.degradations))
+                .into_iter()
+                .flatten()
+                .map(Degradation::report)
+                .collect(),
         }
     }
 }
@@ -225,7 +245,20 @@ fn capability_lines(facts: &KernelFacts) -> Vec<CapabilityLine> {
         .collect()
 }
 
-fn hook_line(planned: &PlannedHook) -> HookLine {
+fn hook_lines(plan: &ProbePlan, trial: Option<&Trial>) -> Vec<HookLine> {
+    let outcome = |planned: &PlannedHook| {
+        let hooks = &trial?.hooks;
+        hooks
+            .iter()
+            .find(|report| report.hook == planned.hook.name())
+    };
+    plan.hooks
+        .iter()
+        .map(|planned| hook_line(planned, outcome(planned)))
+        .collect()
+}
+
+fn hook_line(planned: &PlannedHook, outcome: Option<&HookReport>) -> HookLine {
     let mut variants = planned.variants.iter().map(|variant| variant.name());
     HookLine {
         hook: planned.hook.name(),
@@ -233,6 +266,8 @@ fn hook_line(planned: &PlannedHook) -> HookLine {
         alternatives: variants.collect(),
         purpose: planned.purpose,
         required: planned.required,
+        attached: outcome.map(|outcome| outcome.attached),
+        attached_as: outcome.and_then(|outcome| outcome.variant.clone()),
         waits_for_module: planned
             .deferred_until_module
             .then(|| planned.hook.module())

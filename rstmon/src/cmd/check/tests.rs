@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use super::*;
+use crate::event::capture::HookReport;
 use crate::kernel::capabilities::CapabilitySet;
+use crate::kernel::degradation::Degradation;
 use crate::kernel::facts::Support;
+use crate::kernel::hook::Hook;
 use crate::kernel::mode::Mode;
 use crate::kernel::probe_plan::generations::{
     LINUX_5_10, LINUX_6_1, LINUX_6_12, facts_of, hardened_6_18, linux_5_4_without_btf, without_btf,
@@ -12,7 +15,71 @@ use crate::kernel::probe_plan::generations::{
 /// The report on facts whose bpf(2) answers are already in them.
 fn report_on(facts: KernelFacts) -> CheckReport {
     let answers = facts.probe_support.clone();
-    check_facts(facts, ModeRequest::Auto, |_| answers)
+    check_facts(facts, ModeRequest::Auto, |_| answers, PLAN_ONLY)
+}
+
+type Attempt = fn(&KernelFacts, ModeRequest) -> Result<Trial, Failure>;
+const PLAN_ONLY: Option<Attempt> = None;
+
+/// The report after this attempt to attach.
+fn report_after(
+    facts: KernelFacts,
+    attempt: impl FnOnce(&KernelFacts, ModeRequest) -> Result<Trial, Failure>,
+) -> CheckReport {
+    let answers = facts.probe_support.clone();
+    check_facts(facts, ModeRequest::Auto, |_| answers, Some(attempt))
+}
+
+/// All hooks attached as planned, but one.
+fn all_but(lost: Hook) -> impl FnOnce(&KernelFacts, ModeRequest) -> Result<Trial, Failure> {
+    move |facts, mode| {
+        let request = PlanRequest {
+            mode,
+            ..PlanRequest::default()
+        };
+        let plan = plan(facts, &request).unwrap();
+        let hooks = plan.hooks.iter().map(|planned| HookReport {
+            hook: planned.hook.name().to_owned(),
+            variant: (planned.hook != lost).then(|| planned.variants[0].name().to_owned()),
+            attached: planned.hook != lost,
+        });
+        let reason = "verifier: R1 invalid mem access".to_owned();
+        Ok(Trial {
+            hooks: hooks.collect(),
+            degradations: vec![Degradation::HookUnavailable { hook: lost, reason }],
+            plan,
+        })
+    }
+}
+
+#[test]
+fn what_could_not_be_attached_is_told_by_hook() {
+    let report = report_after(facts_of(&LINUX_6_12), all_but(Hook::TcpReset));
+    assert!(report.ok);
+    let of = |name: &str| report.hooks.iter().find(|hook| hook.hook == name).unwrap();
+    assert_eq!(of("tcp_reset").attached, Some(false));
+    assert_eq!(of("tcp_send_reset").attached_as.as_deref(), Some("raw_tp"));
+    let text = render_check(&report);
+    assert!(text.contains("  FAILED         tcp_reset "), "{text}");
+    assert!(text.contains("R1 invalid mem access"), "{text}");
+}
+
+#[test]
+fn a_plan_that_cannot_be_attached_is_not_ready() {
+    let report = report_after(facts_of(&LINUX_6_12), |_, _| {
+        Err(Failure::kernel("cannot attach to tcp_send_reset: EINVAL"))
+    });
+    assert_eq!((report.ok, report.exit_code), (false, 4));
+    assert_eq!(report.problems[0].id, "attach");
+    let text = render_check(&report);
+    assert!(text.contains("not ready\n  cannot attach to tcp_send_reset: EINVAL"));
+}
+
+#[test]
+fn nothing_is_attached_without_privilege() {
+    report_after(as_nobody(facts_of(&LINUX_6_12)), |_, _| {
+        panic!("attached without privilege")
+    });
 }
 
 fn as_nobody(mut facts: KernelFacts) -> KernelFacts {
@@ -58,9 +125,12 @@ fn a_degraded_kernel_is_told_effect_reason_and_remedy() {
 #[test]
 fn without_privilege_the_kernel_is_not_asked_and_the_plan_is_still_shown() {
     let facts = as_nobody(facts_of(&LINUX_6_1));
-    let report = check_facts(facts, ModeRequest::Auto, |_| {
-        panic!("bpf(2) was asked without privilege")
-    });
+    let report = check_facts(
+        facts,
+        ModeRequest::Auto,
+        |_| panic!("bpf(2) was asked without privilege"),
+        PLAN_ONLY,
+    );
     let text = render_check(&report);
     assert_eq!((report.ok, report.exit_code), (false, 3));
     assert_eq!(report.problems[0].id, "privilege");
@@ -96,7 +166,12 @@ fn without_btf_the_way_to_it_is_shown() {
 fn a_forced_mode_that_cannot_be_had_is_a_problem_of_the_kernel() {
     let facts = hardened_6_18();
     let answers = facts.probe_support.clone();
-    let report = check_facts(facts, ModeRequest::Force(Mode::Probe), |_| answers);
+    let report = check_facts(
+        facts,
+        ModeRequest::Force(Mode::Probe),
+        |_| answers,
+        PLAN_ONLY,
+    );
     assert_eq!((report.exit_code, report.mode), (4, None));
     assert_eq!(report.mode_requested, "probe");
     assert!(report.problems[0].message.contains("fentry: EPERM"));
@@ -160,8 +235,15 @@ fn a_reader_that_left_is_no_failure_and_a_full_disk_is() {
         output: CheckOutput::Json,
         mode: ModeRequest::Auto,
         btf: None,
+        no_load: true,
     };
-    let run = |kind| run_check(&args, |_| ProbeSupport::default(), &mut Failing(kind));
+    let run = |kind| {
+        let ask = Questions {
+            probe_support: |_: &KernelFacts| ProbeSupport::default(),
+            trial: |_: &KernelFacts, _| panic!("nothing was to be loaded"),
+        };
+        run_check(&args, ask, &mut Failing(kind))
+    };
     assert_eq!(run(io::ErrorKind::BrokenPipe).unwrap(), 0);
     let error = run(io::ErrorKind::StorageFull).unwrap_err();
     assert!(error.to_string().contains("standard output"), "{error}");
@@ -171,10 +253,15 @@ fn a_reader_that_left_is_no_failure_and_a_full_disk_is() {
 fn a_btf_file_of_no_use_ends_with_1_where_privilege_is_there() {
     let mut facts = read_kernel_facts(Some(std::path::Path::new("/proc/self/status")));
     facts.privilege = facts_of(&LINUX_6_12).privilege;
-    let report = check_facts(facts, ModeRequest::Auto, |_| ProbeSupport {
-        ring_buffer: Support::Works,
-        ..ProbeSupport::default()
-    });
+    let report = check_facts(
+        facts,
+        ModeRequest::Auto,
+        |_| ProbeSupport {
+            ring_buffer: Support::Works,
+            ..ProbeSupport::default()
+        },
+        PLAN_ONLY,
+    );
     assert_eq!(report.exit_code, 1);
     assert_eq!(report.problems[0].id, "btf-file");
     assert!(report.problems[0].message.contains("/proc/self/status"));

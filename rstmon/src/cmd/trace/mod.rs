@@ -49,6 +49,7 @@ impl From<Color> for ColorChoice {
 
 /// Arguments of `rstmon trace`.
 #[derive(Debug, Args)]
+#[command(after_help = crate::sink::text::render_legend())]
 pub struct TraceArgs {
     /// Which events: kind, cause, state, pid, comm, port, lport, rport, host, net, cgroup, netns,
     /// container, runtime, pod, namespace, unit
@@ -65,7 +66,8 @@ pub struct TraceArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
     /// Read a recording instead of the kernel ('-': standard input)
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["write", "mode", "btf", "duration"])]
+    #[arg(short, long, value_name = "FILE", 
+          conflicts_with_all = ["write", "mode", "btf", "duration", "max_events_per_sec", "ebpf_log"])]
     pub read: Option<PathBuf>,
     /// Record all events to a file as well, whether or not the filter wants them
     #[arg(short, long, value_name = "FILE")]

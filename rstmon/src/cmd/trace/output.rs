@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use thiserror::Error;
 
 /// Bytes that gather before they are written.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -45,6 +46,14 @@ impl Form {
             OutputFormat::Text => Self::Text(style()),
         }
     }
+}
+
+/// A failed write of the recording, which nobody must take for one of standard output.
+#[derive(Debug, Error)]
+#[error("cannot write the recording {}: {reason}", path.display())]
+struct RecordingUnwritten {
+    path: PathBuf,
+    reason: RecordingError,
 }
 
 /// A recording that is being written.
@@ -173,7 +182,7 @@ impl Output {
             Some(recording) => recording
                 .writer
                 .flush()
-                .map_err(|error| recording.error(&error)),
+                .map_err(|error| recording.error(error)),
             None => Ok(()),
         }
     }
@@ -235,7 +244,7 @@ impl Output {
         match &mut self.recording {
             Some(recording) => {
                 let written = recording.writer.write_record(raw, annotation);
-                written.map_err(|error| recording.error(&error))
+                written.map_err(|error| recording.error(error))
             }
             None => Ok(()),
         }
@@ -243,12 +252,12 @@ impl Output {
 }
 
 impl Recording {
-    /// A failed write of the recording, which the user must not take for one of standard output.
-    fn error(&self, error: &RecordingError) -> io::Error {
-        io::Error::other(format!(
-            "cannot write the recording {}: {error}",
-            self.path.display()
-        ))
+    /// The error in the form that a sink returns.
+    fn error(&self, reason: RecordingError) -> io::Error {
+        io::Error::other(RecordingUnwritten {
+            path: self.path.clone(),
+            reason,
+        })
     }
 }
 
@@ -308,9 +317,19 @@ impl EventSink for Output {
 pub(super) fn quiet_if_reader_left(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::run_time(format!(
-            "cannot write the events: {error}"
-        ))),
+        Err(error) => Err(unwritten(&error)),
         Ok(()) => Ok(()),
     }
+}
+
+/// Says what could not be written: the recording names itself.
+pub(super) fn unwritten(error: &io::Error) -> Failure {
+    let is_recording = error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<RecordingUnwritten>);
+    Failure::run_time(if is_recording {
+        error.to_string()
+    } else {
+        format!("cannot write the events to standard output: {error}")
+    })
 }

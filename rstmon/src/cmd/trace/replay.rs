@@ -1,7 +1,7 @@
 //! `rstmon trace -r FILE`: a recording through the same stages as a live capture.
 
 use super::TraceArgs;
-use super::output::{Output, quiet_if_reader_left};
+use super::output::{Output, quiet_if_reader_left, unwritten};
 use crate::cmd::exit::Failure;
 use crate::filter::Filter;
 use crate::pipeline::{EventSink, Pipeline};
@@ -51,7 +51,7 @@ impl Stopped {
     fn failure(self, fail: &dyn Fn(&dyn std::fmt::Display) -> Failure) -> Failure {
         match self {
             Self::Recording(error) => fail(&error),
-            Self::Output(error) => Failure::run_time(format!("cannot write the events: {error}")),
+            Self::Output(error) => unwritten(&error),
         }
     }
 }

@@ -2,12 +2,7 @@
 //!
 //! The writer knows nothing of the reader: it sets bytes as include/uapi/linux/btf.h has them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a failed test panics, one that could not run says so"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use super::Btf;
 
@@ -20,7 +15,7 @@ pub(crate) fn read_running_kernel() -> Option<Btf> {
     match std::fs::read(PATH) {
         Ok(bytes) => Some(Btf::parse(&bytes).unwrap()),
         Err(error) if std::env::var_os("RSTMON_REQUIRE_BPF").is_none_or(|it| it != "1") => {
-            eprintln!("NOT RUN: {PATH}: {error}");
+            rstmon_lab::say_skipped(&format!("{PATH}: {error}"));
             None
         }
         Err(error) => panic!("{PATH}: {error}, and RSTMON_REQUIRE_BPF=1"),

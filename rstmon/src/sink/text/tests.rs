@@ -94,6 +94,7 @@ fn page(style: &TextStyle) -> String {
 #[test]
 fn lines_of_a_host_with_trouble() {
     insta::assert_snapshot!("narrow", page(&style(Some(100))));
+    insta::assert_snapshot!("two_lines", page(&style(Some(80))));
     insta::assert_snapshot!("wide", page(&style(Some(200))));
     insta::assert_snapshot!("piped", page(&style(None)));
     insta::assert_snapshot!(
@@ -124,7 +125,7 @@ fn the_place_is_shown_where_it_fits() {
         line(&contained, width)
     };
     assert!(shown(&workload, Some(100)).contains(" nginx[7]@web-1 unread 5 B"));
-    let narrow = shown(&workload, Some(80));
+    let narrow = shown(&workload, Some(48));
     assert!(narrow.contains(" nginx[7] unread 5 B"), "{narrow}");
     workload.pod = None;
     assert!(shown(&workload, None).contains(" nginx[7]@web "));
@@ -143,11 +144,61 @@ fn the_place_is_shown_where_it_fits() {
     assert!(line(&contained, None).contains(" @web "));
 }
 
+/// The longest of everything that IPv4 has.
+fn longest() -> (Event, Vec<String>) {
+    let mut event = event(
+        Kind::Received,
+        Cause::PeerDataAfterClose,
+        SocketState::CloseWait,
+    );
+    event.verdict.confidence = Confidence::Guess;
+    event.local_addr = "192.168.200.101".parse().unwrap();
+    event.remote_addr = "192.168.200.102".parse().unwrap();
+    (event.local_port, event.remote_port) = (50_001, 50_002);
+    event.owner = Some(Process {
+        pid: 4_194_303,
+        comm: "fifteen-letters".into(),
+    });
+    (event, facts(&["1448 B unacked"]))
+}
+
 #[test]
-fn ipv4_fits_into_100_columns() {
-    let page = page(&style(Some(100)));
-    for line in page.lines().filter(|line| !line.contains("2001:")) {
-        assert!(line.chars().count() <= 100, "{line}");
+fn ipv4_fits_into_narrow_terminals() {
+    for width in [100, 120, 139, 140, 80] {
+        let style = style(Some(width));
+        let (event, facts) = longest();
+        let page = page(&style) + &render_event(&event, &facts, &style);
+        for line in page.lines().filter(|line| !line.contains("2001:")) {
+            assert!(
+                line.chars().count() <= usize::from(width),
+                "{width}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn two_lines_stand_below_their_header() {
+    let page = page(&style(Some(80)));
+    let mut lines = page.lines();
+    let (first, second) = (lines.next().unwrap(), lines.next().unwrap());
+    let column = |line: &str, word: &str| line.find(word).map(|at| line[..at].chars().count());
+    for (ends, rest) in lines.clone().step_by(2).zip(lines.skip(1).step_by(2)) {
+        if ends.contains("2001:") {
+            continue;
+        }
+        for (header, row, word) in [
+            (first, ends, "LOCAL"),
+            (first, ends, "REMOTE"),
+            (first, ends, "STATE"),
+            (second, rest, "CAUSE"),
+            (second, rest, "WHO"),
+        ] {
+            let start = column(header, word).unwrap();
+            let cell: String = row.chars().skip(start - 1).take(2).collect();
+            let starts_here = cell.starts_with(' ') && !cell.ends_with(' ');
+            assert!(starts_here, "{word} in {row:?}");
+        }
     }
 }
 
@@ -213,7 +264,8 @@ proptest! {
         let facts: Vec<String> =
             texts.iter().enumerate().map(|(index, text)| format!("{index}<{text}>")).collect();
         let line = render_event(&event, &facts, &TextStyle { unicode, ..style(width) });
-        prop_assert_eq!(line.matches('\n').count(), 1);
+        let lines = line.matches('\n').count();
+        prop_assert!(lines == 1 || lines == 2 && width.is_some());
         for value in [local.to_string(), format!("{comm}[42]"), "estab".into(), "close-unread-data".into()] {
             prop_assert!(line.contains(&value), "{value} in {line}");
         }
