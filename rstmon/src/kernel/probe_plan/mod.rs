@@ -93,7 +93,6 @@ impl PlanSwitches {
     /// Sets the members of the same names.
     pub fn write_to(self, config: &mut ProbeConfig) {
         config.send_reset_has_reason = self.send_reset_has_reason.into();
-        config.send_reset_sees_all = self.send_reset_sees_all.into();
         config.passive_by_probe = self.passive_by_probe.into();
         config.receive_by_probe = self.receive_by_probe.into();
         config.kfree_has_reason = self.kfree_has_reason.into();

@@ -479,7 +479,6 @@ fn the_programs_are_told_of_every_switch_that_is_on() {
     plan.switches.write_to(&mut config);
     let expected = ProbeConfig {
         send_reset_has_reason: 1,
-        send_reset_sees_all: 1,
         kfree_has_reason: 1,
         kfree_has_socket: 1,
         ..ProbeConfig::NONE
