@@ -245,6 +245,9 @@ fn sigkill_leaves_nothing_in_the_kernel() {
     assert!(held.iter().any(|(kind, _)| kind == "prog"), "{held:?}");
     assert!(held.iter().any(|(kind, _)| kind == "map"), "{held:?}");
     assert!(held.iter().any(|(kind, _)| kind == "link"), "{held:?}");
+    for (kind, id) in &held {
+        assert!(exists(kind, *id), "{kind} {id}");
+    }
     trace.child.kill().unwrap();
     trace.child.wait().unwrap();
     // The kernel frees them after a grace period.
@@ -282,6 +285,11 @@ fn exists(kind: &str, id: u64) -> bool {
         .args([kind, "show", "id", &id.to_string()])
         .output()
         .unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() || answer.contains("No such file or directory"),
+        "bpftool cannot tell whether {kind} {id} exists: {answer}"
+    );
     output.status.success()
 }
 
