@@ -54,8 +54,6 @@ pub struct ProbeConfig {
     pub filter_kinds: u8,
     /// `tcp_send_reset` has its third argument, the reason.
     pub send_reset_has_reason: u8,
-    /// `tcp_send_reset` reports passive resets too, those without a full socket included.
-    pub send_reset_sees_all: u8,
     /// Passive resets are taken from `tcp_v4/v6_send_reset`; the tracepoint takes active ones only.
     pub passive_by_probe: u8,
     /// `tcp_reset` tells its segment: the tracepoint `tcp_receive_reset` stays out.
@@ -73,7 +71,7 @@ pub struct ProbeConfig {
     /// `tcp_reset` has its second argument, the segment.
     pub tcp_reset_has_skb: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 3],
 }
 
 impl ProbeConfig {
@@ -91,7 +89,6 @@ impl ProbeConfig {
         filter_port_count: 0,
         filter_kinds: u8::MAX,
         send_reset_has_reason: 0,
-        send_reset_sees_all: 0,
         passive_by_probe: 0,
         receive_by_probe: 0,
         kfree_has_reason: 0,
@@ -100,7 +97,7 @@ impl ProbeConfig {
         deduce_socketless: 0,
         cgroup_is_tagged: 0,
         tcp_reset_has_skb: 0,
-        reserved: [0; 2],
+        reserved: [0; 3],
         sock_window: 0,
         icsk_window: 0,
         tcp_window: 0,

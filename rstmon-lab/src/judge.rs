@@ -99,8 +99,7 @@ impl Sights {
 }
 
 /// The verdict on one run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "verdict", content = "details", rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// All events expected, and no other.
     Matched,

@@ -1,8 +1,6 @@
-//! The report of a lab run: a line each for people, JSON for machines.
+//! The report of a lab run, for people: a line each, and the sums.
 
 use std::fmt::Write as _;
-
-use serde::Serialize;
 
 use crate::error::LabError;
 use crate::judge::Judgement;
@@ -10,7 +8,7 @@ use crate::scenario::Scenario;
 use crate::truth::Family;
 
 /// What became of one scenario in one family.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct ScenarioResult {
     /// The scenario's id.
     pub scenario: &'static str,
@@ -19,7 +17,6 @@ pub struct ScenarioResult {
     /// IP version.
     pub family: Family,
     /// The verdict.
-    #[serde(flatten)]
     pub outcome: Outcome,
 }
 
@@ -55,8 +52,7 @@ impl ScenarioResult {
 }
 
 /// See [`ScenarioResult`].
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug)]
 pub enum Outcome {
     /// It ran, and was judged.
     Judged(Judgement),
@@ -201,16 +197,6 @@ mod tests {
         );
         let failures: Vec<_> = results.iter().map(|r| r.outcome.is_failure()).collect();
         assert_eq!(failures, [false, true, false, false]);
-    }
-
-    #[test]
-    fn machines_get_the_verdict_as_a_field() -> Result<(), serde_json::Error> {
-        let outcome = Outcome::Judged(Judgement::NotVisible(vec!["why".to_owned()]));
-        let json = serde_json::to_value(result("port-closed", outcome))?;
-        assert_eq!(json["verdict"], "not-visible");
-        assert_eq!(json["details"][0], "why");
-        assert_eq!(json["family"], "ipv6");
-        Ok(())
     }
 
     #[test]

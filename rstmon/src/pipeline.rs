@@ -162,6 +162,12 @@ impl Pipeline {
         self.write_told(sink)
     }
 
+    /// Records that were taken back as no reset, and those reported before that was sure.
+    #[must_use]
+    pub const fn tentative(&self) -> (u64, u64) {
+        (self.gate.retracted(), self.gate.forced())
+    }
+
     /// Whether something is held back, so that [`Self::release`] must be called again.
     #[must_use]
     pub fn is_holding(&self) -> bool {

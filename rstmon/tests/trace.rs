@@ -151,8 +151,9 @@ fn a_recording_replays_to_the_same_events_and_damage_is_told() {
     let file = directory.path().join("resets.rstmon");
     let path = file.to_str().unwrap().to_owned();
     let recording = path.clone();
-    let live = in_private_netns(move |netns| {
-        let mut trace = Trace::start(&["-c", "6", "-w", &recording, &format!("netns {netns}")]);
+    let (filter, live) = in_private_netns(move |netns| {
+        let filter = format!("netns {netns}");
+        let mut trace = Trace::start(&["-c", "6", "-w", &recording, &filter]);
         TcpStream::connect(closed_port(Family::V4)).expect_err("nobody listens");
         TcpStream::connect(closed_port(Family::V6)).expect_err("nobody listens");
         let (client, server) = connected(Family::V4);
@@ -160,11 +161,12 @@ fn a_recording_replays_to_the_same_events_and_damage_is_told() {
         drop(server);
         let (lines, status) = trace.rest();
         assert!(status.success());
-        lines
+        (filter, lines)
     });
+    // A recording holds the events of other namespaces, too.
     let replay = |path: &str| {
         let output = rstmon()
-            .args(["trace", "-o", "jsonl", "-r", path])
+            .args(["trace", "-o", "jsonl", "-r", path, &filter])
             .output()
             .unwrap();
         let lines: Vec<Value> = output
@@ -245,6 +247,9 @@ fn sigkill_leaves_nothing_in_the_kernel() {
     assert!(held.iter().any(|(kind, _)| kind == "prog"), "{held:?}");
     assert!(held.iter().any(|(kind, _)| kind == "map"), "{held:?}");
     assert!(held.iter().any(|(kind, _)| kind == "link"), "{held:?}");
+    for (kind, id) in &held {
+        assert!(exists(kind, *id), "{kind} {id}");
+    }
     trace.child.kill().unwrap();
     trace.child.wait().unwrap();
     // The kernel frees them after a grace period.
@@ -282,6 +287,11 @@ fn exists(kind: &str, id: u64) -> bool {
         .args([kind, "show", "id", &id.to_string()])
         .output()
         .unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() || answer.contains("No such file or directory"),
+        "bpftool cannot tell whether {kind} {id} exists: {answer}"
+    );
     output.status.success()
 }
 

@@ -2,7 +2,7 @@
 
 use super::log::write_verifier_log;
 use crate::kernel::hook::Hook;
-use aya::maps::MapData;
+use aya::maps::{MapData, MapError};
 use aya::programs::{FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use rstmon_common::classic::ClassicLayout;
@@ -46,6 +46,9 @@ pub enum ProgramsError {
     /// The object could not be created in the kernel.
     #[error("cannot create rstmon's eBPF maps and programs: {0}")]
     Create(String),
+    /// The kernel knows no ring buffer maps.
+    #[error("the kernel does not know BPF ring buffers: {0}")]
+    NoRingBuffer(String),
     /// The kernel refused for lack of privilege.
     #[error("the kernel refused bpf(2): {0}")]
     NotPermitted(String),
@@ -220,9 +223,20 @@ fn create_error(error: &EbpfError) -> ProgramsError {
     let text = chain(error);
     if permission_denied(error) {
         ProgramsError::NotPermitted(text)
+    } else if is_ring_unknown(error) {
+        ProgramsError::NoRingBuffer(text)
     } else {
         ProgramsError::Create(text)
     }
+}
+
+/// Whether the kernel called the ring's map type invalid.
+fn is_ring_unknown(error: &EbpfError) -> bool {
+    matches!(
+        error,
+        EbpfError::MapError(MapError::CreateError { name, io_error })
+            if name == "EVENTS" && io_error.kind() == std::io::ErrorKind::InvalidInput
+    )
 }
 
 /// Whether some cause of `error` is EPERM or EACCES.

@@ -4,7 +4,7 @@
 //! The plan is made from the answers. A refusal is a fact about the host and is left alone.
 
 use super::programs::{AttachPoint, FrozenFacts, Programs, ProgramsError};
-use crate::kernel::facts::{ProbeSupport, Support};
+use crate::kernel::facts::{Obstacle, ProbeSupport, Support};
 use rstmon_common::classic::ClassicLayout;
 use rstmon_common::config::ProbeConfig;
 use rstmon_common::layout::KernelLayout;
@@ -27,15 +27,26 @@ pub fn ask_probe_support() -> ProbeSupport {
     };
     match Programs::create(&facts, RING_BYTES) {
         Ok(mut programs) => ask(&mut programs),
-        Err(error) => {
-            let refused = Support::Refused(error.to_string());
-            ProbeSupport {
-                fentry: refused.clone(),
-                kprobe: refused.clone(),
-                raw_tracepoint: refused.clone(),
-                ring_buffer: refused,
-            }
-        }
+        Err(error) => support_without_maps(&error),
+    }
+}
+
+/// What follows from maps that could not be created.
+fn support_without_maps(error: &ProgramsError) -> ProbeSupport {
+    let reason = error.to_string();
+    match error {
+        ProgramsError::NoRingBuffer(_) => ProbeSupport {
+            ring_buffer: Support::Refused(reason),
+            ..ProbeSupport::default()
+        },
+        ProgramsError::NotPermitted(_) => ProbeSupport {
+            obstacle: Some(Obstacle::NotPermitted(reason)),
+            ..ProbeSupport::default()
+        },
+        _ => ProbeSupport {
+            obstacle: Some(Obstacle::Failed(reason)),
+            ..ProbeSupport::default()
+        },
     }
 }
 
@@ -53,5 +64,26 @@ fn ask(programs: &mut Programs) -> ProbeSupport {
         kprobe: attach("kprobe_support", AttachPoint::Kprobe(FUNCTION)),
         raw_tracepoint: attach("raw_tp_support", AttachPoint::RawTracepoint(TRACEPOINT)),
         ring_buffer: Support::Works,
+        obstacle: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_unknown_kind_of_map_is_the_kernels_lack() {
+        let support = |error| support_without_maps(&error);
+        let lacking = support(ProgramsError::NoRingBuffer("EINVAL".to_owned()));
+        assert!(lacking.ring_buffer.refusal().is_some() && lacking.obstacle.is_none());
+        let forbidden = support(ProgramsError::NotPermitted("EPERM".to_owned()));
+        assert!(matches!(
+            forbidden.obstacle,
+            Some(Obstacle::NotPermitted(_))
+        ));
+        assert!(forbidden.ring_buffer.refusal().is_none());
+        let failed = support(ProgramsError::Create("ENOMEM".to_owned()));
+        assert!(matches!(failed.obstacle, Some(Obstacle::Failed(_))));
     }
 }

@@ -41,6 +41,8 @@ pub struct Session {
     pipeline: Pipeline,
     annotator: Annotator,
     seed: Option<Receiver<Seed>>,
+    /// What the walk for the owners of old sockets could not see.
+    walk: ScanReport,
     empty_polls: u8,
     turn_records: usize,
 }
@@ -68,6 +70,7 @@ impl Session {
             pipeline: Pipeline::new(facts, filter),
             annotator: Annotator::new(proc_root, Path::new("/")),
             seed: walk.is_ok().then_some(receiver),
+            walk: ScanReport::default(),
             empty_polls: EMPTY_POLLS,
             turn_records: TURN_RECORDS,
         }
@@ -170,6 +173,7 @@ impl Session {
     /// What was seen, filtered and lost so far, the programs' part included; not the exact counts.
     pub fn stages(&self) -> Result<Totals, Failure> {
         let mut totals = self.pipeline.totals.clone();
+        self.note_omissions(&mut totals);
         let stages = self.capture.read_stages().map_err(|error| unread(&error))?;
         totals.filtered += stages.filtered;
         for (stage, lost) in losses(&stages) {
@@ -192,11 +196,34 @@ impl Session {
     }
 
     /// Gives the annotator the owners of older sockets once they are known.
+    /// Notes what was left out without losing an event.
+    fn note_omissions(&self, totals: &mut Totals) {
+        let (retracted, forced) = self.pipeline.tentative();
+        let skipped = self.annotator.skipped();
+        for (name, count) in [
+            ("tentative-retracted", retracted),
+            ("tentative-early", forced),
+            ("holders-skipped", skipped.holder),
+            ("exes-skipped", skipped.exe),
+            ("cgroups-skipped", skipped.cgroup),
+            ("names-skipped", skipped.names),
+            ("log-directories-cut", skipped.log_directories),
+            (
+                "owners-unreadable",
+                self.walk.unreadable + self.walk.broken_rows,
+            ),
+            ("owners-left-out", self.walk.left_out),
+        ] {
+            totals.note(name, count);
+        }
+    }
+
     fn take_seed(&mut self) {
         let Some(receiver) = &self.seed else { return };
         match receiver.try_recv() {
-            Ok(Ok((owners, _report))) => {
+            Ok(Ok((owners, report))) => {
                 self.annotator.seed(owners);
+                self.walk = report;
                 self.seed = None;
             }
             // Without /proc, owners of older sockets stay unknown, as the start record says.

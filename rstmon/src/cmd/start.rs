@@ -168,6 +168,7 @@ fn plan_failure(error: &PlanError) -> Failure {
     let message = error.to_string();
     match error.exit_code() {
         code if code == ExitCode::Kernel as u8 => Failure::kernel(message),
+        code if code == ExitCode::Privilege as u8 => Failure::privilege(message),
         _ => Failure::run_time(message),
     }
 }
@@ -180,7 +181,9 @@ const fn may_probe(mode: ModeRequest) -> bool {
 fn start_failure(error: &CaptureError) -> Failure {
     match error {
         CaptureError::Programs(ProgramsError::NotPermitted(_)) => Failure::privilege(format!(
-            "{error}; rstmon needs root, or CAP_BPF and CAP_PERFMON, in the initial user namespace"
+            "{error}; rstmon needs root, or CAP_BPF and CAP_PERFMON, in the initial user namespace; \
+             where it has them, a seccomp filter or a security module forbids bpf(2), or before \
+             Linux 5.11 the limit of locked memory is too low (`ulimit -l unlimited`)"
         )),
         CaptureError::Required { .. } => Failure::kernel(error.to_string()),
         CaptureError::Programs(_) => Failure::run_time(error.to_string()),

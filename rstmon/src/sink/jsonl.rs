@@ -117,6 +117,7 @@ line! {
     }
     optional {
         time: Time,
+        notes: Structured<BTreeMap<&'a str, Exact>>,
     }
 }
 
@@ -228,6 +229,7 @@ pub fn render_end(totals: &Totals, time_ns: Option<i64>) -> Result<Vec<u8>, serd
         kernel_counts: exact(&totals.kernel_counts),
         causes: exact(&totals.causes),
         time: time_ns.map(Time),
+        notes: (!totals.notes.is_empty()).then(|| exact(&totals.notes)),
     };
     let mut out = Vec::new();
     line.append_to(&mut out)?;

@@ -26,6 +26,10 @@ pub struct Totals {
     pub kernel_counts: Counts,
     /// Events written out, by cause.
     pub causes: Counts,
+    /// What was left out or taken back without losing an event, by name: look-ups given up, records
+    /// that were no reset. None is there with 0.
+    #[serde(skip_serializing_if = "Counts::is_empty")]
+    pub notes: Counts,
 }
 
 impl Totals {
@@ -42,6 +46,13 @@ impl Totals {
             *count = count.saturating_sub(1);
         }
         *self.lost.entry(Cow::Borrowed(stage)).or_default() += 1;
+    }
+
+    /// Notes how often something was left out without losing an event.
+    pub fn note(&mut self, name: &'static str, count: u64) {
+        if count > 0 {
+            self.notes.insert(Cow::Borrowed(name), count);
+        }
     }
 
     /// Events lost at all stages.

@@ -55,7 +55,7 @@ pub struct CheckReport {
 /// One thing that keeps rstmon from running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// `privilege`, `kernel`, `btf-file`, or `attach` where only attaching what was planned failed.
+    /// `privilege`, `kernel`, `btf-file`, `create` (maps), or `attach` where only attaching what was planned failed.
     pub id: &'static str,
     /// What failed, why, and what to do.
     pub message: String,
@@ -226,6 +226,8 @@ fn problems_of(privilege: Option<&PrivilegeError>, plan: Option<&PlanError>) -> 
     let of_plan = plan.map(|error| Problem {
         id: match error {
             PlanError::KernelCannot { .. } => "kernel",
+            PlanError::NotPermitted { .. } => "privilege",
+            PlanError::NotNow { .. } => "create",
             PlanError::BtfFile { .. } => "btf-file",
         },
         message: error.to_string(),

@@ -32,6 +32,7 @@ pub(super) fn run_replay(path: &Path, args: &TraceArgs, filter: Filter) -> Resul
     // What was lost when it was recorded is lost here too.
     if let Some(recorded) = reader.totals() {
         pipeline.totals.lost.clone_from(&recorded.lost);
+        pipeline.totals.notes.clone_from(&recorded.notes);
         pipeline
             .totals
             .kernel_counts

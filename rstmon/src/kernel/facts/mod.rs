@@ -63,6 +63,17 @@ pub struct ProbeSupport {
     pub raw_tracepoint: Support,
     /// Ring buffer maps (5.8 and later).
     pub ring_buffer: Support,
+    /// Why nothing could be asked: maps could not be created, which says nothing of the kernel.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// What kept maps and programs from being created at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// EPERM or EACCES: seccomp, a security module, or before 5.11 `RLIMIT_MEMLOCK`.
+    NotPermitted(String),
+    /// Anything else, as want of memory.
+    Failed(String),
 }
 
 /// State of kernel lockdown (`/sys/kernel/security/lockdown`).

@@ -86,6 +86,7 @@ pub(crate) fn facts_of(generation: &Generation) -> KernelFacts {
         cgroup_mode: Some(CgroupMode::Unified),
         bpf_jit_enable: Some(1),
         probe_support: ProbeSupport {
+            obstacle: None,
             fentry: Support::Works,
             kprobe: Support::Works,
             raw_tracepoint: Support::Works,

@@ -12,7 +12,7 @@ mod reach;
 pub use crate::kernel::hook::{Hook, Variant};
 
 use crate::kernel::degradation::Degradation;
-use crate::kernel::facts::{BtfState, KernelFacts, Lockdown};
+use crate::kernel::facts::{BtfState, KernelFacts, Lockdown, Obstacle};
 use crate::kernel::mode::{Mode, ModeRequest};
 use rstmon_common::config::ProbeConfig;
 use std::collections::BTreeMap;
@@ -93,7 +93,6 @@ impl PlanSwitches {
     /// Sets the members of the same names.
     pub fn write_to(self, config: &mut ProbeConfig) {
         config.send_reset_has_reason = self.send_reset_has_reason.into();
-        config.send_reset_sees_all = self.send_reset_sees_all.into();
         config.passive_by_probe = self.passive_by_probe.into();
         config.receive_by_probe = self.receive_by_probe.into();
         config.kfree_has_reason = self.kfree_has_reason.into();
@@ -138,6 +137,22 @@ pub enum PlanError {
         /// What would help.
         remedy: String,
     },
+    /// This process is kept from bpf(2), though it may hold the capabilities.
+    #[error(
+        "{reason}; with CAP_BPF and CAP_PERFMON in effect, a seccomp filter or a security module \
+         forbids bpf(2): allow it, and raise the limit of locked memory (`ulimit -l unlimited`, \
+         systemd: `LimitMEMLOCK=infinity`) on kernels before 5.11"
+    )]
+    NotPermitted {
+        /// What the kernel said.
+        reason: String,
+    },
+    /// Maps could not be created now, for example for want of memory.
+    #[error("{reason}; free memory, or raise the memory limit of this process's cgroup")]
+    NotNow {
+        /// What the kernel said.
+        reason: String,
+    },
     /// The BTF file that the user named is of no use.
     #[error(
         "cannot use {path} as BTF: {reason}; leave `--btf` out to use what the kernel itself has"
@@ -156,7 +171,8 @@ impl PlanError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::KernelCannot { .. } => 4,
-            Self::BtfFile { .. } => 1,
+            Self::NotPermitted { .. } => 3,
+            Self::NotNow { .. } | Self::BtfFile { .. } => 1,
         }
     }
 
@@ -207,6 +223,17 @@ fn refuse_locked_host(facts: &KernelFacts) -> Result<(), PlanError> {
             "kernel lockdown is in confidentiality mode, which keeps kernel memory from BPF".into(),
             "boot with lockdown=integrity or without `lockdown=`",
         ));
+    }
+    match &facts.probe_support.obstacle {
+        Some(Obstacle::NotPermitted(reason)) => {
+            let reason = reason.clone();
+            return Err(PlanError::NotPermitted { reason });
+        }
+        Some(Obstacle::Failed(reason)) => {
+            let reason = reason.clone();
+            return Err(PlanError::NotNow { reason });
+        }
+        None => {}
     }
     if let Some(reason) = facts.probe_support.ring_buffer.refusal() {
         return Err(PlanError::cannot(

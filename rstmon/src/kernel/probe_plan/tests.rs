@@ -479,10 +479,22 @@ fn the_programs_are_told_of_every_switch_that_is_on() {
     plan.switches.write_to(&mut config);
     let expected = ProbeConfig {
         send_reset_has_reason: 1,
-        send_reset_sees_all: 1,
         kfree_has_reason: 1,
         kfree_has_socket: 1,
         ..ProbeConfig::NONE
     };
     assert_eq!(config, expected);
+}
+
+#[test]
+fn what_keeps_the_process_from_bpf_is_no_fault_of_the_kernel() {
+    let code = |obstacle: Obstacle| {
+        let mut facts = facts_of(&LINUX_6_12);
+        facts.probe_support.obstacle = Some(obstacle);
+        plan(&facts, &PlanRequest::default())
+            .map(|_| ())
+            .map_err(|error| error.exit_code())
+    };
+    assert_eq!(code(Obstacle::NotPermitted("EPERM".to_owned())), Err(3));
+    assert_eq!(code(Obstacle::Failed("ENOMEM".to_owned())), Err(1));
 }

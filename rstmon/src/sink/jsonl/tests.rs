@@ -52,6 +52,8 @@ fn totals() -> Totals {
         kernel_counts: [("sent".into(), 12)].into(),
         ..Totals::default()
     };
+    totals.note("tentative-retracted", 5);
+    totals.note("cgroups-skipped", 0);
     totals.count_written(Cause::PortClosed);
     totals.count_written(Cause::PortClosed);
     totals
