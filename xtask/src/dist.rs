@@ -53,7 +53,10 @@ fn build_static(folder: &Path) -> Result<PathBuf> {
         "--target",
         STATIC_TARGET,
     ])
-    .env("CARGO_NET_OFFLINE", "true"))
+    .env("CARGO_NET_OFFLINE", "true")
+    // The compiler's own linker, as for the virtual machines: no C toolchain of that target is
+    // needed, and the two builds do not undo each other.
+    .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld"))
     .context("cannot build the static binary; if something is missing, run `cargo xtask setup`")?;
     let built = root().join(format!("target/{STATIC_TARGET}/release/rstmon"));
     let stripped = folder.join("rstmon");
