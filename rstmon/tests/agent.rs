@@ -403,6 +403,28 @@ fn pages_are_served_and_others_are_not() {
     assert_eq!(agent.get("/-/healthy").unwrap(), (200, "ok\n".to_owned()));
     assert_eq!(agent.get("/healthz").unwrap().0, 200);
     assert_eq!(agent.get("/etc/passwd").unwrap().0, 404);
+    let curl = |args: &[&str]| {
+        let url = format!("http://{}/metrics", agent.address);
+        let output = Command::new("curl")
+            .args(["-sS", "-i"])
+            .args(args)
+            .arg(url)
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let refused = curl(&["-X", "POST", "-d", "x"]);
+    assert!(
+        refused.starts_with("HTTP/1.1 405") && refused.contains("allow: GET, HEAD"),
+        "{refused}"
+    );
+    let head = curl(&["--head"]);
+    assert!(
+        head.starts_with("HTTP/1.1 200") && !head.contains("rstmon_resets_total"),
+        "{head}"
+    );
+    assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+    let long = format!("X-Long: {}", "x".repeat(60_000));
+    assert!(curl(&["-H", &long]).starts_with("HTTP/1.1 431"));
     // A stopped process answers nobody; once it goes on it is ready again.
     agent.signal(Signal::SIGSTOP);
     let taken = free_address();
@@ -467,4 +489,36 @@ fn trace_shows_the_agents_events() {
         .unwrap();
     assert_eq!(nobody.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("is `rstmon agent` running"));
+}
+
+#[test]
+fn clients_that_hold_connections_open_do_not_stop_a_scrape() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let held: Vec<TcpStream> = (0..200)
+        .map(|_| TcpStream::connect(agent.address).unwrap())
+        .collect();
+    let began = Instant::now();
+    agent.scrape();
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    let more: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(agent.address).unwrap())
+        .collect();
+    drop(held);
+    wait_until("the refused ones in the count", || {
+        let page = agent.get("/metrics");
+        page.is_some_and(|(_, page)| {
+            page.lines().any(|line| {
+                line.strip_prefix("rstmon_web_connections_refused_total ")
+                    .is_some_and(|count| count.parse::<u64>().unwrap() >= 40)
+            })
+        })
+    });
+    drop(more);
 }

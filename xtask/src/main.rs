@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask setup | build | run | test | lab | vm | bench | ci`.
+//! The project's own commands: `cargo xtask setup | build | run | test | lab | vm | bench | dist | ci`.
 //!
 //! Each module does one command; `process` runs other programs for all of them.
 
@@ -10,6 +10,7 @@
 
 mod bench;
 mod build;
+mod dist;
 mod process;
 mod setup;
 mod test;
@@ -51,6 +52,8 @@ enum Command {
     Vm(vm::VmArgs),
     /// Measure what rstmon costs beside nothing, tcpdump and bpftrace
     Bench(bench::BenchArgs),
+    /// Make the static binary, the .deb and the .rpm in target/dist
+    Dist(dist::DistArgs),
     /// What continuous integration runs: the same as `test`
     Ci,
 }
@@ -82,6 +85,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             let args: Vec<String> = std::iter::once("lab".to_owned()).chain(args).collect();
             match build::exec_as_root(&args)? {}
         }
+        Command::Dist(args) => dist::run_dist(&args)?,
         Command::Test(args) => test::run_tests(&args)?,
         Command::Ci => test::run_tests(&test::TestArgs::default())?,
         Command::Vm(args) => {

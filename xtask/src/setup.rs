@@ -20,37 +20,52 @@ pub(crate) enum Purpose {
     Machines,
     /// The measurements.
     Bench,
+    /// The packages.
+    Packages,
     /// Nothing that a command does: what is of use while working on rstmon.
     Work,
 }
 
 impl Purpose {
     /// Everything.
-    pub(crate) const ALL: &[Self] = &[Self::Tests, Self::Machines, Self::Bench, Self::Work];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Tests,
+        Self::Machines,
+        Self::Bench,
+        Self::Packages,
+        Self::Work,
+    ];
 }
 
 /// The linker whose LLVM is the compiler's.
 const BPF_LINKER: (&str, &str) = ("0.10.3", "bpf-linker 0.10.");
 /// Components of the toolchain beyond the compiler.
 const COMPONENTS: &[&str] = &["rust-src", "clippy", "rustfmt"];
-/// The target of the binary that runs in the virtual machines.
-const VM_TARGET: &str = "x86_64-unknown-linux-musl";
+/// Commands of cargo that make packages, and the version of each that is installed.
+const PACKAGERS: &[(&str, &str)] = &[("cargo-deb", "3.8.0"), ("cargo-generate-rpm", "0.16.1")];
+/// The target of the binary that needs no library: for virtual machines and packages.
+pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-musl";
 /// Programs that are run, or whole paths of files; the Debian package of each, and what needs it.
 const PROGRAMS: &[(&str, &str, &[Purpose])] = {
-    use Purpose::{Bench, Machines, Tests, Work};
+    use Purpose::{Bench, Machines, Packages, Tests, Work};
     &[
         (DEBIAN_KEYRING, "debian-archive-keyring", &[Machines]),
         ("bpftool", "bpftool", &[Tests, Bench]),
         ("bpftrace", "bpftrace", &[Bench]),
         ("cpio", "cpio", &[Machines]),
         ("curl", "curl", &[Tests, Work]),
+        ("deb-systemd-helper", "init-system-helpers", &[Packages]),
         ("depmod", "kmod", &[Machines]),
+        ("dpkg-deb", "dpkg", &[Packages]),
+        ("gzip", "gzip", &[Packages]),
         ("ip", "iproute2", &[Tests, Work]),
+        ("man", "man-db", &[Packages]),
         ("nft", "nftables", &[Tests, Machines]),
         ("nginx", "nginx-light", &[Tests, Bench]),
         ("prometheus", "prometheus", &[Tests, Work]),
         ("qemu-system-x86_64", "qemu-system-x86", &[Machines]),
         ("ss", "iproute2", &[Tests, Machines]),
+        ("strip", "binutils", &[Packages]),
         ("tcpdump", "tcpdump", &[Tests, Bench]),
         ("tmux", "tmux", &[Tests, Work]),
         ("wrk", "wrk", &[Tests, Bench]),
@@ -68,6 +83,9 @@ pub(crate) fn set_up(purposes: &[Purpose]) -> Result<()> {
     let mut did = Vec::new();
     did.extend(toolchain(purposes)?);
     did.extend(bpf_linker()?);
+    if purposes.contains(&Purpose::Packages) {
+        did.extend(packagers()?);
+    }
     did.extend(crates()?);
     did.extend(file_systems());
     did.extend(packages(purposes)?);
@@ -93,11 +111,14 @@ fn toolchain(purposes: &[Purpose]) -> Result<Vec<String>> {
             did.push(format!("added {component}"));
         }
     }
-    if purposes.contains(&Purpose::Machines) && !targets.lines().any(|line| line == VM_TARGET) {
+    let is_static_needed = [Purpose::Machines, Purpose::Packages]
+        .iter()
+        .any(|it| purposes.contains(it));
+    if is_static_needed && !targets.lines().any(|line| line == STATIC_TARGET) {
         run(Command::new("rustup")
-            .args(["target", "add", VM_TARGET])
+            .args(["target", "add", STATIC_TARGET])
             .current_dir(root()))?;
-        did.push(format!("added {VM_TARGET}"));
+        did.push(format!("added {STATIC_TARGET}"));
     }
     Ok(did)
 }
@@ -126,8 +147,8 @@ fn missing_libraries(sysroot: &Path, purposes: &[Purpose]) -> Vec<String> {
     if !libraries.join("src/rust/library/core").is_dir() {
         missing.push("the component rust-src".to_owned());
     }
-    if purposes.contains(&Purpose::Machines) && !libraries.join(VM_TARGET).is_dir() {
-        missing.push(format!("the target {VM_TARGET}"));
+    if purposes.contains(&Purpose::Machines) && !libraries.join(STATIC_TARGET).is_dir() {
+        missing.push(format!("the target {STATIC_TARGET}"));
     }
     missing
 }
@@ -149,6 +170,30 @@ fn bpf_linker() -> Result<Option<String>> {
     run(&mut cargo(&install))
         .context("bpf-linker, which links the eBPF programs, did not build")?;
     Ok(Some(format!("installed bpf-linker {version}")))
+}
+
+/// Installs what makes packages. What is installed is asked of cargo: of these programs, not each
+/// tells its version.
+fn packagers() -> Result<Option<String>> {
+    let installed = output_of("cargo", &["install", "--list"]).unwrap_or_default();
+    let mut did = Vec::new();
+    for (name, version) in PACKAGERS {
+        let line = format!("{name} v{version}:");
+        if installed.lines().any(|it| it == line) {
+            continue;
+        }
+        run(&mut cargo(&[
+            "install",
+            name,
+            "--version",
+            version,
+            "--locked",
+            "--force",
+        ]))
+        .with_context(|| format!("{name}, which makes packages, did not build"))?;
+        did.push(format!("installed {name} {version}"));
+    }
+    Ok((!did.is_empty()).then(|| did.join(", ")))
 }
 
 /// Fetches the crates, so that the build needs no network: the workspace's, and those of the

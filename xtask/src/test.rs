@@ -3,6 +3,7 @@
 //! A layer that fails does not hide the later ones. The last line is `N passed, N failed`.
 
 use crate::build::{build_release, release_binary};
+use crate::dist::{DistArgs, run_dist};
 use crate::process::{as_root, can_be_root, cargo, is_root, output_of};
 use crate::setup::{Purpose, set_up};
 use crate::vm::{VmArgs, can_get_kernels, run_vm};
@@ -54,6 +55,8 @@ enum Layer {
     Tests,
     /// The lab on this kernel
     Lab,
+    /// The packages, one of them installed and purged
+    Packages,
     /// The lab on Debian's kernels, in QEMU
     Vm,
 }
@@ -64,6 +67,7 @@ impl Layer {
             Self::Lints => "format and lints",
             Self::Tests => "unit, binary and kernel tests",
             Self::Lab => "lab on this kernel",
+            Self::Packages => "packages",
             Self::Vm => "lab on Debian's kernels",
         }
     }
@@ -72,6 +76,7 @@ impl Layer {
         match self {
             Self::Lints => None,
             Self::Tests | Self::Lab => Some(Purpose::Tests),
+            Self::Packages => Some(Purpose::Packages),
             Self::Vm => Some(Purpose::Machines),
         }
     }
@@ -82,6 +87,10 @@ impl Layer {
             Self::Lints => lints(sums),
             Self::Tests => cargo_test(sums)?,
             Self::Lab => lab(sums)?,
+            Self::Packages => sums.add(
+                "packages install, work and leave nothing",
+                run_dist(&DistArgs { test: true })?,
+            ),
             Self::Vm => {
                 let outcome = run_vm(&VmArgs {
                     kernels: VM_KERNELS.map(str::to_owned).to_vec(),

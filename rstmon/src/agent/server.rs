@@ -6,7 +6,7 @@ use super::socket::{ControlSocket, SocketService};
 use crate::cmd::exit::Failure;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,11 +16,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How long a client may take to send its request's head.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 
+/// How long a connection may stay: clients that keep theirs open open it again.
+const CONNECTION_TIME: Duration = Duration::from_mins(10);
+/// Bytes of a request's head.
+const MAX_HEAD: usize = 16 * 1024;
+/// Connections of the web server at a time; more are closed at once.
+const MAX_CONNECTIONS: usize = 256;
 /// How long clients may take to read what they have been sent, when the agent ends.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -30,6 +36,8 @@ pub struct Services {
     pub site: Arc<Site>,
     /// Where they are served.
     pub web: Vec<TcpListener>,
+    /// Requests that are answered at a time.
+    pub max_requests: usize,
     /// The control socket, and what its clients get.
     pub socket: Option<(ControlSocket, SocketService)>,
 }
@@ -83,10 +91,14 @@ async fn all_left(clients: &AtomicU64) {
 }
 
 async fn serve(services: Services) {
-    let web_figures = Arc::new(Mutex::new(WebFigures::default()));
+    let web = Web {
+        site: services.site,
+        figures: Arc::default(),
+        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        requests: Arc::new(Semaphore::new(services.max_requests)),
+    };
     for listener in services.web {
-        let site = Arc::clone(&services.site);
-        tokio::spawn(serve_web(listener, site, Arc::clone(&web_figures)));
+        tokio::spawn(serve_web(listener, web.clone()));
     }
     match services.socket {
         Some((socket, service)) => {
@@ -99,7 +111,18 @@ async fn serve(services: Services) {
     std::future::pending::<()>().await;
 }
 
-async fn serve_web(listener: TcpListener, site: Arc<Site>, figures: Arc<Mutex<WebFigures>>) {
+/// What connections of the web server share.
+#[derive(Clone)]
+struct Web {
+    site: Arc<Site>,
+    figures: Arc<Mutex<WebFigures>>,
+    /// Connections at a time.
+    connections: Arc<Semaphore>,
+    /// Requests that are answered at a time.
+    requests: Arc<Semaphore>,
+}
+
+async fn serve_web(listener: TcpListener, web: Web) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return warn(&format!("the web server is closed: {error}")),
@@ -113,49 +136,71 @@ async fn serve_web(listener: TcpListener, site: Arc<Site>, figures: Arc<Mutex<We
                 continue;
             }
         };
-        let (site, figures) = (Arc::clone(&site), Arc::clone(&figures));
+        let Ok(place) = Arc::clone(&web.connections).try_acquire_owned() else {
+            web.count_refused();
+            continue;
+        };
+        let web = web.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let (site, figures) = (Arc::clone(&site), Arc::clone(&figures));
-                async move { Ok::<_, Infallible>(respond(&request, &site, &figures).await) }
+                let web = web.clone();
+                async move { Ok::<_, Infallible>(web.respond(&request).await) }
             });
-            // A client that breaks off is its own affair.
-            let _ = hyper::server::conn::http1::Builder::new()
+            let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIME)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(TokioIo::new(stream), service);
+            // A client that breaks off, or takes too long, is its own affair.
+            let _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
+            drop(place);
         });
     }
 }
 
-async fn respond(
-    request: &Request<Incoming>,
-    site: &Site,
-    figures: &Mutex<WebFigures>,
-) -> Response<Full<Bytes>> {
-    let counted = figures
-        .lock()
-        .map(|figures| figures.clone())
-        .unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::new()));
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        let allowed = hyper::header::HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(ALLOW, allowed);
-    } else if let Some(answer) = site.answer(request.uri().path(), &counted).await {
+impl Web {
+    fn count_refused(&self) {
+        if let Ok(mut figures) = self.figures.lock() {
+            figures.refused += 1;
+        }
+    }
+
+    async fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let mut response = self.answer(request).await;
+        let headers = response.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Ok(mut figures) = self.figures.lock() {
+            let code = response.status().as_u16();
+            *figures.requests.entry(code).or_default() += 1;
+        }
+        response
+    }
+
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(ALLOW, allowed);
+            return response;
+        }
+        let Ok(_place) = self.requests.try_acquire() else {
+            return empty(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let counted = self.figures.lock();
+        let counted = counted.map(|figures| figures.clone()).unwrap_or_default();
+        let Some(answer) = self.site.answer(request.uri().path(), &counted).await else {
+            return empty(StatusCode::NOT_FOUND);
+        };
+        let mut response = Response::new(Full::new(Bytes::from(answer.body)));
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or_default();
-        let kind = hyper::header::HeaderValue::from_static(answer.content_type);
+        let kind = HeaderValue::from_static(answer.content_type);
         response.headers_mut().insert(CONTENT_TYPE, kind);
-        *response.body_mut() = Full::new(Bytes::from(answer.body));
-    } else {
-        *response.status_mut() = StatusCode::NOT_FOUND;
+        response
     }
-    if let Ok(mut figures) = figures.lock() {
-        *figures
-            .requests
-            .entry(response.status().as_u16())
-            .or_default() += 1;
-    }
+}
+
+fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::new()));
+    *response.status_mut() = status;
     response
 }

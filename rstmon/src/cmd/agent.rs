@@ -79,7 +79,12 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
         Some(socket) => Some((socket, socket_service(&settings, &session, &site)?)),
         None => None,
     };
-    let server = Server::start(Services { site, web, socket })?;
+    let server = Server::start(Services {
+        site,
+        web,
+        max_requests: settings.web_max_requests as usize,
+        socket,
+    })?;
     let capture = CaptureLoop::new(
         session,
         log,
