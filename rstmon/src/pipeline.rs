@@ -75,6 +75,8 @@ pub struct Pipeline {
     stories: StoryGate<Told>,
     filter: Filter,
     seq_no: u64,
+    /// How far the wall clock has been set since the capture began.
+    clock_step_ns: i64,
     /// Records that the gate let go, to be processed; kept to reuse its memory.
     released: Vec<RawEvent>,
     /// Events that have waited long enough, to be written; the same.
@@ -96,6 +98,7 @@ impl Pipeline {
             stories: StoryGate::default(),
             filter,
             seq_no: 0,
+            clock_step_ns: 0,
             released: Vec::new(),
             told: Vec::new(),
             totals,
@@ -111,6 +114,11 @@ impl Pipeline {
     /// The hooks changed: a module came.
     pub const fn facts_mut(&mut self) -> &mut CaptureFacts {
         &mut self.facts
+    }
+
+    /// The wall clock is this far from where the facts of the capture say it is, nanoseconds.
+    pub const fn set_clock_step(&mut self, clock_step_ns: i64) {
+        self.clock_step_ns = clock_step_ns;
     }
 
     /// Takes one record from the ring, and processes it where it lies unless it must be held back.
@@ -221,15 +229,27 @@ impl Pipeline {
         self.seq_no += 1;
         self.totals.seen += 1;
         let annotation = annotate(&mut event);
+        let stepped;
+        let annotation = if self.clock_step_ns == 0 {
+            annotation.borrow()
+        } else {
+            // A replay has the step from the annotation.
+            event.time_ns = event.time_ns.saturating_add(self.clock_step_ns);
+            stepped = Annotation {
+                clock_step_ns: self.clock_step_ns,
+                ..annotation.borrow().clone()
+            };
+            &stepped
+        };
         self.engine.diagnose(&mut event);
         if self.stories.is_storm(event.mono_ns) {
             self.finish_replay(sink)?;
-            return self.write(&event, raw, annotation.borrow(), sink);
+            return self.write(&event, raw, annotation, sink);
         }
         let told = Told {
             event,
             raw: *raw,
-            annotation: annotation.borrow().clone(),
+            annotation: annotation.clone(),
         };
         self.stories.push(told, &mut self.told);
         self.write_told(sink)

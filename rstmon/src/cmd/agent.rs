@@ -59,6 +59,7 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     let socket = bind_socket(&settings)?;
     let started = start_capture(&capture_args(&settings), &Filter::all().pushdown())?;
     drop_privileges();
+    return_freed_memory();
     let session = Session::new(started, Filter::all()).with_turns_of(TURN_RECORDS);
     let (requests, for_capture) = mpsc::channel(WAITING_REQUESTS);
     let health = Arc::new(Health::new());
@@ -96,6 +97,15 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     let outcome = capture.run();
     server.stop();
     outcome
+}
+
+/// Gives back what reading the kernel's BTF took: the allocator would keep it for months.
+fn return_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: any thread may call it at any time; it has no arguments that could be wrong.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// What a capture is told.

@@ -10,7 +10,7 @@ use crate::bpf::counters::{Counters, KernelStages};
 use crate::bpf::programs::ProgramsError;
 use crate::bpf::ring::POLL_INTERVAL;
 use crate::cmd::exit::Failure;
-use crate::cmd::start::{Started, monotonic_ns};
+use crate::cmd::start::{Started, monotonic_ns, realtime_offset_ns};
 use crate::event::capture::{CaptureFacts, DegradationReport};
 use crate::event::model::Kind;
 use crate::filter::Filter;
@@ -32,6 +32,11 @@ const EMPTY_POLLS: u8 = 2;
 /// How often a session that waits looks for modules and flushes the programs' log.
 const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often the wall clock is looked at.
+const CLOCK_INTERVAL_NS: u64 = 1_000_000_000;
+/// Less than this is no step of the clock: a busy machine reads two clocks a moment apart.
+const CLOCK_NOISE_NS: u64 = 5_000_000;
+
 /// Owners of the sockets that were there before the capture.
 type Seed = io::Result<(SocketOwners, ScanReport)>;
 
@@ -45,6 +50,8 @@ pub struct Session {
     walk: ScanReport,
     empty_polls: u8,
     turn_records: usize,
+    /// When the wall clock was last looked at, monotonic nanoseconds.
+    clock_read_ns: u64,
 }
 
 impl Session {
@@ -73,6 +80,7 @@ impl Session {
             walk: ScanReport::default(),
             empty_polls: EMPTY_POLLS,
             turn_records: TURN_RECORDS,
+            clock_read_ns: 0,
         }
     }
 
@@ -133,6 +141,7 @@ impl Session {
             0
         };
         let now = monotonic_ns().map_err(|failure| io::Error::other(failure.message))?;
+        self.follow_clock(now);
         self.pipeline.release(now, &mut self.annotator, sink)?;
         self.capture.flush_log();
         if self.capture.awaits_modules() && !self.capture.attach_arrived_modules().is_empty() {
@@ -140,6 +149,20 @@ impl Session {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Looks each second how far the wall clock has been set.
+    fn follow_clock(&mut self, now_ns: u64) {
+        if now_ns.saturating_sub(self.clock_read_ns) < CLOCK_INTERVAL_NS {
+            return;
+        }
+        self.clock_read_ns = now_ns;
+        if let Ok(offset) = realtime_offset_ns() {
+            let step = offset - self.facts().realtime_offset_ns;
+            // The two clocks are read one after the other.
+            let is_step = step.unsigned_abs() > CLOCK_NOISE_NS;
+            self.pipeline.set_clock_step(if is_step { step } else { 0 });
+        }
     }
 
     /// Takes what is in the ring, up to a limit; returns how many records there were.

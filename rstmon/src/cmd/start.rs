@@ -258,8 +258,7 @@ fn capture_facts(
             .btf_facts()
             .map(|btf| btf.reasons.clone())
             .unwrap_or_default(),
-        realtime_offset_ns: clock_ns(ClockId::CLOCK_REALTIME)?
-            - clock_ns(ClockId::CLOCK_MONOTONIC)?,
+        realtime_offset_ns: realtime_offset_ns()?,
         hz: None,
     })
 }
@@ -269,6 +268,11 @@ pub fn clock_ns(clock: ClockId) -> Result<i64, Failure> {
     let now = clock_gettime(clock)
         .map_err(|error| Failure::run_time(format!("cannot read the clock: {error}")))?;
     Ok(now.tv_sec() * 1_000_000_000 + now.tv_nsec())
+}
+
+/// Wall clock minus monotonic clock, nanoseconds.
+pub fn realtime_offset_ns() -> Result<i64, Failure> {
+    Ok(clock_ns(ClockId::CLOCK_REALTIME)? - clock_ns(ClockId::CLOCK_MONOTONIC)?)
 }
 
 /// Monotonic nanoseconds, the clock of the programs.

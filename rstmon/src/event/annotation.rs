@@ -27,6 +27,18 @@ pub struct Annotation {
     /// Who acted, where that is not the owner.
     #[serde(skip_serializing_if = "Option::is_none", with = "process")]
     pub actor: Option<Process>,
+    /// How far the wall clock had been set since the capture began, when the record was read,
+    /// nanoseconds: by hand, by NTP, or by a suspend that the monotonic clock did not see.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub clock_step_ns: i64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+const fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 impl Annotation {
@@ -48,6 +60,7 @@ impl Annotation {
         put(self.cgroup.as_ref(), &mut event.cgroup);
         put(self.workload.as_ref(), &mut event.workload);
         put(self.actor.as_ref(), &mut event.actor);
+        event.time_ns = event.time_ns.saturating_add(self.clock_step_ns);
     }
 }
 
@@ -117,6 +130,19 @@ mod tests {
         assert_eq!(event.cgroup.as_deref(), Some("/"));
         assert_eq!(event.workload.as_deref(), Some(&Workload::default()));
         assert_eq!(event.owner, samples::full().owner);
+    }
+
+    #[test]
+    fn a_step_of_the_clock_moves_the_time() {
+        let mut event = samples::full();
+        let annotation = Annotation {
+            clock_step_ns: -5,
+            ..Annotation::default()
+        };
+        annotation.apply(&mut event);
+        assert_eq!(event.time_ns, samples::full().time_ns - 5);
+        let text = serde_json::to_string(&annotation).unwrap();
+        assert_eq!(text, r#"{"clock_step_ns":-5}"#);
     }
 
     #[test]

@@ -258,6 +258,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             cgroup: cgroup.map(Into::into),
             workload: has_workload.then(|| samples::workload().into()),
             actor,
+            clock_step_ns: if has_workload { -1_000_000_001 } else { 0 },
         },
     );
     (vec(any::<u8>(), RAW_EVENT_SIZE), annotation).prop_map(|(bytes, annotation)| {
