@@ -423,6 +423,10 @@ fn pages_are_served_and_others_are_not() {
         "{head}"
     );
     assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+    let packed = curl(&["--compressed"]);
+    assert!(packed.contains("content-encoding: gzip") && packed.contains("rstmon_resets_total"));
+    let plain = curl(&["-H", "Accept-Encoding: gzip;q=0"]);
+    assert!(!plain.contains("content-encoding") && plain.contains("rstmon_resets_total"));
     let long = format!("X-Long: {}", "x".repeat(60_000));
     assert!(curl(&["-H", &long]).starts_with("HTTP/1.1 431"));
     // A stopped process answers nobody; once it goes on it is ready again.

@@ -4,13 +4,19 @@ use super::notice::warn;
 use super::site::{Site, WebFigures};
 use super::socket::{ControlSocket, SocketService};
 use crate::cmd::exit::Failure;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io::Write;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -191,12 +197,44 @@ impl Web {
         let Some(answer) = self.site.answer(request.uri().path(), &counted).await else {
             return empty(StatusCode::NOT_FOUND);
         };
-        let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+        let packed = takes_gzip(request).then(|| gzip(&answer.body)).flatten();
+        let is_packed = packed.is_some();
+        let body = packed.unwrap_or(answer.body);
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        let vary = HeaderValue::from_static("accept-encoding");
+        response.headers_mut().insert(VARY, vary);
+        if is_packed {
+            let encoding = HeaderValue::from_static("gzip");
+            response.headers_mut().insert(CONTENT_ENCODING, encoding);
+        }
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or_default();
         let kind = HeaderValue::from_static(answer.content_type);
         response.headers_mut().insert(CONTENT_TYPE, kind);
         response
     }
+}
+
+/// Whether the client takes a packed answer (RFC 9110, 12.5.3): `gzip` or `*`, not refused by `q=0`.
+fn takes_gzip(request: &Request<Incoming>) -> bool {
+    let accepted = request.headers().get_all(ACCEPT_ENCODING).iter();
+    let codings = accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|it| it.split(','));
+    codings.map(str::trim).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = weight.trim().strip_prefix("q=").map(str::parse::<f32>);
+        let is_refused = matches!(weight, Some(Ok(weight)) if weight <= 0.0);
+        matches!(name.trim(), "gzip" | "*") && !is_refused
+    })
+}
+
+/// The packed bytes; none if that brings nothing.
+fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory does not fail.
+    encoder.write_all(bytes).ok()?;
+    let packed = encoder.finish().ok()?;
+    (packed.len() < bytes.len()).then_some(packed)
 }
 
 fn empty(status: StatusCode) -> Response<Full<Bytes>> {
