@@ -18,7 +18,7 @@ use std::time::Instant;
 /// Arguments of `test`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct TestArgs {
-    /// Leave the virtual machines out
+    /// Leave the packages and the virtual machines out
     #[arg(long)]
     quick: bool,
     /// Only these layers
@@ -37,7 +37,7 @@ impl TestArgs {
         let all = Layer::value_variants().iter().copied();
         all.filter(|layer| {
             if self.only.is_empty() {
-                !(self.quick && *layer == Layer::Vm)
+                !(self.quick && matches!(layer, Layer::Packages | Layer::Vm))
             } else {
                 self.only.contains(layer)
             }
