@@ -35,7 +35,9 @@ fn main() {
         .map(|line| parse_json_line(line.as_bytes()).unwrap())
         .collect();
     let mut board = Board::new(TallySettings::default());
-    events.iter().for_each(|event| board.record(event));
+    for event in &events {
+        board.record(event);
+    }
     let header = Header {
         source: "agent".to_owned(),
         facts: CaptureFacts {
