@@ -202,9 +202,7 @@ impl CaptureLoop {
     }
 
     fn see_hooks(&self) {
-        let session = &self.session;
-        self.health
-            .see_hooks(session.facts(), |hook| session.awaits_module_of(hook));
+        self.health.see_hooks(self.session.facts());
     }
 
     fn answer(&mut self, request: Request) {

@@ -38,6 +38,34 @@ enum Message {
     Reopen { max_size: u64, keep: u32 },
 }
 
+/// A log whose file can be written to, and whose thread is not there yet: threads are started once
+/// privileges have been dropped.
+pub struct OpenedLog {
+    file: Option<RotatedFile>,
+    settings: Settings,
+}
+
+impl OpenedLog {
+    /// Opens the log that the settings ask for, if any. Fails if its file cannot be written to.
+    pub fn open(settings: &Settings) -> Result<Option<Self>, Failure> {
+        let open = |path: &PathBuf| {
+            RotatedFile::open(path, settings.events_max_size.0, settings.events_keep).map_err(
+                |error| {
+                    Failure::run_time(format!(
+                        "cannot write the event log {}: {error}; give a file that can be written \
+                         with --events-file, or none",
+                        path.display()
+                    ))
+                },
+            )
+        };
+        let file = settings.events_file.0.as_ref().map(open).transpose()?;
+        let is_wanted = file.is_some() || settings.events_output != EventsOutput::Off;
+        let settings = settings.clone();
+        Ok(is_wanted.then_some(Self { file, settings }))
+    }
+}
+
 /// The capture thread's end of the log.
 pub struct EventLog {
     sender: SyncSender<Message>,
@@ -49,31 +77,14 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Opens the log that the settings ask for, if any. Fails if its file cannot be written to.
-    pub fn open(settings: &Settings) -> Result<Option<Self>, Failure> {
-        let file = match &settings.events_file.0 {
-            Some(path) => Some(
-                RotatedFile::open(path, settings.events_max_size.0, settings.events_keep).map_err(
-                    |error| {
-                        Failure::run_time(format!(
-                            "cannot write the event log {}: {error}; give a file that can be \
-                             written with --events-file, or none",
-                            path.display()
-                        ))
-                    },
-                )?,
-            ),
-            None => None,
-        };
-        if file.is_none() && settings.events_output == EventsOutput::Off {
-            return Ok(None);
-        }
+    /// Starts the writing thread of a log that is open.
+    pub fn start(opened: OpenedLog) -> Result<Self, Failure> {
         let (sender, receiver) = sync_channel(WAITING_CHUNKS);
         let lost = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
-            path: settings.events_file.0.clone(),
-            file,
-            output: settings.events_output,
+            path: opened.settings.events_file.0,
+            file: opened.file,
+            output: opened.settings.events_output,
             lost: Arc::clone(&lost),
             is_failing: false,
         };
@@ -81,14 +92,14 @@ impl EventLog {
             .name("event-log".to_owned())
             .spawn(move || writer.run(&receiver))
             .map_err(|error| Failure::run_time(format!("cannot start a thread: {error}")))?;
-        Ok(Some(Self {
+        Ok(Self {
             sender,
             writer,
             lost,
-            filter: settings.events_filter.clone(),
+            filter: opened.settings.events_filter,
             buffer: Vec::with_capacity(2 * CHUNK_BYTES),
             buffered: 0,
-        }))
+        })
     }
 
     /// Writes a line that is no event: the start, the end.

@@ -3,6 +3,7 @@
 //! The capture thread beats at each turn; everybody may ask.
 
 use crate::event::capture::CaptureFacts;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,8 +19,9 @@ pub struct Health {
     began: Instant,
     /// Last turn of the capture thread, milliseconds after `began`.
     turned_ms: AtomicU64,
-    /// Hooks that the plan has and that are not attached, without those that wait for a module.
-    missing_hooks: Mutex<Vec<String>>,
+    /// Hooks that have been attached, and whether they are. One that this kernel never took is a
+    /// degradation, and no reason not to be ready.
+    hooks: Mutex<BTreeMap<String, bool>>,
 }
 
 impl Health {
@@ -29,7 +31,7 @@ impl Health {
         Self {
             began: Instant::now(),
             turned_ms: AtomicU64::new(0),
-            missing_hooks: Mutex::new(Vec::new()),
+            hooks: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -39,15 +41,15 @@ impl Health {
     }
 
     /// The hooks have changed, or are looked at for the first time.
-    pub fn see_hooks(&self, facts: &CaptureFacts, awaits_module: impl Fn(&str) -> bool) {
-        let missing = facts
-            .hooks
-            .iter()
-            .filter(|hook| !hook.attached && !awaits_module(&hook.hook));
-        let missing = missing.map(|hook| hook.hook.clone()).collect();
-        if let Ok(mut hooks) = self.missing_hooks.lock() {
-            *hooks = missing;
+    pub fn see_hooks(&self, facts: &CaptureFacts) {
+        let Ok(mut hooks) = self.hooks.lock() else {
+            return;
+        };
+        for attached in hooks.values_mut() {
+            *attached = false;
         }
+        let attached = facts.hooks.iter().filter(|hook| hook.attached);
+        hooks.extend(attached.map(|hook| (hook.hook.clone(), true)));
     }
 
     /// Why the agent is stuck, if it is.
@@ -62,13 +64,10 @@ impl Health {
         if let Some(silence) = self.silence(LATE) {
             return Some(silence);
         }
-        let missing = self.missing_hooks.lock().ok()?;
-        (!missing.is_empty()).then(|| {
-            format!(
-                "not attached: {}; `rstmon check` says why",
-                missing.join(", ")
-            )
-        })
+        let hooks = self.hooks.lock().ok()?;
+        let gone = hooks.iter().filter(|(_, attached)| !**attached);
+        let gone: Vec<&str> = gone.map(|(hook, _)| hook.as_str()).collect();
+        (!gone.is_empty()).then(|| format!("no longer attached: {}", gone.join(", ")))
     }
 
     fn silence(&self, limit: Duration) -> Option<String> {
@@ -87,5 +86,31 @@ impl Health {
 impl Default for Health {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::samples;
+
+    #[test]
+    fn a_hook_that_is_gone_makes_unready_and_one_that_never_came_does_not() {
+        let health = Health::new();
+        health.beat();
+        let mut facts = samples::facts();
+        assert!(facts.hooks.iter().any(|hook| hook.attached));
+        health.see_hooks(&facts);
+        assert_eq!(health.unreadiness(), None);
+        for hook in &mut facts.hooks {
+            hook.attached = false;
+        }
+        health.see_hooks(&facts);
+        assert!(
+            health
+                .unreadiness()
+                .is_some_and(|why| why.contains("no longer attached"))
+        );
+        assert_eq!(health.sickness(), None);
     }
 }

@@ -175,14 +175,6 @@ impl Capture {
             .any(|(planned, attached)| planned.deferred_until_module && attached.is_none())
     }
 
-    /// Whether the hook of this name waits for its module.
-    #[must_use]
-    pub fn awaits_module_of(&self, hook: &str) -> bool {
-        self.hooks.iter().any(|(planned, attached)| {
-            planned.deferred_until_module && attached.is_none() && planned.hook.name() == hook
-        })
-    }
-
     /// Every planned hook and how it is attached.
     #[must_use]
     pub fn hook_reports(&self) -> Vec<HookReport> {

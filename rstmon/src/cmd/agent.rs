@@ -6,7 +6,7 @@
 
 use crate::agent::audit::{Audit, NetworkNamespaces};
 use crate::agent::capture_loop::{CaptureLoop, ReloadState, now_seconds};
-use crate::agent::event_log::EventLog;
+use crate::agent::event_log::{EventLog, OpenedLog};
 use crate::agent::flags::SettingFlags;
 use crate::agent::health::Health;
 use crate::agent::notice::{say, warn};
@@ -54,12 +54,13 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
         say("the configuration is right");
         return Ok(());
     }
-    let log = EventLog::open(&settings)?;
+    let log = OpenedLog::open(&settings)?;
     let web = bind_web(&settings)?;
     let socket = bind_socket(&settings)?;
     let started = start_capture(&capture_args(&settings), &Filter::all().pushdown())?;
     drop_privileges();
     return_freed_memory();
+    let log = log.map(EventLog::start).transpose()?;
     let session = Session::new(started, Filter::all()).with_turns_of(TURN_RECORDS);
     let (requests, for_capture) = mpsc::channel(WAITING_REQUESTS);
     let health = Arc::new(Health::new());

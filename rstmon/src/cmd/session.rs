@@ -180,12 +180,6 @@ impl Session {
         self.capture.awaits_modules()
     }
 
-    /// Whether the hook of this name waits for its module.
-    #[must_use]
-    pub fn awaits_module_of(&self, hook: &str) -> bool {
-        self.capture.awaits_module_of(hook)
-    }
-
     /// Detaches everything and takes what is left through the pipeline.
     pub fn end(&mut self, sink: &mut impl EventSink) -> io::Result<()> {
         self.capture.detach();

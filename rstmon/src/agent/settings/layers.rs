@@ -11,8 +11,14 @@ use toml::de::{DeTable, DeValue};
 
 /// The file that is read if no other is asked for; it need not be there.
 pub const DEFAULT_FILE: &str = "/etc/rstmon/rstmon.toml";
-/// Variables that begin like a setting's and are none: they are the tests'.
-const NO_SETTINGS: [&str; 1] = ["RSTMON_REQUIRE_BPF"];
+/// Variables that begin like a setting's and are none: the tests', and those that Kubernetes sets for a
+/// service of the name rstmon.
+const NO_SETTINGS: [&str; 4] = [
+    "RSTMON_REQUIRE_BPF",
+    "RSTMON_SERVICE_",
+    "RSTMON_PORT",
+    "RSTMON_TEST_",
+];
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +151,8 @@ fn read_file(path: &Path, effective: &mut Effective) -> Result<(), SettingsError
 }
 
 fn read_variable(name: &str, text: &str, effective: &mut Effective) -> Result<(), SettingsError> {
-    if !name.starts_with("RSTMON_") || NO_SETTINGS.contains(&name) {
+    let is_none = NO_SETTINGS.iter().any(|none| name.starts_with(none));
+    if !name.starts_with("RSTMON_") || is_none {
         return Ok(());
     }
     let variables: Vec<String> = Settings::DECLARED

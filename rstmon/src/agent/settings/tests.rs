@@ -113,6 +113,14 @@ fn a_variable_that_is_no_setting_is_refused() {
         .push(("RSTMON_EVENTS_KEEEP".to_owned(), "1".to_owned()));
     let message = load(&layers).unwrap_err().to_string();
     assert!(message.contains("RSTMON_EVENTS_KEEP`"), "{message}");
+    // Kubernetes sets these for a service of that name.
+    let links = [
+        "RSTMON_SERVICE_HOST",
+        "RSTMON_PORT",
+        "RSTMON_PORT_19435_TCP",
+    ];
+    layers.variables = links.map(|it| (it.to_owned(), "x".to_owned())).to_vec();
+    assert!(load(&layers).is_ok());
     layers.variables = vec![("RSTMON_EVENTS_KEEP".to_owned(), "no".to_owned())];
     let message = load(&layers).unwrap_err().to_string();
     assert!(message.contains("RSTMON_EVENTS_KEEP: `no`"), "{message}");
