@@ -13,6 +13,7 @@ mod build;
 mod dist;
 mod process;
 mod setup;
+mod soak;
 mod test;
 mod vm;
 
@@ -54,6 +55,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Make the static binary, the .deb and the .rpm in target/dist
     Dist(dist::DistArgs),
+    /// Hold an agent under storms, scrapes, clients and the lab for a long time
+    Soak(soak::SoakArgs),
     /// What continuous integration runs: the same as `test`
     Ci,
 }
@@ -86,6 +89,11 @@ fn run(command: Command) -> anyhow::Result<bool> {
             match build::exec_as_root(&args)? {}
         }
         Command::Dist(args) => dist::run_dist(&args)?,
+        Command::Soak(args) => {
+            setup::set_up(&[])?;
+            build::build_release()?;
+            soak::run_soak(&args)?
+        }
         Command::Test(args) => test::run_tests(&args)?,
         Command::Ci => test::run_tests(&test::TestArgs::default())?,
         Command::Vm(args) => {
