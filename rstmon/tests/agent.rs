@@ -507,7 +507,7 @@ fn clients_that_hold_connections_open_do_not_stop_a_scrape() {
     let began = Instant::now();
     agent.scrape();
     assert!(
-        began.elapsed() < Duration::from_secs(1),
+        began.elapsed() < Duration::from_secs(3),
         "{:?}",
         began.elapsed()
     );
