@@ -15,3 +15,4 @@ pub mod metrics;
 pub mod pipeline;
 pub mod sink;
 pub mod top;
+pub mod web;

@@ -60,6 +60,7 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
         ("gzip", "gzip", &[Packages]),
         ("ip", "iproute2", &[Tests, Work]),
         ("man", "man-db", &[Packages]),
+        ("musl-gcc", "musl-tools", &[Machines, Packages]),
         ("nft", "nftables", &[Tests, Machines]),
         ("nginx", "nginx-light", &[Tests, Bench]),
         ("prometheus", "prometheus", &[Tests, Work]),

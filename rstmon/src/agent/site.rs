@@ -8,10 +8,12 @@ use super::health::Health;
 use crate::bpf::counters::Counters;
 use crate::event::model::{Cause, Initiator, Kind};
 use crate::metrics::page::{AgentFigures, AuditFigures, PageInputs, build_page};
+use crate::web::{self, Page, PageRequest, WebCounts};
+use hyper::StatusCode;
+use hyper::body::Bytes;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, TextEncoder};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,17 +22,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How long the capture thread may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A page, ready to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// `Content-Type`.
-    pub content_type: &'static str,
-    /// The body.
-    pub body: Vec<u8>,
-}
 
 /// What pages are made from.
 pub struct Site {
@@ -50,19 +41,20 @@ pub struct Site {
     pub telemetry_path: String,
 }
 
-impl Site {
-    /// The page at a path; none if there is no such page. `web` is what the server counted.
-    pub async fn answer(&self, path: &str, web: &WebFigures) -> Option<Answer> {
-        match path {
-            path if path == self.telemetry_path => Some(self.metrics(web).await),
+impl web::Site for Site {
+    async fn answer(&self, request: &PageRequest<'_>) -> Option<Page> {
+        match request.path {
+            path if path == self.telemetry_path => Some(self.metrics(request.counts).await),
             "/" => Some(self.landing().await),
             "/-/healthy" | "/healthz" => Some(verdict(self.health.sickness())),
             "/-/ready" | "/readyz" => Some(verdict(self.health.unreadiness())),
             _ => None,
         }
     }
+}
 
-    async fn figures(&self) -> Result<Figures, Answer> {
+impl Site {
+    async fn figures(&self) -> Result<Figures, Page> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             self.requests.send(Request::Figures(reply)).await.ok()?;
@@ -70,12 +62,18 @@ impl Site {
         };
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Some(figures)) => Ok(figures),
-            Ok(None) => Err(text(503, "the capture has ended\n".to_owned())),
-            Err(_) => Err(text(503, "the capture thread does not answer\n".to_owned())),
+            Ok(None) => Err(text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the capture has ended\n".to_owned(),
+            )),
+            Err(_) => Err(text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the capture thread does not answer\n".to_owned(),
+            )),
         }
     }
 
-    async fn metrics(&self, web: &WebFigures) -> Answer {
+    async fn metrics(&self, web: &WebCounts) -> Page {
         let began = Instant::now();
         let figures = match self.figures().await {
             Ok(figures) => figures,
@@ -84,7 +82,10 @@ impl Site {
         let kernel = match self.counters.read_counts() {
             Ok(kernel) => kernel,
             Err(error) => {
-                return text(503, format!("cannot read the kernel's counters: {error}\n"));
+                return text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("cannot read the kernel's counters: {error}\n"),
+                );
             }
         };
         let audit = self.audit.lock().ok().and_then(|audit| audit.clone());
@@ -93,6 +94,7 @@ impl Site {
             socket_clients: self.socket_clients.load(Ordering::Relaxed),
             web_requests: web.requests.clone(),
             web_refused: web.refused,
+            web_reload_failures: web.reload_failures,
             reload_ok: reload.is_some_and(|reload| reload.ok),
             reload_seconds: reload.map_or(0.0, |reload| reload.succeeded_seconds),
             scrape: began.elapsed(),
@@ -109,17 +111,20 @@ impl Site {
         page.extend(ProcessCollector::for_self().collect());
         let mut body = Vec::new();
         match TextEncoder::new().encode(&page, &mut body) {
-            Ok(()) => Answer {
-                status: 200,
+            Ok(()) => Page {
+                status: StatusCode::OK,
                 content_type: prometheus::TEXT_FORMAT,
-                body,
+                body: Bytes::from(body),
             },
-            Err(error) => text(500, format!("cannot encode the metrics: {error}\n")),
+            Err(error) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("cannot encode the metrics: {error}\n"),
+            ),
         }
     }
 
     /// A page for people: what there is, and the causes so far.
-    async fn landing(&self) -> Answer {
+    async fn landing(&self) -> Page {
         let figures = match self.figures().await {
             Ok(figures) => figures,
             Err(answer) => return answer,
@@ -142,35 +147,26 @@ impl Site {
             escaped(&self.telemetry_path),
             causes_table(&figures)
         );
-        Answer {
-            status: 200,
+        Page {
+            status: StatusCode::OK,
             content_type: "text/html; charset=utf-8",
-            body: body.into_bytes(),
+            body: Bytes::from(body),
         }
     }
 }
 
-/// What the web server counted of itself.
-#[derive(Clone, Debug, Default)]
-pub struct WebFigures {
-    /// Answers by status.
-    pub requests: BTreeMap<u16, u64>,
-    /// Connections that it refused.
-    pub refused: u64,
-}
-
-fn verdict(complaint: Option<String>) -> Answer {
+fn verdict(complaint: Option<String>) -> Page {
     match complaint {
-        None => text(200, "ok\n".to_owned()),
-        Some(complaint) => text(503, complaint + "\n"),
+        None => text(StatusCode::OK, "ok\n".to_owned()),
+        Some(complaint) => text(StatusCode::SERVICE_UNAVAILABLE, complaint + "\n"),
     }
 }
 
-fn text(status: u16, body: String) -> Answer {
-    Answer {
+fn text(status: StatusCode, body: String) -> Page {
+    Page {
         status,
         content_type: "text/plain; charset=utf-8",
-        body: body.into_bytes(),
+        body: Bytes::from(body),
     }
 }
 

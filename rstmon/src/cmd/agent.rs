@@ -23,8 +23,8 @@ use crate::cmd::start::{CaptureArgs, start_capture};
 use crate::filter::Filter;
 use crate::metrics::page::AuditFigures;
 use crate::sink::jsonl;
+use crate::web::{self, WebSettings};
 use clap::Args;
-use std::net::TcpListener;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,11 +51,15 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     let layers = args.flags.layers();
     let (settings, _) = load(&layers).map_err(|error| Failure::usage(error.to_string()))?;
     if args.check_config {
+        if let Some(file) = &settings.web_config_file.0 {
+            web::check_config(file).map_err(|error| Failure::usage(error.to_string()))?;
+        }
         say("the configuration is right");
         return Ok(());
     }
     let log = OpenedLog::open(&settings)?;
-    let web = bind_web(&settings)?;
+    let web = web::bind(&web_settings(&settings))
+        .map_err(|error| Failure::run_time(error.to_string()))?;
     let socket = bind_socket(&settings)?;
     let started = start_capture(&capture_args(&settings), &Filter::all().pushdown())?;
     drop_privileges();
@@ -81,12 +85,7 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
         Some(socket) => Some((socket, socket_service(&settings, &session, &site)?)),
         None => None,
     };
-    let server = Server::start(Services {
-        site,
-        web,
-        max_requests: settings.web_max_requests as usize,
-        socket,
-    })?;
+    let server = Server::start(Services { site, web, socket })?;
     let capture = CaptureLoop::new(
         session,
         log,
@@ -119,25 +118,12 @@ fn capture_args(settings: &Settings) -> CaptureArgs {
     }
 }
 
-fn bind_web(settings: &Settings) -> Result<Vec<TcpListener>, Failure> {
-    let addresses = settings.web_listen_address.0.iter();
-    addresses
-        .map(|address| {
-            // As the exporters of Prometheus have it, `:port` is every address.
-            let whole = match address.strip_prefix(':') {
-                Some(port) => format!("[::]:{port}"),
-                None => address.clone(),
-            };
-            let fail = |error: std::io::Error| {
-                Failure::run_time(format!(
-                    "cannot listen on {address}: {error}; choose another with --web.listen-address"
-                ))
-            };
-            let listener = TcpListener::bind(&whole).map_err(fail)?;
-            listener.set_nonblocking(true).map_err(fail)?;
-            Ok(listener)
-        })
-        .collect()
+fn web_settings(settings: &Settings) -> WebSettings {
+    WebSettings {
+        listen_addresses: settings.web_listen_address.0.clone(),
+        config_file: settings.web_config_file.0.clone(),
+        max_requests: settings.web_max_requests as usize,
+    }
 }
 
 fn bind_socket(settings: &Settings) -> Result<Option<ControlSocket>, Failure> {

@@ -107,6 +107,8 @@ families! {
         "Requests answered by the web server, by status.";
     WebConnectionsRefused = "rstmon_web_connections_refused_total", Counter, [],
         "Connections to the web server that were closed for a limit or a failed handshake.";
+    WebReloadFailures = "rstmon_web_reload_failures_total", Counter, [],
+        "Changes of the web configuration or its certificates that could not be taken over; the former ones stay.";
     ReloadSuccessful = "rstmon_config_last_reload_successful", Gauge, [],
         "Whether the last reading of the configuration succeeded: 1, or 0.";
     ReloadTime = "rstmon_config_last_reload_success_timestamp_seconds", Gauge, [],

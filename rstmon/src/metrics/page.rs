@@ -40,6 +40,8 @@ pub struct AgentFigures {
     pub web_requests: BTreeMap<u16, u64>,
     /// Connections that the web server refused.
     pub web_refused: u64,
+    /// Changes of the web configuration that could not be taken over.
+    pub web_reload_failures: u64,
     /// Whether the last reading of the configuration succeeded.
     pub reload_ok: bool,
     /// When it was last read with success, seconds since the epoch.
@@ -385,6 +387,8 @@ fn add_agent(page: &mut Page, inputs: &PageInputs<'_>) {
         page.add_count(Family::WebRequests, [code.to_string().as_str()], *count);
     }
     page.add_count(Family::WebConnectionsRefused, [], agent.web_refused);
+    let failures = agent.web_reload_failures;
+    page.add_count(Family::WebReloadFailures, [], failures);
     page.add(Family::ReloadSuccessful, [], f64::from(agent.reload_ok));
     page.add(Family::ReloadTime, [], agent.reload_seconds);
     page.add(Family::ScrapeDuration, [], agent.scrape.as_secs_f64());

@@ -162,6 +162,8 @@ settings! {
         "Addresses of the web server; empty: none";
     web_telemetry_path: String = "web.telemetry-path", "web.telemetry-path", "/metrics", false,
         "Path of the metrics";
+    web_config_file: OptionalPath = "web.config-file", "web.config.file", "", false,
+        "YAML file of the Prometheus exporter toolkit: TLS, client certificates, passwords";
     web_max_requests: u32 = "web.max-requests", "web.max-requests", "40", false,
         "Requests that are answered at a time";
 }
