@@ -46,8 +46,7 @@ impl EventSink for Checked {
         _annotation: &Annotation,
         facts: &CaptureFacts,
     ) -> io::Result<()> {
-        let mut line = Vec::new();
-        jsonl::render_event(event, facts, &mut line)?;
+        let line = jsonl::render_event(event, facts)?;
         let line = String::from_utf8(line).expect("JSON is UTF-8");
         check_lines(&line, 1);
         let value: serde_json::Value = serde_json::from_str(&line).expect("every line is JSON");

@@ -86,6 +86,7 @@ impl Load {
 /// A sink that renders and throws away.
 #[derive(Default)]
 struct Lines {
+    lines: jsonl::EventLines,
     buffer: Vec<u8>,
 }
 
@@ -97,7 +98,7 @@ impl EventSink for Lines {
         _: &Annotation,
         facts: &CaptureFacts,
     ) -> io::Result<()> {
-        jsonl::render_event(event, facts, &mut self.buffer)?;
+        self.lines.append(event, facts, &mut self.buffer)?;
         if self.buffer.len() >= BUFFER_BYTES {
             black_box(&self.buffer);
             self.buffer.clear();

@@ -4,6 +4,7 @@
 
 use super::event_log::{EventLog, LOST_EVENT_LOG};
 use super::health::Health;
+use super::lines::Lines;
 use super::notice::{say, warn};
 use super::settings::Settings;
 use super::settings::layers::{Layers, load};
@@ -77,6 +78,7 @@ pub struct CaptureLoop {
 /// Takes each event.
 struct AgentSink {
     tally: Tally,
+    lines: Lines,
     log: Option<EventLog>,
     subscribers: Subscribers,
 }
@@ -90,10 +92,11 @@ impl EventSink for AgentSink {
         facts: &CaptureFacts,
     ) -> io::Result<()> {
         self.tally.record(event, raw);
+        let mut line = self.lines.of(event, facts);
         if let Some(log) = &mut self.log {
-            log.accept(event, facts)?;
+            log.accept(&mut line)?;
         }
-        self.subscribers.accept(event, facts)
+        self.subscribers.accept(&mut line)
     }
 }
 
@@ -125,6 +128,7 @@ impl CaptureLoop {
             session,
             sink: AgentSink {
                 tally: Tally::new(tally_settings(&settings)),
+                lines: Lines::default(),
                 log,
                 subscribers: Subscribers::default(),
             },
@@ -145,7 +149,7 @@ impl CaptureLoop {
         if let Some(log) = &mut self.sink.log {
             let started = Some(self.session.started_ns());
             let line = jsonl::render_start(self.session.facts(), started);
-            log.write_line(&line.map_err(|error| broken(&error.into()))?);
+            log.write_line(&line.map_err(|error| broken(&error))?);
         }
         let outcome = runtime.block_on(self.watch());
         systemd::stopping();
@@ -153,7 +157,7 @@ impl CaptureLoop {
         let mut totals = self.session.totals()?;
         self.count_own_losses(&mut totals);
         let now = clock_ns(ClockId::CLOCK_REALTIME)?;
-        let line = jsonl::render_end(&totals, Some(now)).map_err(|error| broken(&error.into()))?;
+        let line = jsonl::render_end(&totals, Some(now)).map_err(|error| broken(&error))?;
         self.sink.subscribers.end(&line);
         if let Some(log) = self.sink.log.take() {
             log.end(&line);

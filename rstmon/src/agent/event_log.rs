@@ -8,13 +8,11 @@ mod file;
 mod journal;
 
 use self::file::RotatedFile;
+use super::lines::EventLine;
 use super::settings::Settings;
 use super::settings::values::EventsOutput;
 use crate::cmd::exit::Failure;
-use crate::event::capture::CaptureFacts;
-use crate::event::model::Event;
 use crate::filter::Filter;
-use crate::sink::jsonl;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -109,11 +107,11 @@ impl EventLog {
     }
 
     /// Takes an event, if the log's filter wants it.
-    pub fn accept(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<()> {
-        if !self.filter.matches(event) {
+    pub fn accept(&mut self, line: &mut EventLine<'_>) -> io::Result<()> {
+        if !self.filter.matches(line.event) {
             return Ok(());
         }
-        jsonl::render_event(event, facts, &mut self.buffer)?;
+        self.buffer.extend_from_slice(line.bytes()?);
         self.buffered += 1;
         if self.buffer.len() >= CHUNK_BYTES {
             self.flush();

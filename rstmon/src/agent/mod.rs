@@ -10,6 +10,7 @@ pub mod capture_loop;
 pub mod event_log;
 pub mod flags;
 pub mod health;
+pub mod lines;
 pub mod notice;
 pub mod privilege;
 pub mod server;

@@ -3,13 +3,12 @@
 //! Each has a queue of bounded size and a filter. A line is rendered once, for all. What a queue does
 //! not take is lost to that client alone: it is told how much, and it is counted.
 
+use super::lines::EventLine;
 use super::socket::BoardLine;
 use crate::board::Board;
-use crate::event::capture::CaptureFacts;
 use crate::event::model::Event;
 use crate::filter::Filter;
 use crate::metrics::tally::TallySettings;
-use crate::sink::jsonl;
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
@@ -121,7 +120,6 @@ impl Subscriber {
 pub struct Subscribers {
     all: Vec<Subscriber>,
     lost: u64,
-    buffer: Vec<u8>,
 }
 
 impl Subscribers {
@@ -134,20 +132,17 @@ impl Subscribers {
     }
 
     /// Hands an event to those that want it.
-    pub fn accept(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<()> {
-        let mut line = None;
+    pub fn accept(&mut self, line: &mut EventLine<'_>) -> io::Result<()> {
+        let mut shared = None;
         for subscriber in &mut self.all {
-            if !subscriber.takes(event) {
+            if !subscriber.takes(line.event) {
                 continue;
             }
-            let line = if let Some(line) = &line {
-                line
-            } else {
-                self.buffer.clear();
-                jsonl::render_event(event, facts, &mut self.buffer)?;
-                line.insert(Line::from(self.buffer.as_slice()))
+            let shared = match &shared {
+                Some(shared) => shared,
+                None => shared.insert(Line::from(line.bytes()?)),
             };
-            self.lost += subscriber.send(Arc::clone(line));
+            self.lost += subscriber.send(Arc::clone(shared));
         }
         Ok(())
     }
@@ -205,6 +200,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
     use super::*;
+    use crate::agent::lines::Lines;
     use crate::sink::samples;
     use tokio::sync::mpsc::channel;
 
@@ -224,10 +220,9 @@ mod tests {
             let subscriber = Subscriber::new(Wish::Events(Filter::all()), queue, lost);
             subscribers.add(subscriber, TallySettings::default());
         }
+        let (event, facts, mut lines) = (samples::full(), samples::facts(), Lines::default());
         for _ in 0..3 {
-            subscribers
-                .accept(&samples::full(), &samples::facts())
-                .unwrap();
+            subscribers.accept(&mut lines.of(&event, &facts)).unwrap();
         }
         assert_eq!(lost.load(Ordering::Relaxed), 2);
         assert_eq!(subscribers.lost(), 2);

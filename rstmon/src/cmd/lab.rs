@@ -215,7 +215,6 @@ fn sights(started: &Started) -> Sights {
 #[derive(Clone, Debug, Default)]
 struct Events {
     seen: Arc<Mutex<Vec<Value>>>,
-    line: Vec<u8>,
 }
 
 impl Events {
@@ -243,9 +242,7 @@ impl EventSink for Events {
         _annotation: &Annotation,
         facts: &CaptureFacts,
     ) -> io::Result<()> {
-        self.line.clear();
-        jsonl::render_event(event, facts, &mut self.line)?;
-        let value = serde_json::from_slice(&self.line)?;
+        let value = serde_json::from_slice(&jsonl::render_event(event, facts)?)?;
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

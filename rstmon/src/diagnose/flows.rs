@@ -127,12 +127,17 @@ pub struct FlowPast {
 #[derive(Debug)]
 pub(super) struct Flows {
     table: LruCache<FlowKey, FlowStamps>,
+    /// When netfilter last rejected anything, monotonic nanoseconds. Most hosts never do, and two
+    /// more looks into a table that is larger than the processor's cache cost each event as much as
+    /// a rule.
+    last_reject_ns: Option<u64>,
 }
 
 impl Flows {
     pub(super) fn new() -> Self {
         Self {
             table: LruCache::new(MAX_FLOWS),
+            last_reject_ns: None,
         }
     }
 
@@ -140,12 +145,15 @@ impl Flows {
     pub(super) fn past_of(&self, event: &Event) -> FlowPast {
         let stamps_of = |key: FlowKey| self.table.peek(&key).copied().unwrap_or_default();
         let stamps = stamps_of(FlowKey::of(event));
-        // Over loopback the rejecting and the rejected end are both here, each with its own view.
-        let reject_key = FlowKey::of_reject(event);
-        let reject = [reject_key, reject_key.mirrored()]
-            .into_iter()
-            .filter_map(|key| stamps_of(key).firewall_reject)
-            .max();
+        let last_reject = self.last_reject_ns.map(|stamp| (stamp, ()));
+        let reject = within(event, last_reject, REJECT_MEMORY_MS).and_then(|_| {
+            // Over loopback the rejecting and the rejected end are both here, each with its own view.
+            let key = FlowKey::of_reject(event);
+            [key, key.mirrored()]
+                .into_iter()
+                .filter_map(|key| stamps_of(key).firewall_reject)
+                .max()
+        });
         let ms = |(ago_ms, ())| ago_ms;
         FlowPast {
             reset_sent: within(event, stamps.reset_sent, RESET_MEMORY_MS).map(ms),
@@ -165,6 +173,7 @@ impl Flows {
         };
         let key = FlowKey::of(event);
         if is_firewall_hook(event) {
+            self.last_reject_ns = Some(now);
             store(FlowKey::of_reject(event), &|flow| {
                 flow.firewall_reject = Some((now, ()));
             });

@@ -42,6 +42,8 @@ pub struct StoryGate<T> {
     latest_ns: u64,
     /// Begin of the current stretch of [`WINDOW_NS`], and how many events it has seen.
     stretch: (u64, usize),
+    /// Whether the stretch before was a storm: the first events of the next one then are, too.
+    storm_goes_on: bool,
 }
 
 impl<T> Default for StoryGate<T> {
@@ -51,6 +53,7 @@ impl<T> Default for StoryGate<T> {
             single: HashMap::new(),
             latest_ns: 0,
             stretch: (0, 0),
+            storm_goes_on: false,
         }
     }
 }
@@ -69,12 +72,15 @@ impl<T: Chapter> StoryGate<T> {
     pub fn is_storm(&mut self, mono_ns: u64) -> bool {
         self.latest_ns = self.latest_ns.max(mono_ns);
         let (from_ns, count) = self.stretch;
-        self.stretch = if self.latest_ns.saturating_sub(from_ns) <= WINDOW_NS {
-            (from_ns, count + 1)
+        let since_ns = self.latest_ns.saturating_sub(from_ns);
+        if since_ns <= WINDOW_NS {
+            self.stretch = (from_ns, count + 1);
         } else {
-            (self.latest_ns, 1)
-        };
-        self.stretch.1 > STORM
+            // A pause ends a storm.
+            self.storm_goes_on = count > STORM && since_ns <= 2 * WINDOW_NS;
+            self.stretch = (self.latest_ns, 1);
+        }
+        self.storm_goes_on || self.stretch.1 > STORM
     }
 
     /// Appends what is older than the window at `now_ns`, monotonic.
@@ -356,6 +362,17 @@ mod tests {
         let later = 10 + 4 * (WINDOW_NS / MS);
         events.extend([sent(1001, later, 77), received(1002, later, 77)]);
         assert_eq!(stories(events).split_off(1000), [Some(1002), Some(1001)]);
+    }
+
+    #[test]
+    fn a_storm_that_goes_on_holds_no_event_until_it_pauses() {
+        let mut gate = StoryGate::<Event>::default();
+        let step = WINDOW_NS / (2 * STORM as u64);
+        let calm_before = (0..10 * STORM as u64)
+            .filter(|at| !gate.is_storm(at * step))
+            .count();
+        assert_eq!(calm_before, STORM);
+        assert!(!gate.is_storm(10 * STORM as u64 * step + 2 * WINDOW_NS + 1));
     }
 
     #[test]

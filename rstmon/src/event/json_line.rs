@@ -301,9 +301,7 @@ mod tests {
     use crate::sink::{jsonl, samples};
 
     fn line(event: &Event) -> String {
-        let mut line = Vec::new();
-        jsonl::render_event(event, &samples::facts(), &mut line).unwrap();
-        String::from_utf8(line).unwrap()
+        String::from_utf8(jsonl::render_event(event, &samples::facts()).unwrap()).unwrap()
     }
 
     #[test]

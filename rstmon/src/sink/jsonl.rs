@@ -5,6 +5,7 @@
 //! never torn by a name from outside.
 
 mod json;
+mod recent;
 
 use super::totals::{Counts, Totals};
 use crate::event::capture::{CaptureFacts, DegradationReport, HookReport};
@@ -15,21 +16,17 @@ use crate::event::model::{
 };
 use crate::event::workload::{Container, ContainerId, Runtime};
 use crate::kernel::hook::Hook;
-use community_id::calculate_community_id;
 use json::{JsonValue, Room, Structured, Time};
+use recent::{RecentConnection, RecentSecond};
 use rstmon_common::wire::tcp_flag;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 
 /// Schema of the first line.
 pub const START_SCHEMA: &str = "rstmon.start/1";
 /// Schema of the last line.
 pub const END_SCHEMA: &str = "rstmon.end/1";
-
-/// IP protocol number of TCP.
-const PROTOCOL_TCP: u8 = 6;
-/// Seed of the Community ID that other tools use unless told otherwise.
-const COMMUNITY_SEED: u16 = 0;
 
 /// Writes a key with what stands before it. Inlined, so that the copy of a known length is a few
 /// moves and no call.
@@ -53,10 +50,11 @@ macro_rules! line {
         }
 
         impl $name<'_> {
-            /// Appends the line, newline included. On an error `out` is left as it was.
-            fn append_to(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+            /// Appends the line, newline included, by way of `room`. On an error `out` is left as
+            /// it was.
+            fn append_to(&self, out: &mut Vec<u8>, room: &mut Vec<u8>) -> serde_json::Result<()> {
                 let start = out.len();
-                json::append(out, |room| self.write(room))?;
+                json::append(out, room, |room| self.write(room))?;
                 // Each key was written with a comma before it.
                 if let Some(opening) = out.get_mut(start) {
                     *opening = b'{';
@@ -100,7 +98,7 @@ line! {
         degradations: Structured<&'a [DegradationReport]>,
     }
     optional {
-        time: Time,
+        time: Time<'a>,
     }
 }
 
@@ -116,7 +114,7 @@ line! {
         causes: Structured<BTreeMap<&'a str, Exact>>,
     }
     optional {
-        time: Time,
+        time: Time<'a>,
         notes: Structured<BTreeMap<&'a str, Exact>>,
     }
 }
@@ -126,7 +124,7 @@ line! {
     EventLine {
         schema: &'static str,
         seq_no: Exact,
-        time: Time,
+        time: Time<'a>,
         mono_ns: Exact,
         boot_id: &'a str,
         host: &'a str,
@@ -191,17 +189,15 @@ line! {
         mark: u32,
         cookie: Exact,
         inode: Exact,
-        community_id: String,
+        community_id: &'a str,
         story: Exact,
     }
 }
 
 /// The first line, newline included. `time_ns`: wall clock when the hooks were attached, absent if
 /// not known, as in a replay.
-pub fn render_start(
-    facts: &CaptureFacts,
-    time_ns: Option<i64>,
-) -> Result<Vec<u8>, serde_json::Error> {
+pub fn render_start(facts: &CaptureFacts, time_ns: Option<i64>) -> io::Result<Vec<u8>> {
+    let mut second = RecentSecond::new();
     let line = StartLine {
         schema: START_SCHEMA,
         version: &facts.version,
@@ -211,15 +207,16 @@ pub fn render_start(
         mode: &facts.mode,
         hooks: Structured(&facts.hooks),
         degradations: Structured(&facts.degradations),
-        time: time_ns.map(Time),
+        time: time_ns.map(|ns| Time::of(ns, &mut second)).transpose()?,
     };
     let mut out = Vec::new();
-    line.append_to(&mut out)?;
+    line.append_to(&mut out, &mut Vec::new())?;
     Ok(out)
 }
 
 /// The last line, newline included. `time_ns`: wall clock at the end, absent if not known.
-pub fn render_end(totals: &Totals, time_ns: Option<i64>) -> Result<Vec<u8>, serde_json::Error> {
+pub fn render_end(totals: &Totals, time_ns: Option<i64>) -> io::Result<Vec<u8>> {
+    let mut second = RecentSecond::new();
     let line = EndLine {
         schema: END_SCHEMA,
         seen: Exact(totals.seen),
@@ -228,22 +225,60 @@ pub fn render_end(totals: &Totals, time_ns: Option<i64>) -> Result<Vec<u8>, serd
         lost: exact(&totals.lost),
         kernel_counts: exact(&totals.kernel_counts),
         causes: exact(&totals.causes),
-        time: time_ns.map(Time),
+        time: time_ns.map(|ns| Time::of(ns, &mut second)).transpose()?,
         notes: (!totals.notes.is_empty()).then(|| exact(&totals.notes)),
     };
     let mut out = Vec::new();
-    line.append_to(&mut out)?;
+    line.append_to(&mut out, &mut Vec::new())?;
     Ok(out)
 }
 
-/// Appends an event's line, newline included. On an error, which no event known gives, `out` is
-/// left as it was.
-pub fn render_event(
-    event: &Event,
-    facts: &CaptureFacts,
-    out: &mut Vec<u8>,
-) -> Result<(), serde_json::Error> {
-    EventLine::new(event, facts).append_to(out)
+/// Renders events to lines, and keeps what the next line can use. One for each stream of lines.
+#[derive(Debug)]
+pub struct EventLines {
+    second: RecentSecond,
+    connection: RecentConnection,
+    /// Where a line is put together.
+    room: Vec<u8>,
+}
+
+impl Default for EventLines {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EventLines {
+    /// No line yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            second: RecentSecond::new(),
+            connection: RecentConnection::new(),
+            room: Vec::new(),
+        }
+    }
+
+    /// Appends an event's line, newline included. On an error, which no event known gives, `out` is
+    /// left as it was.
+    pub fn append(
+        &mut self,
+        event: &Event,
+        facts: &CaptureFacts,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let time = Time::of(event.time_ns, &mut self.second)?;
+        let community_id = self.connection.community_id(event);
+        let line = EventLine::new(event, facts, time, community_id);
+        Ok(line.append_to(out, &mut self.room)?)
+    }
+}
+
+/// An event's line on its own, newline included.
+pub fn render_event(event: &Event, facts: &CaptureFacts) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    EventLines::new().append(event, facts, &mut line)?;
+    Ok(line)
 }
 
 fn exact(counts: &Counts) -> Structured<BTreeMap<&str, Exact>> {
@@ -258,22 +293,13 @@ fn acknowledged(segment: &Segment) -> Option<u32> {
     segment.flags.has(tcp_flag::ACK).then_some(segment.ack)
 }
 
-/// Community ID version 1 of the flow, equal at both ends.
-fn community_id(event: &Event) -> Option<String> {
-    calculate_community_id(
-        COMMUNITY_SEED,
-        event.local_addr,
-        event.remote_addr,
-        Some(event.local_port),
-        Some(event.remote_port),
-        PROTOCOL_TCP,
-        false,
-    )
-    .ok()
-}
-
 impl<'a> EventLine<'a> {
-    fn new(event: &'a Event, facts: &'a CaptureFacts) -> Self {
+    fn new(
+        event: &'a Event,
+        facts: &'a CaptureFacts,
+        time: Time<'a>,
+        community_id: Option<&'a str>,
+    ) -> Self {
         let Event {
             connection,
             owner,
@@ -291,7 +317,7 @@ impl<'a> EventLine<'a> {
         Self {
             schema: EVENT_SCHEMA,
             seq_no: Exact(event.seq_no),
-            time: Time(event.time_ns),
+            time,
             mono_ns: Exact(event.mono_ns),
             boot_id: &facts.boot_id,
             host: &facts.host,
@@ -354,7 +380,7 @@ impl<'a> EventLine<'a> {
             mark: event.mark,
             cookie: event.cookie.map(Exact),
             inode: event.inode.map(Exact),
-            community_id: community_id(event),
+            community_id,
             story: event.story.map(Exact),
         }
     }

@@ -316,8 +316,7 @@ fn json_of(detail: &Detail, facts: &CaptureFacts) -> Option<String> {
         Detail::Row(_, row) => serde_json::to_string(row).ok(),
         Detail::Incident(row, _) => serde_json::to_string(row).ok(),
         Detail::Event(event, _) => {
-            let mut line = Vec::new();
-            crate::sink::jsonl::render_event(event, facts, &mut line).ok()?;
+            let line = crate::sink::jsonl::render_event(event, facts).ok()?;
             let text = String::from_utf8(line).ok()?;
             Some(text.trim_end().to_owned())
         }

@@ -68,6 +68,7 @@ pub(super) struct Output {
     /// First ends of resets whose other end comes in a moment, by its number; only when joined.
     waiting: BTreeMap<u64, Event>,
     stdout: Stdout<io::Stdout>,
+    lines: jsonl::EventLines,
     buffer: Vec<u8>,
     /// Causes of the events that are not known to have been written whole.
     unwritten: Vec<Cause>,
@@ -85,6 +86,7 @@ impl Output {
             form: Form::of(args),
             waiting: BTreeMap::new(),
             stdout: Stdout::new(io::stdout()),
+            lines: jsonl::EventLines::new(),
             buffer: Vec::with_capacity(2 * BUFFER_BYTES),
             unwritten: Vec::new(),
             is_stuck: false,
@@ -142,7 +144,6 @@ impl Output {
         let recorded = self.finish_recording(totals);
         let written = match &self.form {
             Form::Jsonl => jsonl::render_end(totals, time_ns)
-                .map_err(io::Error::from)
                 .map(|line| self.buffer.extend(line))
                 .and_then(|()| self.flush()),
             Form::Text(_) | Form::Joined(_) => self.flush().map(|()| {
@@ -265,7 +266,7 @@ impl Output {
     /// Writes one event, but not to the recording.
     pub(super) fn show(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<()> {
         match &self.form {
-            Form::Jsonl => jsonl::render_event(event, facts, &mut self.buffer)?,
+            Form::Jsonl => self.lines.append(event, facts, &mut self.buffer)?,
             Form::Text(style) => {
                 let line = text::render_event(event, &key_facts(event), style);
                 self.buffer.extend(line.into_bytes());

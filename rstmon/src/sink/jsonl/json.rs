@@ -5,15 +5,14 @@
 //! ([`Structured`]). The output is the one of `serde_json` for the same value: a test holds them
 //! together.
 
+use super::recent::RecentSecond;
 use crate::event::facts::Facts;
 use crate::event::model::{
     Cause, Confidence, Exact, Family, Initiator, Kind, Role, SocketState, TcpFlags,
 };
 use crate::event::workload::Runtime;
-use jiff::Timestamp;
-use jiff::tz::Offset;
 use serde::Serialize;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 
 /// Room for nearly every line, bytes.
@@ -41,39 +40,41 @@ impl Room<'_> {
     }
 }
 
-impl std::io::Write for Room<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+impl io::Write for Room<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes);
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Appends what `write` writes, again with more room if it did not fit. On an error `out` is left as
-/// it was.
+/// Appends what `write` writes into `room`, which is kept from line to line so that it need not be
+/// cleared for each; again with more room if it did not fit. On an error `out` is left as it was.
 pub(super) fn append(
     out: &mut Vec<u8>,
+    room: &mut Vec<u8>,
     write: impl Fn(&mut Room<'_>) -> serde_json::Result<()>,
 ) -> serde_json::Result<()> {
-    let start = out.len();
-    let mut size = USUAL_LINE;
+    if room.len() < USUAL_LINE {
+        room.resize(USUAL_LINE, 0);
+    }
     loop {
-        out.resize(start + size, 0);
-        let mut room = Room {
-            left: out.get_mut(start..).unwrap_or_default(),
+        let size = room.len();
+        let mut line = Room {
+            left: room,
             is_short: false,
         };
-        let written = write(&mut room);
-        let (left, is_short) = (room.left.len(), room.is_short);
-        if written.is_ok() && is_short {
-            size *= 2;
+        write(&mut line)?;
+        let (left, is_short) = (line.left.len(), line.is_short);
+        if is_short {
+            room.resize(2 * size, 0);
             continue;
         }
-        out.truncate(start + if written.is_ok() { size - left } else { 0 });
-        return written;
+        out.extend_from_slice(room.get(..size - left).unwrap_or_default());
+        return Ok(());
     }
 }
 
@@ -231,43 +232,34 @@ impl JsonValue for IpAddr {
     }
 }
 
-/// Nanoseconds since the epoch, printed as RFC 3339 in UTC with all nine digits.
-pub(super) struct Time(pub(super) i64);
+/// A time, printed as RFC 3339 in UTC with all nine digits.
+pub(super) struct Time<'a> {
+    /// Up to the second.
+    second: &'a str,
+    /// What is left, below a second.
+    nanos: u32,
+}
 
-impl JsonValue for Time {
-    /// The library finds the date; its printer is made for every form there is, this for one.
-    fn write(&self, out: &mut Room<'_>) -> serde_json::Result<()> {
-        // Every i64 of nanoseconds lies between the years 1677 and 2262, which jiff can hold.
-        let time = Timestamp::from_nanosecond(i128::from(self.0))
-            .map_err(|error| serde_json::Error::io(std::io::Error::other(error)))?;
-        let time = Offset::UTC.to_datetime(time);
-        let parts = [
-            (b'"', time.year().unsigned_abs(), 4),
-            (b'-', time.month().unsigned_abs().into(), 2),
-            (b'-', time.day().unsigned_abs().into(), 2),
-            (b'T', time.hour().unsigned_abs().into(), 2),
-            (b':', time.minute().unsigned_abs().into(), 2),
-            (b':', time.second().unsigned_abs().into(), 2),
-        ];
-        for (before, number, width) in parts {
-            out.put(&[before]);
-            write_padded(number.into(), width, out);
-        }
-        out.put(b".");
-        write_padded(time.subsec_nanosecond().unsigned_abs(), 9, out);
-        out.put(b"Z\"");
-        Ok(())
+impl<'a> Time<'a> {
+    /// Of nanoseconds since the epoch.
+    pub(super) fn of(time_ns: i64, recent: &'a mut RecentSecond) -> io::Result<Self> {
+        let (second, nanos) = recent.split(time_ns)?;
+        Ok(Self { second, nanos })
     }
 }
 
-/// Writes a number with zeros before it up to `width` digits.
-fn write_padded(number: u32, width: usize, out: &mut Room<'_>) {
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(number);
-    for _ in digits.len()..width {
-        out.put(b"0");
+impl JsonValue for Time<'_> {
+    fn write(&self, out: &mut Room<'_>) -> serde_json::Result<()> {
+        out.put(b"\"");
+        out.put(self.second.as_bytes());
+        // The digit before the nine makes the zeros in front of a small number.
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(1_000_000_000 + self.nanos).as_bytes();
+        out.put(b".");
+        out.put(digits.get(1..).unwrap_or_default());
+        out.put(b"Z\"");
+        Ok(())
     }
-    out.put(digits.as_bytes());
 }
 
 #[cfg(test)]
@@ -280,8 +272,12 @@ mod tests {
 
     fn written(value: &impl JsonValue) -> String {
         let mut out = Vec::new();
-        append(&mut out, |room| value.write(room)).unwrap();
+        append(&mut out, &mut Vec::new(), |room| value.write(room)).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    fn written_time(ns: i64) -> String {
+        written(&Time::of(ns, &mut RecentSecond::new()).unwrap())
     }
 
     proptest! {
@@ -310,14 +306,14 @@ mod tests {
 
         #[test]
         fn a_time_is_written_as_the_library_writes_it(ns in any::<i64>()) {
-            prop_assert_eq!(written(&Time(ns)), format!("\"{}\"", rfc3339_ns(ns)));
+            prop_assert_eq!(written_time(ns), format!("\"{}\"", rfc3339_ns(ns)));
         }
     }
 
     #[test]
     fn the_ends_of_time_are_written_too() {
         for ns in [i64::MIN, -1, 0, 1, 999_999_999, i64::MAX] {
-            assert_eq!(written(&Time(ns)), format!("\"{}\"", rfc3339_ns(ns)));
+            assert_eq!(written_time(ns), format!("\"{}\"", rfc3339_ns(ns)));
         }
     }
 
@@ -343,7 +339,7 @@ mod tests {
         ] {
             for text in ["x".repeat(length), "\"".repeat(length)] {
                 let mut out = b"before ".to_vec();
-                append(&mut out, |room| text.as_str().write(room)).unwrap();
+                append(&mut out, &mut Vec::new(), |room| text.as_str().write(room)).unwrap();
                 let expected = format!("before {}", serde_json::to_string(&text).unwrap());
                 assert!(out == expected.as_bytes(), "{length} bytes");
             }
@@ -353,9 +349,9 @@ mod tests {
     #[test]
     fn an_error_leaves_the_lines_before_it() {
         let mut out = b"before ".to_vec();
-        let failed = append(&mut out, |room| {
+        let failed = append(&mut out, &mut Vec::new(), |room| {
             room.put(b"torn");
-            Err(serde_json::Error::io(std::io::Error::other("no more")))
+            Err(serde_json::Error::io(io::Error::other("no more")))
         });
         assert!(failed.is_err());
         assert_eq!(out, b"before ");

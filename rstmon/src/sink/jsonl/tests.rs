@@ -7,7 +7,7 @@
     reason = "a failed test panics"
 )]
 
-use super::{EndLine, EventLine, StartLine, render_event};
+use super::{EndLine, EventLine, EventLines, StartLine, render_event};
 use crate::event::model::{
     Cause, Confidence, Event, Family, Initiator, Kind, Process, Role, SocketState,
 };
@@ -25,9 +25,7 @@ fn schema() -> Value {
 }
 
 fn event_line(event: &Event) -> String {
-    let mut out = Vec::new();
-    render_event(event, &samples::facts(), &mut out).unwrap();
-    String::from_utf8(out).unwrap()
+    String::from_utf8(render_event(event, &samples::facts()).unwrap()).unwrap()
 }
 
 fn start_line(time_ns: Option<i64>) -> String {
@@ -98,6 +96,38 @@ fn every_line_meets_the_schema() {
     let mut wrong = object(&event_line(&samples::full()));
     wrong.insert("local_port".into(), 65_536.into());
     assert!(!validator.is_valid(&Value::Object(wrong)));
+}
+
+#[test]
+fn a_line_is_the_same_whatever_went_before_it() {
+    let second = 1_000_000_000;
+    let full = samples::full();
+    let mirrored = Event {
+        local_addr: full.remote_addr,
+        local_port: full.remote_port,
+        remote_addr: full.local_addr,
+        remote_port: full.local_port,
+        time_ns: TIME_NS + 1,
+        ..full.clone()
+    };
+    let other_port = Event {
+        local_port: full.local_port ^ 1,
+        time_ns: TIME_NS - TIME_NS % second - 1,
+        ..full.clone()
+    };
+    let long_name = Event {
+        exe: Some("x".repeat(5000).into()),
+        time_ns: TIME_NS + second,
+        ..full.clone()
+    };
+    let events = [full, mirrored, other_port, long_name, samples::bare()];
+    let mut lines = EventLines::new();
+    for event in events.iter().chain(events.iter().rev()) {
+        let mut out = b"before\n".to_vec();
+        lines.append(event, &samples::facts(), &mut out).unwrap();
+        let expected = format!("before\n{}", event_line(event));
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 }
 
 #[test]
