@@ -16,8 +16,8 @@ pub const COUNTED_KINDS: u32 = 12;
 pub const COUNTED_TENTATIVE: u8 = 5;
 /// That many of the tentative ones were none: received = `KIND_RECEIVED` + tentative - retracted.
 pub const COUNTED_RETRACTED: u8 = 6;
-/// What was counted as `c`, and whose event was then lost in the kernel, is counted as
-/// `c + COUNTED_LOST` too.
+/// What is counted as `c` while its event gets out is counted as `c + COUNTED_LOST` instead when the
+/// event is lost in the kernel: all there were is the sum of both.
 pub const COUNTED_LOST: u8 = 6;
 /// States that a block index tells apart: `tcp_state::*`, and [`STATE_UNKNOWN`].
 pub const STATES: u32 = 16;
@@ -97,7 +97,7 @@ pub enum Stage {
     StormBudget = 3,
     /// Lost, and not counted as a reset either: hooks interrupted each other too deep.
     TooDeep = 4,
-    /// Lost, but counted: the segment could not be read.
+    /// Lost, and counted as lost: the segment could not be read.
     Unreadable = 5,
 }
 

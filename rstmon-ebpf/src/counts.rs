@@ -3,7 +3,8 @@
 use crate::maps::{COUNTS, STAGES};
 use rstmon_common::counts::{COUNTED_LOST, Stage, block_index, reason_index};
 
-/// Counts one reset. Runs before anything that can drop its event.
+/// Counts one reset whose event gets out, or is kept back by the filter. Runs before whoever reads the
+/// ring can see the event.
 #[inline(always)]
 pub(crate) fn count(kind: u8, state: u8, family: u16, reason: u32) {
     if let Some(block) = COUNTS.get_ptr_mut(block_index(kind, state, family)) {
@@ -17,7 +18,8 @@ pub(crate) fn count(kind: u8, state: u8, family: u16, reason: u32) {
     }
 }
 
-/// Counts that the event of a counted reset is lost, and where.
+/// Counts one reset whose event is lost, and where. In place of [`count`], not beside it: in a storm
+/// most are lost to the budget.
 #[inline(always)]
 pub(crate) fn lose(at: Stage, counted_as: u8, state: u8, family: u16, reason: u32) {
     count(counted_as + COUNTED_LOST, state, family, reason);

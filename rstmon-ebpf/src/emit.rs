@@ -114,14 +114,8 @@ pub(crate) struct Sighting<'a> {
 /// Counts the reset, and reports it unless the filter, the budget or a full ring forbids.
 #[inline(always)]
 pub(crate) fn report(sighting: &Sighting<'_>, room: &mut SocketRoom) {
-    let state = sighting.state;
-    count(
-        sighting.counted_as,
-        state,
-        sighting.ends.family,
-        sighting.reason.number,
-    );
     if !wanted(sighting) {
+        count_event(sighting);
         stage(Stage::Filtered);
         return;
     }
@@ -135,13 +129,25 @@ pub(crate) fn report(sighting: &Sighting<'_>, room: &mut SocketRoom) {
         lose_event(Stage::RingFull, sighting);
         return;
     };
+    count_event(sighting);
     let event = zeroed(&mut entry);
     fill(event, sighting, now, room);
     stage(Stage::Submitted);
     entry.submit(wake_flags(now));
 }
 
-/// Counts that the event of a counted reset does not get out.
+/// Counts a reset whose event gets out, or is not wanted.
+#[inline(always)]
+fn count_event(sighting: &Sighting<'_>) {
+    count(
+        sighting.counted_as,
+        sighting.state,
+        sighting.ends.family,
+        sighting.reason.number,
+    );
+}
+
+/// Counts a reset whose event does not get out.
 #[inline(always)]
 fn lose_event(at: Stage, sighting: &Sighting<'_>) {
     lose(
@@ -237,6 +243,7 @@ fn draw(state: &mut CpuState, now: u64) {
     let drawn = unsafe { core::ptr::read_volatile(&raw const budget.drawn) };
     if drawn >= config!(max_events_per_sec) {
         state.spent_until_ns = budget.from_ns.wrapping_add(BUDGET_INTERVAL_NS);
+        state.spent_jiffies = jiffies();
         return;
     }
     add(&mut budget.drawn, PORTION);
@@ -258,9 +265,28 @@ pub(crate) fn is_spent() -> bool {
         return false;
     };
     // SAFETY: a live element of this CPU.
-    let state = unsafe { &*state };
+    let state = unsafe { &mut *state };
+    if state.portion != 0 {
+        return false;
+    }
+    // The clock is read once a tick: what is spent stays so for long, and reading it takes as long
+    // as counting.
+    let tick = jiffies();
+    if state.spent_jiffies != tick {
+        // SAFETY: a helper without arguments.
+        if unsafe { bpf_ktime_get_ns() } >= state.spent_until_ns {
+            return false;
+        }
+        state.spent_jiffies = tick;
+    }
+    true
+}
+
+/// The kernel's ticks; a load from memory.
+#[inline(always)]
+fn jiffies() -> u64 {
     // SAFETY: a helper without arguments.
-    state.portion == 0 && unsafe { bpf_ktime_get_ns() } < state.spent_until_ns
+    unsafe { bpf_jiffies64() }
 }
 
 /// Wakes the reader seldom: it polls for a while after each wake-up, so what is submitted within
@@ -288,8 +314,7 @@ fn fill(event: &mut RawEvent, sighting: &Sighting<'_>, now: u64, room: &mut Sock
     event.abi = wire::ABI;
     event.flags = sighting.flags;
     event.mono_ns = now;
-    // SAFETY: a helper without arguments.
-    event.jiffies = unsafe { bpf_jiffies64() };
+    event.jiffies = jiffies();
     // SAFETY: a helper without arguments.
     event.cpu = unsafe { bpf_get_smp_processor_id() } as u16;
     event.kind = sighting.kind;

@@ -102,6 +102,8 @@ pub(crate) struct CpuState {
     pub(crate) portion: u64,
     /// Until when the budget is known to be spent, monotonic nanoseconds.
     pub(crate) spent_until_ns: u64,
+    /// The tick in which that was last looked at.
+    pub(crate) spent_jiffies: u64,
 }
 
 /// The storm budget of the current second.

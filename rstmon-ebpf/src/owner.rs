@@ -40,12 +40,13 @@ pub(crate) const NO_NOTE: SocketNote = SocketNote {
 /// The task that runs, in a context where it is known to act on the socket.
 #[inline(always)]
 pub(crate) fn current(source: u8) -> Owner {
+    let pid_tgid = bpf_get_current_pid_tgid();
     Owner {
-        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        pid: (pid_tgid >> 32) as u32,
         uid: bpf_get_current_uid_gid() as u32,
         source: u32::from(source),
         reserved: 0,
-        comm: process_comm(),
+        comm: process_comm(pid_tgid),
     }
 }
 
@@ -151,17 +152,20 @@ pub(crate) fn is_current(owner: &Owner) -> bool {
     owner.pid == (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
-/// Name of the process that runs: its first thread's, as `ps` shows it. A worker thread's own name
-/// would hide the program.
+/// Name of the process that runs as `pid_tgid`: its first thread's, as `ps` shows it. A worker
+/// thread's own name would hide the program.
 #[inline(always)]
-pub(crate) fn process_comm() -> [u8; COMM_LEN] {
-    // SAFETY: a helper without arguments.
-    let task = KernelAddr::new(unsafe { bpf_get_current_task() });
-    let leader = task.pointer(offset!(task_group_leader));
-    if !leader.is_null()
-        && let Some(comm) = leader.field(offset!(task_comm))
-    {
-        return comm;
+pub(crate) fn process_comm(pid_tgid: u64) -> [u8; COMM_LEN] {
+    let is_first_thread = pid_tgid >> 32 == pid_tgid & 0xffff_ffff;
+    if !is_first_thread {
+        // SAFETY: a helper without arguments.
+        let task = KernelAddr::new(unsafe { bpf_get_current_task() });
+        let leader = task.pointer(offset!(task_group_leader));
+        if !leader.is_null()
+            && let Some(comm) = leader.field(offset!(task_comm))
+        {
+            return comm;
+        }
     }
     bpf_get_current_comm().unwrap_or([0; COMM_LEN])
 }

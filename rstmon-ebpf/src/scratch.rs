@@ -8,7 +8,6 @@ use crate::counts::add;
 use crate::maps::SCRATCH;
 use crate::segment::Segment;
 use crate::sock::Ends;
-use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use rstmon_common::config::{ICSK_WINDOW_LEN, SOCK_WINDOW_LEN, TCP_WINDOW_LEN};
 
 /// Rooms of a CPU: process, softirq, hard interrupt, and one to spare.
@@ -52,6 +51,9 @@ pub(crate) struct SocketRoom {
 /// Takes a free room. `None` if there is none: the hook cannot run.
 #[inline(always)]
 pub(crate) fn enter() -> Option<&'static mut Scratch> {
+    let first = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: a member of a live element.
+    let unknown = unsafe { core::ptr::read_volatile(&raw const (*first).claims) };
     let mut place = u64::from(ROOMS);
     for candidate in 0..ROOMS {
         let room = SCRATCH.get_ptr_mut(candidate)?;
@@ -64,7 +66,7 @@ pub(crate) fn enter() -> Option<&'static mut Scratch> {
         return None;
     }
     // SAFETY: a live element of this CPU that nobody else uses until `leave`.
-    Some(unsafe { &mut *SCRATCH.get_ptr_mut(any(place) as u32)? })
+    Some(unsafe { &mut *SCRATCH.get_ptr_mut(any(place, unknown) as u32)? })
 }
 
 /// Claims a room. Whoever finds that another claimed it too steps back: of two at once, both may.
@@ -82,16 +84,14 @@ fn claim(room: *mut Scratch) -> bool {
 }
 
 /// The number of a room, which the verifier takes for any: it would walk the whole program once for
-/// each room that it knows.
+/// each room that it knows. `unknown` is a number that it does not know.
 #[inline(always)]
-fn any(place: u64) -> u64 {
-    // SAFETY: a helper without arguments.
-    let random = u64::from(unsafe { bpf_get_prandom_u32() });
-    let mut same = random;
+fn any(place: u64, unknown: u64) -> u64 {
+    let mut same = unknown;
     // SAFETY: one operation on a register that leaves it as it is; the compiler must not see that
     // the difference below is zero.
     unsafe { core::arch::asm!("{same} += 0", same = inout(reg) same) };
-    let mut place = random.wrapping_sub(same).wrapping_add(place);
+    let mut place = unknown.wrapping_sub(same).wrapping_add(place);
     // SAFETY: one operation on a register; below ROOMS, as the verifier must see.
     unsafe { core::arch::asm!("{place} &= 3", place = inout(reg) place) };
     place

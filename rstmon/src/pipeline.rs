@@ -243,7 +243,9 @@ impl Pipeline {
         };
         self.engine.diagnose(&mut event);
         if self.stories.is_storm(event.mono_ns) {
-            self.finish_replay(sink)?;
+            if self.stories.is_holding() {
+                self.finish_replay(sink)?;
+            }
             return self.write(&event, raw, annotation, sink);
         }
         let told = Told {

@@ -11,7 +11,9 @@ use crate::hooks::raw_tp_arg;
 use crate::hooks::send_reset::incoming;
 use crate::read::KernelAddr;
 use crate::scratch::{Scratch, with_scratch};
-use crate::segment::{Segment, Skb, flags_at_data, reached_tcp, read_segment, read_skb};
+use crate::segment::{
+    Segment, Skb, flags_at_data, is_rst_at_data, reached_tcp, read_segment, read_skb,
+};
 use crate::sock::{self, Ends};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
@@ -32,6 +34,11 @@ fn raw_tp_kfree_skb(ctx: RawTracePointContext) -> i32 {
         Reason::NONE
     };
     let skb = raw_tp_arg!(ctx, 0);
+    // Most segments that TCP drops are no RST. What reached TCP has its header at the data; of
+    // anything else these flags mean nothing, and it is looked at again.
+    if config!(deduce_socketless) == 0 && !is_rst_at_data(skb) {
+        return 0;
+    }
     let sock = if config!(kfree_has_socket) != 0 {
         raw_tp_arg!(ctx, 3)
     } else {

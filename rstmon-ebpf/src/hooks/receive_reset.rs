@@ -5,7 +5,7 @@
 //! The tracepoint `tcp_receive_reset` sees the socket only: where that reading is possible its event
 //! is tentative, and `send_reset` retracts it.
 
-use crate::counts::{count, lose};
+use crate::counts::lose;
 use crate::emit::{Reason, Sighting, is_spent, report};
 use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
@@ -30,7 +30,6 @@ fn raw_tp_tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
     if is_spent() && is_refused_ipv4(sock) {
         // A refused connection in a storm, when no more events are reported.
         let (state, family) = (tcp_state::SYN_SENT, wire::AF_INET);
-        count(wire::KIND_RECEIVED, state, family, 0);
         lose(Stage::StormBudget, wire::KIND_RECEIVED, state, family, 0);
     } else {
         with_scratch!(received_sock(sock));

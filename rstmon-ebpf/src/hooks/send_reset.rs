@@ -211,7 +211,6 @@ fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, 
 fn count_alone(skb: KernelAddr, reason: Reason) {
     if config!(passive_by_probe) == 0 {
         let (state, family, reason) = (tcp_state::NONE, family(skb), reason.number());
-        count(wire::KIND_SENT, state, family, reason);
         lose(Stage::StormBudget, wire::KIND_SENT, state, family, reason);
     }
 }
@@ -220,7 +219,6 @@ fn count_alone(skb: KernelAddr, reason: Reason) {
 #[inline(always)]
 fn count_unreadable(reason: Reason) {
     let (state, family, reason) = (STATE_UNKNOWN, wire::AF_INET, reason.number());
-    count(wire::KIND_SENT, state, family, reason);
     lose(Stage::Unreadable, wire::KIND_SENT, state, family, reason);
 }
 

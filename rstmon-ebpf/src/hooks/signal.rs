@@ -53,12 +53,13 @@ fn sent(signal: u32, task: KernelAddr) {
     let Some(victim) = task.field::<u32>(offset!(task_tgid)) else {
         return;
     };
+    let pid_tgid = bpf_get_current_pid_tgid();
     let killer = Killer {
         // SAFETY: a helper without arguments.
         at_ns: unsafe { bpf_ktime_get_ns() },
-        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        pid: (pid_tgid >> 32) as u32,
         signal,
-        comm: owner::process_comm(),
+        comm: owner::process_comm(pid_tgid),
     };
     // The map is LRU: it makes room. Where it cannot, the killer is absent from the event.
     let _ = KILLERS.insert(victim, killer, 0);

@@ -9,9 +9,6 @@ use rstmon_common::counts::{
 };
 use rstmon_common::wire;
 
-/// A tentative reception that was lost.
-const LOST_TENTATIVE: u8 = COUNTED_TENTATIVE + COUNTED_LOST;
-
 /// `CountBlock` as aya may copy it out of the kernel.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -62,10 +59,10 @@ impl Counters {
         })
     }
 
-    /// All counts. What is lost is read first, and counted before it is lost: it is never more.
+    /// All counts.
     pub fn read_counts(&self) -> Result<KernelCounts, ProgramsError> {
         let mut counts = KernelCounts::default();
-        for index in (0..BLOCKS).rev() {
+        for index in 0..BLOCKS {
             let per_cpu = self
                 .counts
                 .get(&index, 0)
@@ -102,20 +99,25 @@ impl Counters {
 }
 
 impl KernelCounts {
-    /// Adds one block; the tentative receptions and their retractions become receptions.
+    /// Adds one block; the tentative receptions and their retractions become receptions, and what is
+    /// lost is counted too.
     fn add(&mut self, counted_as: u8, state: u8, family: u16, by_reason: &[u64; REASONS]) {
         let received = wire::KIND_RECEIVED;
-        match counted_as {
-            COUNTED_TENTATIVE => self.counted.add_block(received, state, family, by_reason),
-            COUNTED_RETRACTED => self
-                .counted
-                .subtract_block(received, state, family, by_reason),
-            LOST_TENTATIVE => self.lost.add_block(received, state, family, by_reason),
-            lost if lost > COUNTED_LOST => {
-                self.lost
-                    .add_block(lost - COUNTED_LOST, state, family, by_reason);
-            }
-            kind => self.counted.add_block(kind, state, family, by_reason),
+        if counted_as == COUNTED_RETRACTED {
+            self.counted
+                .subtract_block(received, state, family, by_reason);
+            return;
+        }
+        let is_lost = counted_as > COUNTED_LOST;
+        let counted_as = counted_as - if is_lost { COUNTED_LOST } else { 0 };
+        let kind = if counted_as == COUNTED_TENTATIVE {
+            received
+        } else {
+            counted_as
+        };
+        self.counted.add_block(kind, state, family, by_reason);
+        if is_lost {
+            self.lost.add_block(kind, state, family, by_reason);
         }
     }
 }
@@ -144,12 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_kept_apart_by_what_it_was_counted_as() {
+    fn what_was_lost_is_counted_and_kept_apart() {
         let mut counts = KernelCounts::default();
         counts.add(wire::KIND_SENT, 0, 2, &one(7, 9));
         counts.add(wire::KIND_SENT + COUNTED_LOST, 0, 2, &one(7, 2));
-        counts.add(LOST_TENTATIVE, 4, 2, &one(0, 1));
-        assert_eq!(counts.counted.of_kind(Kind::Sent), 9);
+        counts.add(COUNTED_TENTATIVE + COUNTED_LOST, 4, 2, &one(0, 1));
+        assert_eq!(counts.counted.of_kind(Kind::Sent), 11);
+        assert_eq!(counts.counted.of_kind(Kind::Received), 1);
         assert_eq!(counts.lost.of_kind(Kind::Sent), 2);
         assert_eq!(counts.lost.of_kind(Kind::Received), 1);
     }

@@ -130,7 +130,7 @@ settings! {
         "How to capture: auto, probe, tracepoint or classic";
     capture_btf: OptionalPath = "capture.btf", "btf", "", false,
         "BTF of this kernel, where it brings none of its own";
-    capture_max_events_per_sec: u32 = "capture.max-events-per-sec", "max-events-per-sec", "80000", false,
+    capture_max_events_per_sec: u32 = "capture.max-events-per-sec", "max-events-per-sec", "76000", false,
         "Events a second that may be reported, for each CPU; more are counted, not reported";
     events_output: EventsOutput = "events.output", "events", "off", false,
         "Where the event log goes besides the file: stdout, journald or off";
