@@ -2,7 +2,7 @@
 
 use crate::counts::{add, count, lose, stage};
 use crate::globals::{config, offset};
-use crate::maps::{BUDGET, CPU, CpuState, EVENTS};
+use crate::maps::{BUDGET, Budget, CPU, CpuState, EVENTS};
 use crate::notes::{self, Place};
 use crate::owner::{self, Actor};
 use crate::read::{KernelAddr, Window, zeroed};
@@ -22,6 +22,8 @@ const WAKE_INTERVAL_NS: u64 = 10_000_000;
 const URGENT_WAKE_INTERVAL_NS: u64 = 1_000_000;
 /// Events that a CPU draws from the budget at once.
 const PORTION: u64 = 64;
+/// In a flood that exceeds the budget, this part of it is reported: an eighth.
+const FLOOD_SHARE: u64 = 8;
 /// The storm budget counts events of one second.
 const BUDGET_INTERVAL_NS: u64 = 1_000_000_000;
 
@@ -235,19 +237,49 @@ fn draw(state: &mut CpuState, now: u64) {
     let budget = unsafe { &mut *budget };
     // SAFETY: a member of a live element, which other CPUs write.
     let from_ns = unsafe { core::ptr::read_volatile(&raw const budget.from_ns) };
-    if now.wrapping_sub(from_ns) >= BUDGET_INTERVAL_NS {
-        budget.from_ns = now;
-        budget.drawn = 0;
+    let since_ns = now.wrapping_sub(from_ns);
+    if since_ns >= BUDGET_INTERVAL_NS {
+        begin_second(budget, now, since_ns);
     }
     // SAFETY: as above.
     let drawn = unsafe { core::ptr::read_volatile(&raw const budget.drawn) };
-    if drawn >= config!(max_events_per_sec) {
-        state.spent_until_ns = budget.from_ns.wrapping_add(BUDGET_INTERVAL_NS);
+    // SAFETY: as above.
+    let limit = unsafe { core::ptr::read_volatile(&raw const budget.limit) };
+    if drawn >= limit {
+        if budget.spent_after_ns == 0 {
+            budget.spent_after_ns = since_ns;
+        }
+        state.spent_until_ns = from_ns.wrapping_add(BUDGET_INTERVAL_NS);
         state.spent_jiffies = jiffies();
         return;
     }
     add(&mut budget.drawn, PORTION);
     state.portion = PORTION;
+}
+
+/// Begins a second of the budget, `since_ns` after the last one began. While a flood goes on, a
+/// sample of it is reported: events are lost in any case, the counts are exact, and the host has
+/// better to do.
+#[inline(always)]
+fn begin_second(budget: &mut Budget, now: u64, since_ns: u64) {
+    let full = config!(max_events_per_sec);
+    // What was spent that soon came at a rate above the whole budget.
+    let soon_ns = if budget.limit == full {
+        BUDGET_INTERVAL_NS
+    } else {
+        BUDGET_INTERVAL_NS / FLOOD_SHARE
+    };
+    let is_flood = budget.spent_after_ns != 0
+        && budget.spent_after_ns < soon_ns
+        && since_ns < 2 * BUDGET_INTERVAL_NS;
+    budget.limit = if is_flood {
+        (full / FLOOD_SHARE).max(1)
+    } else {
+        full
+    };
+    budget.spent_after_ns = 0;
+    budget.drawn = 0;
+    budget.from_ns = now;
 }
 
 /// Whether an event that is not kept back by a filter would be lost to the budget now: a hook may

@@ -114,6 +114,10 @@ pub(crate) struct Budget {
     pub(crate) from_ns: u64,
     /// Events drawn from it.
     pub(crate) drawn: u64,
+    /// Events that it holds; 0 before the first second.
+    pub(crate) limit: u64,
+    /// How long after its begin it was spent; 0: it was not.
+    pub(crate) spent_after_ns: u64,
 }
 
 /// The storm budget, of all CPUs together.
