@@ -1,4 +1,5 @@
-//! The exact count: after a storm, ours equals the kernel's own, to the last reset.
+//! The exact count: after a storm, ours equals the kernel's own, to the last reset. And the storm
+//! budget: what of a storm is reported.
 //!
 //! The counts are of the whole host, on which others reset connections too: those are shown as
 //! events, each of which is one that was counted.
@@ -11,9 +12,11 @@
 
 mod support;
 
+use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 use support::{Family, Trace, bpf_works, closed_port, in_private_netns, out_rsts};
 
 /// Connections that are refused.
@@ -75,6 +78,80 @@ fn after_a_storm_of_200000_refused_connections_sent_equals_out_rsts() {
         counted >= sent && of_others.contains(&(counted - sent)),
         "counted {counted}, sent {sent}, of others {of_others:?}: {end}"
     );
+}
+
+/// Events a second and CPU that the flood's capture may report.
+const BUDGET: u64 = 1000;
+
+#[test]
+fn of_a_flood_beyond_the_budget_an_eighth_is_reported_until_it_ebbs() {
+    if !bpf_works() {
+        return;
+    }
+    let (ready, namespace) = channel();
+    let (go, start) = channel::<()>();
+    let flood = std::thread::spawn(move || {
+        in_private_netns(move |netns| {
+            ready.send(netns).unwrap();
+            start.recv().unwrap();
+            let target = closed_port(Family::V4);
+            let end = Instant::now() + Duration::from_millis(3500);
+            while Instant::now() < end {
+                TcpStream::connect(target).expect_err("nobody listens");
+            }
+            // The first second after a flood may still be the sample's.
+            ebb(target, 300);
+            let ebbed_ns = monotonic_ns();
+            (ebbed_ns, ebb(target, 200))
+        })
+    });
+    let own = format!("kind sent and netns {}", namespace.recv().unwrap());
+    let trace = Trace::start(&["--max-events-per-sec", &BUDGET.to_string(), &own]);
+    go.send(()).unwrap();
+    let (ebbed_ns, last) = flood.join().unwrap();
+    let (lines, status) = trace.interrupt();
+    assert!(status.success());
+    let times: Vec<u64> = lines
+        .iter()
+        .filter(|line| line["kind"] == "sent")
+        .map(|line| line["mono_ns"].as_u64().unwrap())
+        .collect();
+    let cpus = std::thread::available_parallelism().unwrap().get() as u64;
+    let in_second = |second: u64| {
+        let begin = times.first().unwrap() + second * 1_000_000_000;
+        let end = begin + 1_000_000_000;
+        times
+            .iter()
+            .filter(|time| (begin..end).contains(*time))
+            .count() as u64
+    };
+    // CPUs draw events from the budget in portions of 64.
+    let (whole, portions) = (BUDGET * cpus, 64 * cpus);
+    assert!(
+        (whole..=whole + portions).contains(&in_second(0)),
+        "{}",
+        in_second(0)
+    );
+    for second in [1, 2] {
+        let sample = whole / 8..=whole / 8 + 2 * portions;
+        assert!(sample.contains(&in_second(second)), "{}", in_second(second));
+    }
+    let late = times.iter().filter(|time| **time >= ebbed_ns).count();
+    assert_eq!(late, last, "after the flood every event is reported");
+}
+
+/// Refused connections at 200 a second.
+fn ebb(target: SocketAddr, connections: usize) -> usize {
+    for _ in 0..connections {
+        TcpStream::connect(target).expect_err("nobody listens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    connections
+}
+
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
+    Duration::from(now).as_nanos().try_into().unwrap()
 }
 
 /// Refused connections in this thread's namespace; returns the RSTs that the kernel counted.
