@@ -3,6 +3,10 @@
 use crate::wire::COMM_LEN;
 use bytemuck::{Pod, Zeroable};
 
+/// A process's name as the programs keep it. Words: an array of bytes they would copy and clear in a
+/// loop, byte by byte.
+pub type Comm = [u64; COMM_LEN / 8];
+
 /// A process, as the kernel named it when it acted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -16,7 +20,7 @@ pub struct Owner {
     /// Zero.
     pub reserved: u32,
     /// Name.
-    pub comm: [u8; COMM_LEN],
+    pub comm: Comm,
 }
 
 /// What is remembered of a socket, by its address, while it lives.
@@ -66,7 +70,7 @@ pub struct Killer {
     /// Number of the signal.
     pub signal: u32,
     /// Name of the sender.
-    pub comm: [u8; COMM_LEN],
+    pub comm: Comm,
 }
 
 /// Places of a [`SocketBucket`].
@@ -96,7 +100,7 @@ pub struct ClosedNote {
     /// See [`SocketNote::born_ns`].
     pub born_ns: u64,
     /// See [`Owner::comm`].
-    pub owner_comm: [u8; COMM_LEN],
+    pub owner_comm: Comm,
     /// See [`Owner::pid`].
     pub owner_pid: u32,
     /// See [`Owner::uid`].

@@ -5,7 +5,7 @@ use crate::globals::{config, offset};
 use crate::maps::{BUDGET, Budget, CPU, CpuState, EVENTS};
 use crate::notes::{self, Place};
 use crate::owner::{self, Actor};
-use crate::read::{KernelAddr, Window, zeroed};
+use crate::read::{KernelAddr, Window, copy_16, zeroed};
 use crate::scratch::SocketRoom;
 use crate::segment::Segment;
 use crate::sock::{self, Common, Ends};
@@ -388,8 +388,8 @@ fn fill_ends(event: &mut RawEvent, ends: &Ends) {
     if ends.family == 0 {
         return;
     }
-    event.local_addr = ends.local_addr;
-    event.remote_addr = ends.remote_addr;
+    copy_16(&ends.local_addr, &mut event.local_addr);
+    copy_16(&ends.remote_addr, &mut event.remote_addr);
     event.local_port = ends.local_port;
     event.remote_port = ends.remote_port;
     event.family = ends.family;
@@ -625,7 +625,7 @@ fn fill_former(event: &mut RawEvent, sighting: &Sighting<'_>) {
 fn fill_actor(event: &mut RawEvent, state_at_hook: u8) {
     let current = owner::current(wire::OWNER_CLOSE);
     event.current_pid = current.pid;
-    event.current_comm = current.comm;
+    owner::put_comm(&mut event.current_comm, &current.comm);
     event.have |= wire::HAVE_CURRENT;
     // From CLOSED the reset leaves from close(), connect() or exit() of the task that runs, unless
     // the socket was orphaned and its reset comes from a timer.

@@ -218,11 +218,11 @@ pub(crate) fn close(sock: KernelAddr, tag: u64, state: u8) {
 }
 
 #[inline(always)]
-const fn put_former(place: &mut ClosedNote, note: &SocketNote) {
+fn put_former(place: &mut ClosedNote, note: &SocketNote) {
     place.owner_pid = note.owner.pid;
     place.owner_uid = note.owner.uid;
     place.owner_source = note.owner.source as u8;
-    place.owner_comm = note.owner.comm;
+    copy(&note.owner.comm, &mut place.owner_comm);
     place.born_ns = note.born_ns;
     place.handshake_ts_value = note.handshake_ts_value;
     place.handshake_ip_id = note.handshake_ip_id;

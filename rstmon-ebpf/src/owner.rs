@@ -5,12 +5,13 @@
 
 use crate::globals::offset;
 use crate::maps::{KILLERS, LISTENERS};
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, copy_16};
 use crate::sock::Ends;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
+use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_get_current_task, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
+use core::mem::{MaybeUninit, offset_of};
 use rstmon_common::maps::{
-    ClosedNote, ListenKey, Listener, NOTE_CLIENT, NOTE_EXIT, NOTE_HANDSHAKE, NOTE_OOM_VICTIM,
+    ClosedNote, Comm, ListenKey, Listener, NOTE_CLIENT, NOTE_EXIT, NOTE_HANDSHAKE, NOTE_OOM_VICTIM,
     NOTE_SERVER, NOTE_TIMESTAMPS, Owner, SocketNote,
 };
 use rstmon_common::wire;
@@ -22,7 +23,7 @@ pub(crate) const UNKNOWN: Owner = Owner {
     uid: 0,
     source: 0,
     reserved: 0,
-    comm: [0; COMM_LEN],
+    comm: [0; COMM_LEN / 8],
 };
 
 /// A socket of which nothing is noted.
@@ -142,7 +143,7 @@ pub(crate) fn put_killer(event: &mut RawEvent) {
     }
     event.killer_pid = killer.pid;
     event.killer_signal = killer.signal as u8;
-    event.killer_comm = killer.comm;
+    put_comm(&mut event.killer_comm, &killer.comm);
     event.have |= wire::HAVE_KILLER;
 }
 
@@ -155,7 +156,7 @@ pub(crate) fn is_current(owner: &Owner) -> bool {
 /// Name of the process that runs as `pid_tgid`: its first thread's, as `ps` shows it. A worker
 /// thread's own name would hide the program.
 #[inline(always)]
-pub(crate) fn process_comm(pid_tgid: u64) -> [u8; COMM_LEN] {
+pub(crate) fn process_comm(pid_tgid: u64) -> Comm {
     let is_first_thread = pid_tgid >> 32 == pid_tgid & 0xffff_ffff;
     if !is_first_thread {
         // SAFETY: a helper without arguments.
@@ -167,7 +168,24 @@ pub(crate) fn process_comm(pid_tgid: u64) -> [u8; COMM_LEN] {
             return comm;
         }
     }
-    bpf_get_current_comm().unwrap_or([0; COMM_LEN])
+    let mut comm = MaybeUninit::<Comm>::uninit();
+    // SAFETY: the destination is as long as said. The helper fills it whole, whatever it returns.
+    unsafe { bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_LEN as u32) };
+    // SAFETY: see above; any words make a name.
+    unsafe { comm.assume_init() }
+}
+
+/// Writes a name into the record.
+#[inline(always)]
+pub(crate) fn put_comm(bytes: &mut [u8; COMM_LEN], comm: &Comm) {
+    const {
+        assert!(
+            offset_of!(RawEvent, owner_comm).is_multiple_of(8)
+                && offset_of!(RawEvent, current_comm).is_multiple_of(8)
+                && offset_of!(RawEvent, killer_comm).is_multiple_of(8)
+        );
+    }
+    copy_16(bytemuck::cast_ref(comm), bytes);
 }
 
 /// Remembers who listens at an address. Where several processes do (`SO_REUSEPORT`), none of them
@@ -213,7 +231,7 @@ pub(crate) fn listener(ends: &Ends, netns: u32) -> Option<&'static Listener> {
     };
     let mut listener = LISTENERS.get_ptr(key);
     if listener.is_none() {
-        key.addr = [0; 16];
+        copy_16(&[0; 16], &mut key.addr);
         listener = LISTENERS.get_ptr(key);
     }
     if listener.is_none() && ends.family == AF_INET {
@@ -232,7 +250,7 @@ pub(crate) fn put_owner(event: &mut RawEvent, owner: &Owner) {
     }
     event.owner_pid = owner.pid;
     event.owner_uid = owner.uid;
-    event.owner_comm = owner.comm;
+    put_comm(&mut event.owner_comm, &owner.comm);
     event.owner_source = owner.source as u8;
     event.have |= wire::HAVE_OWNER;
 }
@@ -257,7 +275,7 @@ pub(crate) fn put_former(event: &mut RawEvent, former: &ClosedNote) {
     if former.owner_pid != 0 {
         event.owner_pid = former.owner_pid;
         event.owner_uid = former.owner_uid;
-        event.owner_comm = former.owner_comm;
+        put_comm(&mut event.owner_comm, &former.owner_comm);
         event.owner_source = former.owner_source;
         event.have |= wire::HAVE_OWNER;
     }

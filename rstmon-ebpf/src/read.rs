@@ -246,6 +246,24 @@ pub(crate) fn copy<T: Pod>(from: &T, to: &mut T) {
     }
 }
 
+/// Copies what lies at a multiple of eight in memory: an address or a name, which an assignment
+/// would copy in a loop, byte by byte.
+#[inline(always)]
+pub(crate) fn copy_16(from: &[u8; 16], to: &mut [u8; 16]) {
+    let source = from.as_ptr().cast::<u64>();
+    let target = to.as_mut_ptr().cast::<u64>();
+    for at in 0..2 {
+        // SAFETY: within the array.
+        let word = unsafe { source.add(at) };
+        // SAFETY: readable; this machine's words need no alignment.
+        let word = unsafe { word.read_unaligned() };
+        // SAFETY: within the array.
+        let place = unsafe { target.add(at) };
+        // SAFETY: aligned, as the caller says, and writable. Volatile, or it would become the loop.
+        unsafe { core::ptr::write_volatile(place, word) };
+    }
+}
+
 /// A record of zeros.
 static ZEROS: [u8; RAW_EVENT_SIZE] = [0; RAW_EVENT_SIZE];
 
