@@ -4,7 +4,7 @@
 //! which can cost a verdict its evidence and never an event its verdict.
 
 use super::forgery::{is_out_of_window, peer_went_on};
-use crate::event::model::{Event, Kind, SocketState};
+use crate::event::model::{Event, Kind, Segment, SocketState};
 use lru::LruCache;
 use rstmon_common::wire;
 use std::net::IpAddr;
@@ -74,6 +74,8 @@ impl FlowKey {
 pub struct ObeyedReset {
     /// Its sequence number; an obeyed one had RCV.NXT where it was not seen.
     pub seq: Option<u32>,
+    /// What it acknowledges, if anything.
+    pub ack: Option<u32>,
     /// Its window field.
     pub window: Option<u16>,
     /// TTL that the connection's handshake showed.
@@ -87,6 +89,7 @@ impl ObeyedReset {
         let expected = event.socket.and_then(|socket| socket.rcv_nxt);
         Self {
             seq: event.rst.map(|rst| rst.seq).or(expected),
+            ack: event.rst.as_ref().and_then(Segment::acknowledged),
             window: event.rst.and_then(|rst| rst.window),
             handshake_ttl: event.handshake_ttl,
             srtt_us: event.connection.srtt_us,

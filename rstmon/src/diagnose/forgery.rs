@@ -287,6 +287,15 @@ fn second_rst(rst: &Segment, (ago_ms, first): (u64, ObeyedReset), past: &FlowPas
         let fact = format!("second-rst seq_ahead={ahead} after_ms={ago_ms}");
         Sign::new(Nature::Sequence, Weight::Strong, &fact)
     });
+    // A socket aborts once; without one, the peer's answers acknowledge nothing (RFC 9293, 3.10.7.1).
+    let both_acknowledge = rst.acknowledged().zip(first.ack);
+    let other_ack = both_acknowledge
+        .filter(|(second, first)| ahead == Some(0) && second != first)
+        .map(|(second, first)| {
+            let ahead = second.wrapping_sub(first).cast_signed();
+            let fact = format!("second-rst ack_ahead={ahead} after_ms={ago_ms}");
+            Sign::new(Nature::Sequence, Weight::Strong, &fact)
+        });
     let steps = rst.window.zip(first.window);
     let steps = steps.map(|(second, first)| second.wrapping_sub(first));
     let counted = (ahead == Some(0) && matches!(steps, Some(1..=3))).then(|| {
@@ -300,8 +309,8 @@ fn second_rst(rst: &Segment, (ago_ms, first): (u64, ObeyedReset), past: &FlowPas
         .ttl
         .zip(first.handshake_ttl)
         .and_then(|(rst, handshake)| way_between(rst, handshake))
-        .filter(|_| other_seq.is_some() || counted.is_some());
-    [went_on, other_seq, counted, way]
+        .filter(|_| other_seq.is_some() || other_ack.is_some() || counted.is_some());
+    [went_on, other_seq, other_ack, counted, way]
         .into_iter()
         .flatten()
         .collect()

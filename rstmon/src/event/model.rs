@@ -373,6 +373,14 @@ pub struct Segment {
     pub timestamps: Option<(u32, u32)>,
 }
 
+impl Segment {
+    /// SEG.ACK, which says something only if the ACK flag is set.
+    #[must_use]
+    pub fn acknowledged(&self) -> Option<u32> {
+        self.flags.has(wire::tcp_flag::ACK).then_some(self.ack)
+    }
+}
+
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {

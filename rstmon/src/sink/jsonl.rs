@@ -18,7 +18,6 @@ use crate::event::workload::{Container, ContainerId, Runtime};
 use crate::kernel::hook::Hook;
 use json::{JsonValue, Room, Structured, Time};
 use recent::{RecentConnection, RecentSecond};
-use rstmon_common::wire::tcp_flag;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -288,11 +287,6 @@ fn exact(counts: &Counts) -> Structured<BTreeMap<&str, Exact>> {
     Structured(exact.collect())
 }
 
-/// SEG.ACK says something only if the ACK flag is set.
-fn acknowledged(segment: &Segment) -> Option<u32> {
-    segment.flags.has(tcp_flag::ACK).then_some(segment.ack)
-}
-
 impl<'a> EventLine<'a> {
     fn new(
         event: &'a Event,
@@ -339,14 +333,14 @@ impl<'a> EventLine<'a> {
             state: event.state,
             role: event.role,
             rst_seq: rst.map(|rst| rst.seq),
-            rst_ack: rst.and_then(acknowledged),
+            rst_ack: rst.and_then(Segment::acknowledged),
             rst_flags: rst.map(|rst| rst.flags),
             rst_window: rst.and_then(|rst| rst.window),
             rst_ttl: rst.and_then(|rst| rst.ttl),
             rst_ip_id: rst.and_then(|rst| rst.ip_id),
             trigger_flags: trigger.map(|trigger| trigger.flags),
             trigger_seq: trigger.map(|trigger| trigger.seq),
-            trigger_ack: trigger.and_then(acknowledged),
+            trigger_ack: trigger.and_then(Segment::acknowledged),
             trigger_len: trigger.map(|trigger| trigger.len),
             handshake_ttl: event.handshake_ttl,
             age_ms: connection.age_ms.map(Exact),

@@ -122,6 +122,10 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
             says: "a second RST, aimed further ahead: strong",
         },
         Sign {
+            fact: "sign=second-rst ack_ahead=… after_ms=…",
+            says: "two RSTs that acknowledge different things: strong",
+        },
+        Sign {
             fact: "sign=burst with windows counted up",
             says: "RSTs with windows n, n+1, n+2: strong",
         },

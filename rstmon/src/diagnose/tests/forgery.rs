@@ -212,6 +212,39 @@ fn a_second_reset_that_the_peer_can_have_sent_is_none() {
 }
 
 #[test]
+fn two_resets_that_acknowledge_different_things_are_suspect_with_another_sign() {
+    let ack_and_way = |second_flags, second_ack, ttl| {
+        let first = live().with(|raw| {
+            raw.segment_flags = RST | ACK;
+            raw.segment_ack = 900;
+        });
+        second(&first, 5_000, |scene| {
+            scene.with(|raw| {
+                raw.segment_flags = second_flags;
+                raw.segment_ack = second_ack;
+                raw.have |= wire::HAVE_SEGMENT_IP;
+                raw.segment_ttl = ttl;
+            })
+        })
+    };
+    let forged = ack_and_way(RST | ACK, 2_360, 52);
+    assert_eq!(forged.verdict.cause, Cause::ForgedSuspect);
+    assert_eq!(
+        signs(&forged),
+        [
+            "second-rst ack_ahead=1460 after_ms=3",
+            "ttl rst_hops=12 handshake_hops=0"
+        ]
+    );
+    // The same twice, and the answer of a stack that has no socket any more.
+    for (flags, ack) in [(RST | ACK, 900), (RST, 0), (RST, 2_360)] {
+        let event = ack_and_way(flags, ack, 52);
+        assert_eq!(event.verdict.cause, Cause::StrayReset, "{flags} {ack}");
+        assert!(signs(&event).is_empty(), "{flags} {ack}");
+    }
+}
+
+#[test]
 fn a_burst_with_counted_windows_is_strong() {
     let counted = second(&live(), 5_000, |scene| {
         scene.with(|raw| {
