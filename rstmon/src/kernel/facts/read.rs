@@ -32,18 +32,19 @@ pub fn read_kernel_facts(btf: Option<&Path>) -> KernelFacts {
         })
     };
     let tracefs = read_tracefs();
+    let (btf, symbols) = read_btf_and_symbols(btf);
     KernelFacts {
         release: name(|names| names.release()),
         architecture: name(|names| names.machine()),
         privilege: read_privilege(),
-        btf: read_btf(btf),
+        btf,
         lockdown: fs::read_to_string(LOCKDOWN)
             .map_or(Lockdown::None, |text| Lockdown::parse(&text)),
         unprivileged_bpf_disabled: read_number("/proc/sys/kernel/unprivileged_bpf_disabled"),
         bpf_jit_enable: read_number("/proc/sys/net/core/bpf_jit_enable"),
         memlock: read_memlock(),
         kprobe_events: read_kprobe_events(&tracefs),
-        symbols: read_symbols(),
+        symbols,
         cgroup_mode: fs::read_to_string("/proc/self/mounts")
             .ok()
             .map(|text| CgroupMode::parse(&text)),
@@ -69,6 +70,20 @@ fn read_privilege() -> Privilege {
         in_initial_user_namespace: uid_map
             .map(|map| map.split_ascii_whitespace().eq(IDENTITY_UID_MAP)),
     }
+}
+
+/// Both at once: each is megabytes that the kernel makes or the reader walks, a third of the start.
+fn read_btf_and_symbols(asked: Option<&Path>) -> (BtfState, Symbols) {
+    std::thread::scope(|scope| {
+        let symbols = std::thread::Builder::new().spawn_scoped(scope, read_symbols);
+        let btf = read_btf(asked);
+        let symbols = match symbols {
+            Ok(reader) => reader.join().unwrap_or_default(),
+            // No thread to be had: one after the other.
+            Err(_) => read_symbols(),
+        };
+        (btf, symbols)
+    })
 }
 
 fn read_btf(asked: Option<&Path>) -> BtfState {
