@@ -179,6 +179,7 @@ impl CaptureLoop {
         self.health.beat();
         systemd::ready();
         loop {
+            let pause = self.pause();
             tokio::select! {
                 _ = interrupt.recv() => return Ok(()),
                 _ = terminate.recv() => return Ok(()),
@@ -188,7 +189,7 @@ impl CaptureLoop {
                 }
                 Some(request) = self.requests.recv() => self.answer(request),
                 ready = ring.readable(), if !self.session.is_polling() => ready?.clear_ready(),
-                () = tokio::time::sleep(self.session.pause()) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             if self.session.turn(&mut self.sink)? {
                 self.see_hooks();
@@ -203,6 +204,12 @@ impl CaptureLoop {
             self.health.beat();
             watchdog.feed();
         }
+    }
+
+    /// How long to wait at most until the next turn.
+    fn pause(&self) -> Duration {
+        let board = self.sink.subscribers.until_board();
+        self.session.pause().min(board.unwrap_or(Duration::MAX))
     }
 
     fn see_hooks(&self) {

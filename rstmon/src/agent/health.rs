@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The capture thread turns ten times a second at least. After this time it is stuck.
+/// The capture thread turns twice a second at least. After this time it is stuck.
 const STUCK: Duration = Duration::from_secs(10);
 /// After this time nobody should rely on it.
 const LATE: Duration = Duration::from_secs(2);

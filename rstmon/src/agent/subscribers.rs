@@ -173,10 +173,16 @@ impl Subscribers {
         Ok(())
     }
 
-    /// Whether anybody waits for a board.
+    /// How long until the next board is due, if anybody waits for one.
     #[must_use]
-    pub fn has_boards(&self) -> bool {
-        self.all.iter().any(|subscriber| subscriber.board.is_some())
+    pub fn until_board(&self) -> Option<Duration> {
+        let boards = self
+            .all
+            .iter()
+            .filter_map(|subscriber| subscriber.board.as_ref());
+        boards
+            .map(|board| board.interval.saturating_sub(board.sent.elapsed()))
+            .min()
     }
 
     /// Hands the last line to all, and lets them go.

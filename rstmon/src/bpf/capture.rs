@@ -194,6 +194,12 @@ impl Capture {
         &self.degradations
     }
 
+    /// Whether the programs log.
+    #[must_use]
+    pub const fn is_logging(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// Writes what the programs logged.
     pub fn flush_log(&mut self) {
         if let Some(log) = &mut self.log {

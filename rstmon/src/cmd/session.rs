@@ -29,8 +29,12 @@ use std::time::Duration;
 const TURN_RECORDS: usize = 16_384;
 /// Polls in a row that find nothing before the session waits to be woken.
 const EMPTY_POLLS: u8 = 2;
-/// How often a session that waits looks for modules and flushes the programs' log.
-const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a session that waits looks for modules and flushes the programs' log, if there is cause
+/// for either.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a session turns that waits for nothing but the ring, so that whoever watches it sees that
+/// it is alive. Ten times a second cost an agent more than a thousandth of a core.
+const IDLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often the wall clock is looked at.
 const CLOCK_INTERVAL_NS: u64 = 1_000_000_000;
@@ -126,6 +130,8 @@ impl Session {
     pub fn pause(&self) -> Duration {
         if self.is_polling() || self.pipeline.is_holding() {
             POLL_INTERVAL
+        } else if self.awaits_modules() || self.capture.is_logging() {
+            LOOK_INTERVAL
         } else {
             IDLE_INTERVAL
         }
