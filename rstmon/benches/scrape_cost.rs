@@ -17,6 +17,7 @@ use rstmon::diagnose::Engine;
 use rstmon::event::cells::CellCounts;
 use rstmon::event::decode::decode;
 use rstmon::event::workload::Workload;
+use rstmon::metrics::families::Family;
 use rstmon::metrics::page::{AgentFigures, PageInputs, build_page};
 use rstmon::metrics::tally::{Tally, TallySettings};
 use rstmon::sink::totals::Counts;
@@ -26,12 +27,20 @@ use std::sync::Arc;
 /// Series that a busy host's page has at least.
 const SERIES: usize = 2_000;
 /// Processes, service ports and units that had resets.
-const OWNERS: u16 = 200;
+const OWNERS: u16 = 100;
 
 /// The figures of a host on which every common cause happened to many.
 fn busy_host() -> Tally {
     let facts = records::facts(0);
-    let mut tally = Tally::new(TallySettings::default());
+    let families = [
+        Family::ProcessResets,
+        Family::PortResets,
+        Family::WorkloadResets,
+    ];
+    let mut tally = Tally::new(TallySettings {
+        max_series: families.map(|family| (family, SERIES)).into(),
+        ..TallySettings::default()
+    });
     let mut engine = Engine::new();
     let mut number = 0;
     for owner in 0..OWNERS {
