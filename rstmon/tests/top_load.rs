@@ -14,12 +14,15 @@
 mod support;
 
 use bytemuck::Zeroable;
+use rstmon::board::BoardSnapshot;
 use rstmon::event::annotation::Annotation;
 use rstmon::event::capture::CaptureFacts;
 use rstmon::sink::recording::Writer;
 use rstmon::sink::totals::Totals;
 use rstmon_common::wire::{self, RawEvent};
 use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -44,6 +47,9 @@ const MEMORY_KIB: u64 = 128 << 10;
 const FIRST_SCREEN: Duration = Duration::from_millis(if IS_DEBUG { 1_500 } else { 300 });
 /// Part of a core at rest.
 const REST: f64 = if IS_DEBUG { 0.1 } else { 0.01 };
+const DEMO: &str = include_str!("../../docs/top-demo.jsonl");
+/// Bursts of lines in a second.
+const BURSTS: usize = 10;
 /// Times that the view is changed, to and fro.
 const KEYS: usize = 15;
 
@@ -113,6 +119,41 @@ fn answer_time(tmux: &Tmux, key: &str, is_answered: impl Fn(&str) -> bool) -> Du
     began.elapsed()
 }
 
+/// What a `top` costs while it answers keys.
+struct Figures {
+    answers: Vec<Duration>,
+    cores: f64,
+    memory_kib: u64,
+}
+
+impl Figures {
+    fn measure(tmux: &Tmux, pid: u32) -> Self {
+        let (began, before) = (Instant::now(), cpu_time(pid));
+        let answers = (0..KEYS).flat_map(|_| {
+            let there = answer_time(tmux, "1", |screen| !screen.contains("REMOTE"));
+            let back = answer_time(tmux, "2", |screen| screen.contains("REMOTE"));
+            [there, back]
+        });
+        let mut answers: Vec<Duration> = answers.collect();
+        answers.sort();
+        Self {
+            answers,
+            cores: (cpu_time(pid) - before).as_secs_f64() / began.elapsed().as_secs_f64(),
+            memory_kib: peak_memory(pid),
+        }
+    }
+
+    fn assert_kept(&self) {
+        let (answers, cores, memory) = (&self.answers, self.cores, self.memory_kib);
+        let median = answers[answers.len() / 2];
+        let longest = answers.last().unwrap();
+        println!("median {median:?}, longest {longest:?}, {cores:.2} cores, {memory} KiB");
+        assert!(median < ANSWER, "{answers:?}");
+        assert!(cores < CORES, "{cores}");
+        assert!(memory < MEMORY_KIB, "{memory}");
+    }
+}
+
 #[test]
 fn in_a_storm_keys_are_answered_and_the_numbers_are_right() {
     if !installed(&["tmux", "pgrep"]) {
@@ -125,32 +166,12 @@ fn in_a_storm_keys_are_answered_and_the_numbers_are_right() {
     let tmux = Tmux::start(120, 40);
     tmux.line(&format!("{TOP} -r {storm}"));
     tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
-    tmux.wait_for("the first events", |screen| {
-        !screen.contains("No reset yet")
-    });
+    tmux.keys(&["2"]);
+    tmux.wait_for("the events", |screen| screen.contains("REMOTE"));
     let pid = pid_of(storm);
-    let (began, before) = (Instant::now(), cpu_time(pid));
-    let mut times: Vec<Duration> = (0..KEYS)
-        .flat_map(|_| {
-            let live = answer_time(&tmux, "2", |screen| screen.contains("REMOTE"));
-            [
-                live,
-                answer_time(&tmux, "1", |screen| !screen.contains("REMOTE")),
-            ]
-        })
-        .collect();
-    let cores = (cpu_time(pid) - before).as_secs_f64() / began.elapsed().as_secs_f64();
-    let memory = peak_memory(pid);
+    let figures = Figures::measure(&tmux, pid);
     tmux.keys(&["q"]);
-    times.sort();
-    let median = times[times.len() / 2];
-    println!(
-        "median {median:?}, longest {:?}, {cores:.2} cores, {memory} KiB",
-        times.last()
-    );
-    assert!(median < ANSWER, "{times:?}");
-    assert!(cores < CORES, "{cores}");
-    assert!(memory < MEMORY_KIB, "{memory}");
+    figures.assert_kept();
 
     let args = ["top", "-r", storm, "--speed", "0", "-o", "json"];
     let output = rstmon().args(args).output().unwrap();
@@ -168,6 +189,64 @@ fn in_a_storm_keys_are_answered_and_the_numbers_are_right() {
         let total: u64 = rows.iter().map(|row| row["total"].as_u64().unwrap()).sum();
         assert_eq!(total, u64::from(STORM * STORM_SECONDS), "{table}");
     }
+}
+
+/// Speaks as an agent that sends a line for each event of a storm, until the client leaves.
+fn serve_storm(client: UnixStream) {
+    let mut request = String::new();
+    let mut reader = BufReader::new(client.try_clone().unwrap());
+    reader.read_line(&mut request).unwrap();
+    let mut start = serde_json::to_value(CaptureFacts::default()).unwrap();
+    start["schema"] = "rstmon.start/1".into();
+    let lines: Vec<&str> = DEMO.lines().collect();
+    let mut burst = String::new();
+    for line in lines.iter().cycle().take(STORM as usize / BURSTS) {
+        burst += &format!("{line}\n");
+    }
+    let mut client = BufWriter::new(client);
+    // A client that has left ends it.
+    let _ = writeln!(client, "{start}");
+    let began = Instant::now();
+    for n in 1.. {
+        let board = serde_json::json!({
+            "schema": "rstmon.board/1",
+            "board": BoardSnapshot::default(),
+            "unshown": 0,
+            "lost": 0,
+        });
+        let sent = client.write_all(burst.as_bytes());
+        let sent = sent.and_then(|()| writeln!(client, "{board}"));
+        if sent.and_then(|()| client.flush()).is_err() {
+            return;
+        }
+        let due = Duration::from_secs(1) * n / BURSTS as u32;
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+    }
+}
+
+#[test]
+fn a_storm_of_lines_from_an_agent_is_borne() {
+    if !installed(&["tmux", "pgrep"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            std::thread::spawn(move || serve_storm(client.unwrap()));
+        }
+    });
+    let socket = socket.to_str().unwrap();
+    let tmux = Tmux::start(120, 40);
+    tmux.line(&format!("{TOP} --connect {socket}"));
+    tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
+    // Its head comes with the first events.
+    tmux.keys(&["2"]);
+    tmux.wait_for("the events", |screen| screen.contains("REMOTE"));
+    let figures = Figures::measure(&tmux, pid_of(&format!("top --connect {socket}")));
+    tmux.keys(&["q"]);
+    figures.assert_kept();
 }
 
 #[test]
