@@ -30,6 +30,10 @@ const HEIGHT: u16 = 24;
 const CELL: (u16, u16) = (8, 17);
 
 fn main() {
+    print!("{}", picture());
+}
+
+fn picture() -> String {
     let events: Vec<Event> = EVENTS
         .lines()
         .map(|line| parse_json_line(line.as_bytes()).unwrap())
@@ -63,7 +67,7 @@ fn main() {
     terminal
         .draw(|frame| draw(frame, &state, Theme::new(true)))
         .unwrap();
-    print!("{}", render_svg(terminal.backend().buffer()));
+    render_svg(terminal.backend().buffer())
 }
 
 fn render_svg(buffer: &Buffer) -> String {
@@ -125,4 +129,15 @@ fn render_run(run: &[Cell], x: u16, baseline: u16) -> String {
         "<text x=\"{x}\" y=\"{baseline}\" fill=\"{color}\"{weight} textLength=\"{width}\" \
          xml:space=\"preserve\">{text}</text>\n"
     )
+}
+
+#[cfg(test)]
+#[test]
+fn the_picture_in_docs_is_what_is_drawn() {
+    let kept = include_str!("../../docs/top.svg");
+    // Not `assert_eq`: two pictures say nothing to a reader.
+    assert!(
+        kept == picture(),
+        "docs/top.svg is stale: cargo run -p rstmon --example render_top > docs/top.svg"
+    );
 }

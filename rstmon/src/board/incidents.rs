@@ -13,6 +13,8 @@ use std::net::IpAddr;
 const MAX_DISTINCT: usize = 256;
 /// After so long without an event, the next one begins a new incident.
 const QUIET_NS: u64 = 15 * 60 * 1_000_000_000;
+/// Full, it is searched for quiet incidents this often: each event of a storm is of a new one.
+const SEARCH_NS: u64 = 1_000_000_000;
 
 /// Peers that are counted together: a /24 or /64, loopback as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +72,7 @@ struct Incident {
 pub(super) struct Incidents {
     by_key: HashMap<Key, Incident>,
     limit: usize,
+    searched_ns: Option<u64>,
 }
 
 impl Incidents {
@@ -77,6 +80,7 @@ impl Incidents {
         Self {
             by_key: HashMap::new(),
             limit,
+            searched_ns: None,
         }
     }
 
@@ -105,6 +109,14 @@ impl Incidents {
     }
 
     fn forget_quiet(&mut self, now_ns: u64) {
+        let since = |before: u64| now_ns.saturating_sub(before);
+        if self
+            .searched_ns
+            .is_some_and(|before| since(before) < SEARCH_NS)
+        {
+            return;
+        }
+        self.searched_ns = Some(now_ns);
         self.by_key
             .retain(|_, incident| now_ns.saturating_sub(incident.last_ns) <= QUIET_NS);
     }

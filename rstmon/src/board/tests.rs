@@ -107,6 +107,17 @@ fn ten_thousand_resets_are_a_few_incidents() {
 }
 
 #[test]
+fn a_full_table_of_incidents_makes_room_when_some_are_quiet() {
+    let mut board = Board::new(TallySettings::default());
+    for index in 0..MAX_ROWS + 1 {
+        board.record(&event(Cause::Paws, 10, &format!("p{index}"), "192.0.2.1"));
+    }
+    board.record(&event(Cause::Paws, 10 + 16 * 60, "late", "192.0.2.1"));
+    let rows = board.snapshot(0).incidents;
+    assert!(rows.iter().any(|row| row.comm == "late"), "{}", rows.len());
+}
+
+#[test]
 fn a_snapshot_crosses_the_socket_unchanged() {
     let snapshot = board(&[event(Cause::Paws, 5, "a", "2001:db8::1")]).snapshot(0);
     let text = serde_json::to_string(&snapshot).unwrap();

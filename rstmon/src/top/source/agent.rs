@@ -1,6 +1,6 @@
 //! A running agent: it keeps the board, for this client and its filter, and sends it at the interval.
 
-use super::{Feeds, SourceEvent, Wishes};
+use super::{EVENTS_A_FEED, Feeds, SourceEvent, Wishes};
 use crate::agent::socket::{BoardLine, ClientRequest, PROTOCOL, Want};
 use crate::event::capture::CaptureFacts;
 use crate::event::json_line::parse_json_line;
@@ -18,12 +18,25 @@ use std::time::Duration;
 
 /// How long a read waits before wishes are heard.
 const READ_TIME: Duration = Duration::from_millis(100);
+/// How the agent begins the line of an event: one that is not shown need not be understood.
+const EVENT_LINE: &[u8] = br#"{"schema":"rstmon.event/1","#;
 
 #[derive(Deserialize)]
 struct AnyLine {
     schema: String,
     #[serde(default)]
     message: String,
+    /// Lines that this client lost.
+    #[serde(default)]
+    events: u64,
+}
+
+/// Events that wait for the board that counts them: no more than a feed carries.
+#[derive(Default)]
+struct Waiting {
+    events: Vec<Event>,
+    /// Events since this watch began that came, or were lost on their way here, and are not shown.
+    unshown: u64,
 }
 
 /// What comes after.
@@ -77,7 +90,7 @@ fn watch(
 ) -> io::Result<Next> {
     let mut reader = BufReader::new(connect(socket, filter, interval)?);
     let mut line = Vec::new();
-    let mut events = Vec::new();
+    let mut waiting = Waiting::default();
     loop {
         match wishes.try_recv() {
             Ok(wish) => return Ok(Next::Again(wish)),
@@ -87,7 +100,7 @@ fn watch(
         match reader.read_until(b'\n', &mut line) {
             Ok(0) => return Err(io::Error::other("it has gone")),
             Ok(_) => {
-                if let Some(said) = understand(&line, &mut events)?
+                if let Some(said) = understand(&line, &mut waiting)?
                     && feeds.send(said).is_err()
                 {
                     return Ok(Next::Gone);
@@ -107,33 +120,67 @@ fn watch(
     }
 }
 
-/// What a line says to the loop; events wait for the board that counts them.
-fn understand(line: &[u8], events: &mut Vec<Event>) -> io::Result<Option<SourceEvent>> {
+/// What a line says to the loop, if it does not wait for the next board.
+fn understand(line: &[u8], waiting: &mut Waiting) -> io::Result<Option<SourceEvent>> {
+    let is_full = waiting.events.len() >= EVENTS_A_FEED;
+    if is_full && line.starts_with(EVENT_LINE) {
+        waiting.unshown += 1;
+        return Ok(None);
+    }
     let any: AnyLine = serde_json::from_slice(line)?;
     match any.schema.as_str() {
         START_SCHEMA => {
             let facts: CaptureFacts = serde_json::from_slice(line)?;
             let source = "agent".to_owned();
-            Ok(Some(SourceEvent::Started(Box::new(Header {
+            return Ok(Some(SourceEvent::Started(Box::new(Header {
                 source,
                 facts,
-            }))))
+            }))));
         }
-        END_SCHEMA => Err(io::Error::other("it has ended")),
-        "rstmon.error/1" => Err(io::Error::other(any.message)),
+        END_SCHEMA => return Err(io::Error::other("it has ended")),
+        "rstmon.error/1" => return Err(io::Error::other(any.message)),
         "rstmon.board/1" => {
             let line: BoardLine = serde_json::from_slice(line)?;
-            Ok(Some(SourceEvent::Feed(Box::new(Feed {
+            return Ok(Some(SourceEvent::Feed(Box::new(Feed {
                 board: line.board,
-                events: std::mem::take(events),
-                unshown: line.unshown,
+                events: std::mem::take(&mut waiting.events),
+                unshown: line.unshown + waiting.unshown,
                 lost: line.lost,
-            }))))
+            }))));
         }
-        "rstmon.lost/1" => Ok(None),
-        _ => {
-            events.push(parse_json_line(line).map_err(io::Error::other)?);
-            Ok(None)
+        "rstmon.lost/1" => waiting.unshown += any.events,
+        _ if is_full => waiting.unshown += 1,
+        _ => waiting
+            .events
+            .push(parse_json_line(line).map_err(io::Error::other)?),
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
+
+    use super::*;
+
+    const EVENTS: &str = include_str!("../../../../docs/top-demo.jsonl");
+
+    #[test]
+    fn what_waits_for_the_board_is_bounded_and_the_rest_is_counted() {
+        let mut waiting = Waiting::default();
+        let lines = EVENTS.lines().cycle().take(EVENTS_A_FEED + 700);
+        for (n, line) in lines.enumerate() {
+            // Of another order of members, too.
+            let line = if n % 2 == 0 {
+                line.to_owned()
+            } else {
+                line.replacen(r#"{"schema""#, r#"{ "schema""#, 1)
+            };
+            assert!(understand(line.as_bytes(), &mut waiting).unwrap().is_none());
         }
+        assert_eq!(waiting.events.len(), EVENTS_A_FEED);
+        let lost = br#"{"schema":"rstmon.lost/1","stage":"socket-client","events":30}"#;
+        assert!(understand(lost, &mut waiting).unwrap().is_none());
+        assert_eq!(waiting.unshown, 730);
     }
 }

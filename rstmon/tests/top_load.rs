@@ -1,0 +1,289 @@
+//! What `rstmon top` costs, and how fast it answers: in a storm, and at rest beside an agent.
+//!
+//! The promises are of a release build: `cargo test --release -p rstmon --test top_load`. A debug build
+//! is held to lax bounds and a tenth of the storm.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failed test panics; a measurement is shown with --nocapture"
+)]
+
+mod support;
+
+use bytemuck::Zeroable;
+use rstmon::board::BoardSnapshot;
+use rstmon::event::annotation::Annotation;
+use rstmon::event::capture::CaptureFacts;
+use rstmon::sink::recording::Writer;
+use rstmon::sink::totals::Totals;
+use rstmon_common::wire::{self, RawEvent};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::agent::Agent;
+use support::programs::installed;
+use support::tmux::Tmux;
+use support::{bpf_works, rstmon};
+
+const TOP: &str = concat!(env!("CARGO_BIN_EXE_rstmon"), " top");
+const IS_DEBUG: bool = cfg!(debug_assertions);
+/// Events that arrive in a second.
+const STORM: u32 = if IS_DEBUG { 10_000 } else { 100_000 };
+/// How long they do.
+const STORM_SECONDS: u32 = 4;
+/// Time in which a key is answered, half of the times.
+const ANSWER: Duration = Duration::from_millis(if IS_DEBUG { 500 } else { 50 });
+/// Cores in a storm.
+const CORES: f64 = if IS_DEBUG { 2.0 } else { 1.0 };
+/// Memory in a storm, in KiB.
+const MEMORY_KIB: u64 = 128 << 10;
+/// Time to the first screen.
+const FIRST_SCREEN: Duration = Duration::from_millis(if IS_DEBUG { 1_500 } else { 300 });
+/// Part of a core at rest.
+const REST: f64 = if IS_DEBUG { 0.1 } else { 0.01 };
+const DEMO: &str = include_str!("../../docs/top-demo.jsonl");
+/// Bursts of lines in a second.
+const BURSTS: usize = 10;
+/// Times that the view is changed, to and fro.
+const KEYS: usize = 15;
+
+/// Writes a recording of a storm: of resets that nothing is known of, each to another peer.
+fn write_storm(path: &Path) {
+    let facts = CaptureFacts {
+        abi: wire::ABI,
+        mode: "probe".to_owned(),
+        ..CaptureFacts::default()
+    };
+    let mut writer = Writer::new(File::create(path).unwrap(), &facts).unwrap();
+    let annotation = Annotation::default();
+    for n in 0..STORM * STORM_SECONDS {
+        let [_, b, c, d] = n.to_be_bytes();
+        let mut raw = RawEvent {
+            abi: wire::ABI,
+            have: wire::HAVE_TUPLE,
+            kind: wire::KIND_SENT,
+            hook: wire::HOOK_TCP_SEND_RESET,
+            family: wire::AF_INET,
+            local_port: 443,
+            remote_port: 40_000,
+            mono_ns: 1_000_000_000_000 + u64::from(n) * u64::from(1_000_000_000 / STORM),
+            ..RawEvent::zeroed()
+        };
+        raw.local_addr[..4].copy_from_slice(&[192, 0, 2, 1]);
+        raw.remote_addr[..4].copy_from_slice(&[11, b, c, d]);
+        writer.write_record(&raw, &annotation).unwrap();
+    }
+    writer.finish(&Totals::default()).unwrap();
+}
+
+/// The newest process with this in its command line.
+fn pid_of(args: &str) -> u32 {
+    let output = Command::new("pgrep").args(["-n", "-f", args]).output();
+    let pid = String::from_utf8(output.unwrap().stdout).unwrap();
+    pid.trim().parse().expect("one process")
+}
+
+/// Time on a CPU that the threads of a process have had.
+fn cpu_time(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let times = tasks.map(|task| {
+        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    });
+    Duration::from_nanos(times.sum())
+}
+
+/// The most memory that a process has had, in KiB.
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+/// How long until the screen answers a key. Includes what tmux needs.
+fn answer_time(tmux: &Tmux, key: &str, is_answered: impl Fn(&str) -> bool) -> Duration {
+    let began = Instant::now();
+    tmux.keys(&[key]);
+    tmux.wait_for("the answer", is_answered);
+    began.elapsed()
+}
+
+/// What a `top` costs while it answers keys.
+struct Figures {
+    answers: Vec<Duration>,
+    cores: f64,
+    memory_kib: u64,
+}
+
+impl Figures {
+    fn measure(tmux: &Tmux, pid: u32) -> Self {
+        let (began, before) = (Instant::now(), cpu_time(pid));
+        let answers = (0..KEYS).flat_map(|_| {
+            let there = answer_time(tmux, "1", |screen| !screen.contains("REMOTE"));
+            let back = answer_time(tmux, "2", |screen| screen.contains("REMOTE"));
+            [there, back]
+        });
+        let mut answers: Vec<Duration> = answers.collect();
+        answers.sort();
+        Self {
+            answers,
+            cores: (cpu_time(pid) - before).as_secs_f64() / began.elapsed().as_secs_f64(),
+            memory_kib: peak_memory(pid),
+        }
+    }
+
+    fn assert_kept(&self) {
+        let (answers, cores, memory) = (&self.answers, self.cores, self.memory_kib);
+        let median = answers[answers.len() / 2];
+        let longest = answers.last().unwrap();
+        println!("median {median:?}, longest {longest:?}, {cores:.2} cores, {memory} KiB");
+        assert!(median < ANSWER, "{answers:?}");
+        assert!(cores < CORES, "{cores}");
+        assert!(memory < MEMORY_KIB, "{memory}");
+    }
+}
+
+#[test]
+fn in_a_storm_keys_are_answered_and_the_numbers_are_right() {
+    if !installed(&["tmux", "pgrep"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let storm = folder.path().join("storm");
+    write_storm(&storm);
+    let storm = storm.to_str().unwrap();
+    let tmux = Tmux::start(120, 40);
+    tmux.line(&format!("{TOP} -r {storm}"));
+    tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
+    tmux.keys(&["2"]);
+    tmux.wait_for("the events", |screen| screen.contains("REMOTE"));
+    let pid = pid_of(storm);
+    let figures = Figures::measure(&tmux, pid);
+    tmux.keys(&["q"]);
+    figures.assert_kept();
+
+    let args = ["top", "-r", storm, "--speed", "0", "-o", "json"];
+    let output = rstmon().args(args).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    for table in [
+        "kinds",
+        "causes",
+        "processes",
+        "peers",
+        "ports",
+        "incidents",
+    ] {
+        let rows = last["board"][table].as_array().unwrap();
+        let total: u64 = rows.iter().map(|row| row["total"].as_u64().unwrap()).sum();
+        assert_eq!(total, u64::from(STORM * STORM_SECONDS), "{table}");
+    }
+}
+
+/// Speaks as an agent that sends a line for each event of a storm, until the client leaves.
+fn serve_storm(client: UnixStream) {
+    let mut request = String::new();
+    let mut reader = BufReader::new(client.try_clone().unwrap());
+    reader.read_line(&mut request).unwrap();
+    let mut start = serde_json::to_value(CaptureFacts::default()).unwrap();
+    start["schema"] = "rstmon.start/1".into();
+    let lines: Vec<&str> = DEMO.lines().collect();
+    let mut burst = String::new();
+    for line in lines.iter().cycle().take(STORM as usize / BURSTS) {
+        burst += &format!("{line}\n");
+    }
+    let mut client = BufWriter::new(client);
+    // A client that has left ends it.
+    let _ = writeln!(client, "{start}");
+    let began = Instant::now();
+    for n in 1.. {
+        let board = serde_json::json!({
+            "schema": "rstmon.board/1",
+            "board": BoardSnapshot::default(),
+            "unshown": 0,
+            "lost": 0,
+        });
+        let sent = client.write_all(burst.as_bytes());
+        let sent = sent.and_then(|()| writeln!(client, "{board}"));
+        if sent.and_then(|()| client.flush()).is_err() {
+            return;
+        }
+        let due = Duration::from_secs(1) * n / BURSTS as u32;
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+    }
+}
+
+#[test]
+fn a_storm_of_lines_from_an_agent_is_borne() {
+    if !installed(&["tmux", "pgrep"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            std::thread::spawn(move || serve_storm(client.unwrap()));
+        }
+    });
+    let socket = socket.to_str().unwrap();
+    let tmux = Tmux::start(120, 40);
+    tmux.line(&format!("{TOP} --connect {socket}"));
+    tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
+    // Its head comes with the first events.
+    tmux.keys(&["2"]);
+    tmux.wait_for("the events", |screen| screen.contains("REMOTE"));
+    let figures = Figures::measure(&tmux, pid_of(&format!("top --connect {socket}")));
+    tmux.keys(&["q"]);
+    figures.assert_kept();
+}
+
+#[test]
+fn beside_an_agent_it_is_there_at_once_and_rests() {
+    if !bpf_works() || !installed(&["tmux", "pgrep"]) {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let socket = agent.path("socket");
+    let socket = socket.to_str().unwrap();
+    let tmux = Tmux::start(120, 40);
+    let first_screen = || {
+        let began = Instant::now();
+        tmux.line(&format!("{TOP} --connect {socket}"));
+        tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
+        began.elapsed()
+    };
+    let times = [(); 3].map(|()| {
+        let time = first_screen();
+        tmux.keys(&["q"]);
+        tmux.wait_for("the shell", |screen| !screen.contains("1 Causes"));
+        time
+    });
+    first_screen();
+    let pid = pid_of(&format!("top --connect {socket}"));
+    let rest = (0..3).map(|_| {
+        let (began, before) = (Instant::now(), cpu_time(pid));
+        std::thread::sleep(Duration::from_secs(3));
+        (cpu_time(pid) - before).as_secs_f64() / began.elapsed().as_secs_f64()
+    });
+    // Others may send resets meanwhile.
+    let rest = rest.fold(f64::INFINITY, f64::min);
+    tmux.keys(&["q"]);
+    println!(
+        "first screens {times:?}, {:.2} % of a core at rest",
+        rest * 100.0
+    );
+    assert!(times.iter().min().unwrap() < &FIRST_SCREEN, "{times:?}");
+    assert!(rest < REST, "{rest}");
+}
