@@ -14,9 +14,12 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use support::agent::{Agent, free_address};
 use support::programs::{installed, wait_until};
-use support::{Family, bpf_works, closed_port, rstmon};
+use support::{Family, abort, bpf_works, closed_port, connected, rstmon};
 
 /// A Prometheus that scrapes one agent each second.
 struct Prometheus {
@@ -27,17 +30,26 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(target: SocketAddr) -> Self {
+        Self::start_with(target, &[])
+    }
+
+    /// One with these rules.
+    fn start_with(target: SocketAddr, rules: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = free_address();
         let config = folder.path().join("prometheus.yml");
         fs::write(
             &config,
             format!(
-                "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: rstmon\n    \
+                "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n\
+                 rule_files: ['*.rules.yml']\nscrape_configs:\n  - job_name: rstmon\n    \
                  static_configs:\n      - targets: ['{target}']\n"
             ),
         )
         .unwrap();
+        for (number, rules) in rules.iter().enumerate() {
+            fs::write(folder.path().join(format!("{number}.rules.yml")), rules).unwrap();
+        }
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let server = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
@@ -125,6 +137,70 @@ fn prometheus_has_the_causes_and_counts_of_the_lab() {
     assert_eq!(unaccounted, Some(0.0));
     let hooks = prometheus.value("min(rstmon_hook_attached{hook=\"tcp_send_reset\"})");
     assert_eq!(hooks, Some(1.0));
+}
+
+/// The shipped rules with every duration made short: a minute is a second, an hour six, a day thirty.
+fn hasty(rules: &str) -> String {
+    let mut hasty = rules.to_owned();
+    let durations = [
+        ("1m", "1s"),
+        ("5m", "5s"),
+        ("10m", "10s"),
+        ("15m", "15s"),
+        ("1h", "6s"),
+        ("1d", "30s"),
+    ];
+    for (long, short) in durations {
+        for (before, after) in [
+            ("[", "]"),
+            ("for: ", "\n"),
+            ("interval: ", "\n"),
+            ("offset ", ")"),
+        ] {
+            let long = format!("{before}{long}{after}");
+            hasty = hasty.replace(&long, &format!("{before}{short}{after}"));
+        }
+    }
+    hasty
+}
+
+#[test]
+fn the_shipped_alerts_fire_in_a_storm_and_not_before() {
+    if !bpf_works() || !installed(&["prometheus", "curl"]) {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/prometheus");
+    let rules = ["recording.yml", "alerts.yml"]
+        .map(|name| hasty(&fs::read_to_string(format!("{folder}/{name}")).unwrap()));
+    let prometheus = Prometheus::start_with(agent.address, &rules);
+    // The rule compares with the day before.
+    let yesterday = "count(instance_kind_cause:rstmon_resets:rate1h offset 30s)";
+    let patience = Instant::now() + Duration::from_mins(2);
+    while prometheus.value(yesterday).is_none() {
+        assert!(Instant::now() < patience, "no series of the day before");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let firing = "count(ALERTS{alertstate=\"firing\"})";
+    assert_eq!(prometheus.value(firing), None);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let storm = std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || {
+            while !is_over.load(Ordering::Relaxed) {
+                abort(connected(Family::V4).1);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    });
+    let of_the_storm = "ALERTS{alertname=\"RstmonResetRateHigh\",alertstate=\"firing\",\
+        cause=\"linger-abort\",kind=\"sent\"}";
+    wait_until("the alert", || prometheus.value(of_the_storm) == Some(1.0));
+    is_over.store(true, Ordering::Relaxed);
+    storm.join().unwrap();
+    wait_until("the end of the alert", || {
+        prometheus.value(of_the_storm).is_none()
+    });
 }
 
 #[test]
