@@ -402,6 +402,20 @@ fn pages_are_served_and_others_are_not() {
         let (_, body) = agent.get("/").unwrap();
         body.contains("linger-abort")
     });
+    let (_, body) = agent.get("/").unwrap();
+    assert!(body.contains("<th>1 min</th><th>5 min</th><th>15 min</th><th>total</th>"));
+    let row = body
+        .lines()
+        .find(|line| line.contains("<td>linger-abort</td>"));
+    let cells = row.unwrap().split("<td class=\"n\">").skip(1);
+    let counts: Vec<u64> = cells
+        .map(|cell| cell.split_once('<').unwrap().0.parse().unwrap())
+        .collect();
+    // The agent is younger than a minute.
+    assert!(
+        counts.len() == 4 && counts[0] > 0 && counts.iter().all(|count| *count == counts[0]),
+        "{counts:?}"
+    );
     assert_eq!(agent.get("/-/healthy").unwrap(), (200, "ok\n".to_owned()));
     assert_eq!(agent.get("/healthz").unwrap().0, 200);
     assert_eq!(agent.get("/etc/passwd").unwrap().0, 404);

@@ -138,7 +138,8 @@ impl Figures {
         answers.sort();
         Self {
             answers,
-            cores: (cpu_time(pid) - before).as_secs_f64() / began.elapsed().as_secs_f64(),
+            cores: cpu_time(pid).saturating_sub(before).as_secs_f64()
+                / began.elapsed().as_secs_f64(),
             memory_kib: peak_memory(pid),
         }
     }
@@ -275,7 +276,7 @@ fn beside_an_agent_it_is_there_at_once_and_rests() {
     let rest = (0..3).map(|_| {
         let (began, before) = (Instant::now(), cpu_time(pid));
         std::thread::sleep(Duration::from_secs(3));
-        (cpu_time(pid) - before).as_secs_f64() / began.elapsed().as_secs_f64()
+        cpu_time(pid).saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64()
     });
     // Others may send resets meanwhile.
     let rest = rest.fold(f64::INFINITY, f64::min);

@@ -6,6 +6,7 @@
 use super::capture_loop::{Figures, ReloadState, Request};
 use super::health::Health;
 use crate::bpf::counters::Counters;
+use crate::cmd::start::monotonic_ns;
 use crate::event::model::{Cause, Initiator, Kind};
 use crate::metrics::page::{AgentFigures, AuditFigures, PageInputs, build_page};
 use crate::web::{self, Page, PageRequest, WebCounts};
@@ -170,15 +171,19 @@ fn text(status: StatusCode, body: String) -> Page {
     }
 }
 
-/// The causes that have been seen, the most common first.
+/// The causes that have been seen, the most common of the last quarter of an hour first.
 fn causes_table(figures: &Figures) -> String {
-    let mut rows: Vec<(u64, Kind, Cause)> = Vec::new();
+    let tally = &figures.tally;
+    let now = monotonic_ns().unwrap_or_default();
+    let mut rows: Vec<([u64; 4], Kind, Cause)> = Vec::new();
     for &kind in Kind::ALL {
         for &cause in Cause::ALL {
-            let of = |initiator: &Initiator| figures.tally.resets(kind, cause, *initiator);
-            let count = Initiator::ALL.iter().map(of).sum();
-            if count != 0 {
-                rows.push((count, kind, cause));
+            let of = |initiator: &Initiator| tally.resets(kind, cause, *initiator);
+            let total: u64 = Initiator::ALL.iter().map(of).sum();
+            if total != 0 {
+                let [long, middle, short] =
+                    [15, 5, 1].map(|minutes| tally.recent.last(minutes, kind, cause, now));
+                rows.push(([long, middle, short, total], kind, cause));
             }
         }
     }
@@ -186,14 +191,17 @@ fn causes_table(figures: &Figures) -> String {
         return "<p>No reset yet.</p>\n".to_owned();
     }
     rows.sort_by(|a, b| b.cmp(a));
-    let mut table =
-        "<table><tr><th>resets</th><th>kind</th><th>cause</th><th>meaning</th></tr>\n".to_owned();
-    for (count, kind, cause) in rows {
+    let mut table = "<table><tr><th>1 min</th><th>5 min</th><th>15 min</th><th>total</th>\
+        <th>kind</th><th>cause</th><th>meaning</th></tr>\n"
+        .to_owned();
+    for ([long, middle, short, total], kind, cause) in rows {
         let title = crate::diagnose::explain::page_of(cause).title;
         // Writing to a String cannot fail.
         let _ = writeln!(
             table,
-            "<tr><td class=\"n\">{count}</td><td>{kind}</td><td>{cause}</td><td>{}</td></tr>",
+            "<tr><td class=\"n\">{short}</td><td class=\"n\">{middle}</td>\
+             <td class=\"n\">{long}</td><td class=\"n\">{total}</td>\
+             <td>{kind}</td><td>{cause}</td><td>{}</td></tr>",
             escaped(title)
         );
     }

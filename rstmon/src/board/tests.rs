@@ -109,7 +109,7 @@ fn ten_thousand_resets_are_a_few_incidents() {
 #[test]
 fn a_full_table_of_incidents_makes_room_when_some_are_quiet() {
     let mut board = Board::new(TallySettings::default());
-    for index in 0..MAX_ROWS + 1 {
+    for index in 0..=MAX_ROWS {
         board.record(&event(Cause::Paws, 10, &format!("p{index}"), "192.0.2.1"));
     }
     board.record(&event(Cause::Paws, 10 + 16 * 60, "late", "192.0.2.1"));

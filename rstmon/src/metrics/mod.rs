@@ -13,4 +13,5 @@ pub mod families;
 pub mod histogram;
 pub mod known;
 pub mod page;
+pub mod recent;
 pub mod tally;

@@ -3,6 +3,7 @@
 use super::capped::CappedCounters;
 use super::families::Family;
 use super::histogram::Histogram;
+use super::recent::Recent;
 use crate::event::cells::CellCounts;
 use crate::event::model::{Cause, Event, Initiator, Kind, Role};
 use crate::event::workload::Workload;
@@ -125,6 +126,8 @@ pub struct Tally {
     pub workloads: CappedCounters<WorkloadLabels>,
     /// By remote address; counts nothing unless asked to.
     pub peers: CappedCounters<IpAddr>,
+    /// The last minutes.
+    pub recent: Recent,
     ages: BTreeMap<(Kind, Cause), Histogram>,
     idles: BTreeMap<(Kind, Cause), Histogram>,
 }
@@ -140,6 +143,7 @@ impl Tally {
             ports: CappedCounters::new(settings.limit(Family::PortResets)),
             workloads: CappedCounters::new(settings.limit(Family::WorkloadResets)),
             peers: CappedCounters::new(settings.limit(Family::PeerResets)),
+            recent: Recent::default(),
             ages: BTreeMap::new(),
             idles: BTreeMap::new(),
             settings,
@@ -167,6 +171,7 @@ impl Tally {
             *count += 1;
         }
         self.cells.count(raw);
+        self.recent.record(kind, cause, now);
         let comm = event.owner.as_ref().map_or("", |owner| owner.comm.as_str());
         self.processes.count(comm, || comm.into(), kind, cause, now);
         let port = service_port(event, &self.settings);
