@@ -17,6 +17,7 @@
     reason = "aya's macros hand a program its context by value"
 )]
 
+mod budget;
 mod counts;
 mod emit;
 mod globals;

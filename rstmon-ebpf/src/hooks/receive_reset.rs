@@ -5,8 +5,9 @@
 //! The tracepoint `tcp_receive_reset` sees the socket only: where that reading is possible its event
 //! is tentative, and `send_reset` retracts it.
 
+use crate::budget::is_spent;
 use crate::counts::lose;
-use crate::emit::{Reason, Sighting, is_spent, report};
+use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, PENDING_SEGMENT, PENDING_TENTATIVE, Pending};

@@ -4,8 +4,9 @@
 //! timers) on every kernel, and passive ones (the answer to a segment) completely only since 6.10.
 //! Below that, `tcp_v4_send_reset` and `tcp_v6_send_reset` are probed for the passive ones.
 
+use crate::budget::is_spent;
 use crate::counts::{count, lose};
-use crate::emit::{Reason, Sighting, is_spent, report};
+use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, PENDING_TENTATIVE, Pending};
