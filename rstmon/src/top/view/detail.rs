@@ -123,14 +123,18 @@ impl Page<'_> {
     }
 
     fn incident(&mut self, row: &IncidentRow, last: Option<&Event>) {
-        self.title(row.cause, &format!("{} resets", count(row.total)));
+        self.title(row.cause, &counted("reset", row.total));
         let now = self.state.context.now_ns;
         let ago = |then: u64| format!("{} ago", duration(now.saturating_sub(then)));
         self.fact("began", Some(ago(row.first_ns)));
         self.fact("last", Some(ago(row.last_ns)));
         self.fact("process", Some(&row.comm).filter(|comm| !comm.is_empty()));
         let at_least = if row.at_least { "at least " } else { "" };
-        let reach = format!("{at_least}{} peers ({})", row.distinct_peers, row.peers);
+        let reach = format!(
+            "{at_least}{} ({})",
+            counted("peer", row.distinct_peers),
+            row.peers
+        );
         self.fact("reach", Some(reach));
         self.fact(
             "local ports",
@@ -258,4 +262,9 @@ fn segment(segment: &Segment) -> String {
     add("ttl", segment.ttl.map(|ttl| ttl.to_string()));
     add("id", segment.ip_id.map(|id| id.to_string()));
     text
+}
+/// `1 peer`, `2 peers`.
+fn counted(what: &str, number: u64) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", count(number))
 }
