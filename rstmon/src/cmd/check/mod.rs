@@ -4,6 +4,7 @@
 //! the plan can be attached. Works without privilege and without BTF: what cannot be found out then
 //! is said to be unknown.
 
+mod audit;
 mod host;
 mod render;
 mod report;

@@ -16,6 +16,7 @@ pub fn render_check(report: &CheckReport) -> String {
     render_hooks(&mut text, report);
     render_fields(&mut text, report);
     render_degradations(&mut text, report);
+    render_audit(&mut text, report);
     text
 }
 
@@ -173,4 +174,26 @@ fn render_degradations(text: &mut String, report: &CheckReport) {
         paragraph(text, "    because  ", &degradation.reason);
         paragraph(text, "    remedy   ", &degradation.remedy);
     }
+}
+
+/// What `rstmon_unaccounted_resets` of an agent means here.
+fn render_audit(text: &mut String, report: &CheckReport) {
+    if report.mode.is_none() {
+        return;
+    }
+    heading(
+        text,
+        "Audit: the kernel's OutRsts against the resets that rstmon counts",
+    );
+    for gap in &report.audit_gaps {
+        let lead = format!("  unseen   {} ", gap.degradation);
+        paragraph(text, &lead, gap.unseen);
+    }
+    let meaning = if report.audit_gaps.is_empty() {
+        "No path that the kernel counts is out of sight here: if `rstmon_unaccounted_resets` of an \
+         agent grows and stays, report it, with this page."
+    } else {
+        "The agent's `rstmon_unaccounted_resets` counts these; the remedies above close the gap."
+    };
+    paragraph(text, "  ", meaning);
 }

@@ -1,5 +1,6 @@
 //! What `check` found out, as plain data: schema `rstmon.check/1`, and the source of the text.
 
+use super::audit::{AuditGap, audit_gaps};
 use super::host::host_lines;
 use crate::cmd::exit::Failure;
 use crate::cmd::start::Trial;
@@ -50,6 +51,8 @@ pub struct CheckReport {
     pub reasons: ReasonCounts,
     /// What is lost.
     pub degradations: Vec<DegradationReport>,
+    /// Resets that the agent's audit will find unaccounted for here.
+    pub audit_gaps: Vec<AuditGap>,
 }
 
 /// One thing that keeps rstmon from running.
@@ -190,6 +193,11 @@ impl CheckReport {
         let trial = tried.and_then(|tried| tried.as_ref().ok());
         let plan = trial.map(|trial| &trial.plan).or(planned.as_ref().ok());
         let btf = facts.btf_facts();
+        let degradations = trial
+            .map(|trial| &trial.degradations)
+            .or(plan.map(|plan| &plan.degradations))
+            .into_iter()
+            .flatten();
         Self {
             schema: CHECK_SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -206,13 +214,8 @@ impl CheckReport {
             switches: plan.map_or_else(Vec::new, |plan| switch_lines(plan.switches)),
             fields: btf.map_or_else(Vec::new, |btf| btf.fields.iter().map(field_line).collect()),
             reasons: btf.map_or_else(ReasonCounts::default, reason_counts),
-            degradations: trial
-                .map(|trial| &trial.degradations)
-                .or(plan.map(|plan| &plan.degradations))
-                .into_iter()
-                .flatten()
-                .map(Degradation::report)
-                .collect(),
+            degradations: degradations.clone().map(Degradation::report).collect(),
+            audit_gaps: audit_gaps(degradations),
         }
     }
 }

@@ -65,6 +65,25 @@ fn what_could_not_be_attached_is_told_by_hook() {
 }
 
 #[test]
+fn a_gap_of_the_audit_is_explained() {
+    let whole = report_after(facts_of(&LINUX_6_12), all_but(Hook::TcpReset));
+    assert!(whole.audit_gaps.is_empty());
+    let text = render_check(&whole);
+    assert!(
+        text.contains("No path that the kernel counts is out of sight"),
+        "{text}"
+    );
+    let gap = report_after(facts_of(&LINUX_5_10), all_but(Hook::TcpV4SendReset));
+    let text = render_check(&gap);
+    assert!(
+        text.contains("unseen   hook-unavailable answers to IPv4 segments without a full socket"),
+        "{text}"
+    );
+    let json = serde_json::to_value(&gap).unwrap();
+    assert_eq!(json["audit_gaps"][0]["degradation"], "hook-unavailable");
+}
+
+#[test]
 fn a_plan_that_cannot_be_attached_is_not_ready() {
     let report = report_after(facts_of(&LINUX_6_12), |_, _| {
         Err(Failure::kernel("cannot attach to tcp_send_reset: EINVAL"))
