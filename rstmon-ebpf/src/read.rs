@@ -249,6 +249,10 @@ pub(crate) fn copy<T: Pod>(from: &T, to: &mut T) {
 /// Copies what lies at a multiple of eight in memory: an address or a name, which an assignment
 /// would copy in a loop, byte by byte.
 #[inline(always)]
+#[allow(
+    clippy::cast_ptr_alignment,
+    reason = "the caller says that both are aligned; their type cannot"
+)]
 pub(crate) fn copy_16(from: &[u8; 16], to: &mut [u8; 16]) {
     let source = from.as_ptr().cast::<u64>();
     let target = to.as_mut_ptr().cast::<u64>();

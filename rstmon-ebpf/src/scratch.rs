@@ -51,9 +51,10 @@ pub(crate) struct SocketRoom {
 /// Takes a free room. `None` if there is none: the hook cannot run.
 #[inline(always)]
 pub(crate) fn enter() -> Option<&'static mut Scratch> {
-    let first = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: a member of a live element.
-    let unknown = unsafe { core::ptr::read_volatile(&raw const (*first).claims) };
+    // SAFETY: a live element of this CPU.
+    let first = unsafe { &*SCRATCH.get_ptr(0)? };
+    // SAFETY: a member of it; another run may change it at any time.
+    let unknown = unsafe { core::ptr::read_volatile(&raw const first.claims) };
     let mut place = u64::from(ROOMS);
     for candidate in 0..ROOMS {
         let room = SCRATCH.get_ptr_mut(candidate)?;

@@ -9,7 +9,11 @@
 
 mod support;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::{Winsize, openpty};
 use serde_json::Value;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -67,6 +71,47 @@ fn pid_of_top(args: &str) -> nix::unistd::Pid {
         .parse()
         .unwrap();
     nix::unistd::Pid::from_raw(pid)
+}
+
+#[test]
+fn a_dead_terminal_ends_it_without_a_panic() {
+    if !can_run() {
+        return;
+    }
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let pty = openpty(Some(&size), None).unwrap();
+    // What `top` inherits would keep the terminal alive.
+    fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    let terminal = || Stdio::from(pty.slave.try_clone().unwrap());
+    // Not its controlling terminal: no SIGHUP tells that it is gone.
+    let mut top = rstmon()
+        .args(["top", "--connect", "none"])
+        .env("TERM", "xterm-256color")
+        .stdin(terminal())
+        .stdout(terminal())
+        .stderr(terminal())
+        .spawn()
+        .unwrap();
+    drop(pty.slave);
+    let mut screen = File::from(pty.master);
+    let mut seen = Vec::new();
+    let mut bytes = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("Causes") {
+        let count = screen.read(&mut bytes).unwrap();
+        seen.extend_from_slice(&bytes[..count]);
+    }
+    drop(screen);
+    let mut status = None;
+    wait_until("the end", || {
+        status = top.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(1));
 }
 
 #[test]

@@ -202,7 +202,8 @@ fn serve_storm(client: UnixStream) {
     let lines: Vec<&str> = DEMO.lines().collect();
     let mut burst = String::new();
     for line in lines.iter().cycle().take(STORM as usize / BURSTS) {
-        burst += &format!("{line}\n");
+        burst.push_str(line);
+        burst.push('\n');
     }
     let mut client = BufWriter::new(client);
     // A client that has left ends it.
