@@ -14,4 +14,5 @@ pub mod json_line;
 pub mod model;
 pub mod printable;
 pub mod tentative;
+pub mod vocabulary;
 pub mod workload;

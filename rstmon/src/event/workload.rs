@@ -4,7 +4,7 @@
 //! sinks, tested by filters, stored in recordings. Names are printable. What was not found out is
 //! absent.
 
-use super::model::named_enum;
+use super::vocabulary::named_enum;
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
