@@ -43,7 +43,8 @@ fn draw(state: &mut CpuState, now: u64) {
     let Some(budget) = BUDGET.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: a live element; two CPUs that begin a second at once both begin it.
+    // SAFETY: a live element; two CPUs that begin a second at once both begin it, and the later of
+    // them may then take a flood for over, which costs the host that second.
     let budget = unsafe { &mut *budget };
     // SAFETY: a member of a live element, which other CPUs write.
     let from_ns = unsafe { core::ptr::read_volatile(&raw const budget.from_ns) };
