@@ -123,12 +123,6 @@ fn write_quoted(text: &str, out: &mut Room<'_>) {
     out.put(b"\"");
 }
 
-impl JsonValue for String {
-    fn write(&self, out: &mut Room<'_>) -> serde_json::Result<()> {
-        self.as_str().write(out)
-    }
-}
-
 impl JsonValue for &Facts {
     fn write(&self, out: &mut Room<'_>) -> serde_json::Result<()> {
         out.put(b"[");
