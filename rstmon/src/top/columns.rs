@@ -283,6 +283,12 @@ pub fn count(number: u64) -> String {
     }
 }
 
+/// What a word for so many ends with.
+#[must_use]
+pub const fn plural(number: u64) -> &'static str {
+    if number == 1 { "" } else { "s" }
+}
+
 /// A time span in its largest unit.
 #[must_use]
 pub fn duration(nanos: u64) -> String {
@@ -309,7 +315,6 @@ fn share(row: &TableRow) -> String {
 
 fn reach(row: &IncidentRow) -> String {
     let at_least = if row.at_least { "+" } else { "" };
-    let plural = |number: u64| if number == 1 { "" } else { "s" };
     format!(
         "{}{at_least} peer{}, {} port{}",
         row.distinct_peers,

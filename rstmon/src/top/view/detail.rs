@@ -5,7 +5,7 @@ use crate::board::{CauseRow, IncidentRow, TableRow};
 use crate::diagnose::explain::page_of;
 use crate::event::model::{Cause, Event, Segment};
 use crate::sink::terminal::visible;
-use crate::top::columns::{count, duration};
+use crate::top::columns::{count, duration, plural};
 use crate::top::state::{Detail, State};
 use crate::top::theme::Theme;
 use ratatui::Frame;
@@ -263,8 +263,8 @@ fn segment(segment: &Segment) -> String {
     add("id", segment.ip_id.map(|id| id.to_string()));
     text
 }
+
 /// `1 peer`, `2 peers`.
 fn counted(what: &str, number: u64) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", count(number))
+    format!("{} {what}{}", count(number), plural(number))
 }
