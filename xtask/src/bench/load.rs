@@ -5,11 +5,13 @@
 use super::{Interrupt, Workshop};
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -115,25 +117,45 @@ pub(super) fn as_number(count: u64) -> f64 {
     count as f64
 }
 
-/// A port of loopback that nobody uses, below the range from which the kernel takes source ports:
-/// within it a connection to a closed port can get that port as its own source and connect to itself.
-fn find_closed_port() -> anyhow::Result<u16> {
-    let path = "/proc/sys/net/ipv4/ip_local_port_range";
-    let range = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    let lowest: u16 = range
-        .split_whitespace()
-        .next()
-        .and_then(|word| word.parse().ok())
-        .with_context(|| format!("{path} does not begin with a port: {range:?}"))?;
-    let sockets = fs::read_to_string("/proc/net/tcp").context("cannot read /proc/net/tcp")?;
-    // Binding succeeds beside sockets in TIME-WAIT, which answer a SYN in other ways than a closed
-    // port does; those of an earlier nginx are there by the thousand.
-    let used = parse_used_ports(&sockets);
-    (1024..lowest)
-        .rev()
-        .filter(|port| !used.contains(port))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .with_context(|| format!("no port from 1024 to {lowest} of 127.0.0.1 is free"))
+/// A port of loopback that is closed and stays so while this lives: a socket is bound to it and
+/// does not listen. Whoever else looks for a port, the test beside this one too, gets another.
+#[derive(Debug)]
+struct ClosedPort {
+    number: u16,
+    _holder: OwnedFd,
+}
+
+impl ClosedPort {
+    /// Takes a port that nobody uses, below the range from which the kernel takes source ports:
+    /// within it a connection to a closed port can get that port as its own source and connect to
+    /// itself.
+    fn take() -> anyhow::Result<Self> {
+        let path = "/proc/sys/net/ipv4/ip_local_port_range";
+        let range = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+        let lowest: u16 = range
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse().ok())
+            .with_context(|| format!("{path} does not begin with a port: {range:?}"))?;
+        let sockets = fs::read_to_string("/proc/net/tcp").context("cannot read /proc/net/tcp")?;
+        // Binding succeeds beside sockets in TIME-WAIT, which answer a SYN in other ways than a
+        // closed port does; those of an earlier nginx are there by the thousand.
+        let used = parse_used_ports(&sockets);
+        (1024..lowest)
+            .rev()
+            .filter(|port| !used.contains(port))
+            .find_map(|port| bind_without_listening(port).ok().map(|held| (port, held)))
+            .map(|(number, _holder)| Self { number, _holder })
+            .with_context(|| format!("no port from 1024 to {lowest} of 127.0.0.1 is free"))
+    }
+}
+
+/// A socket bound to a port of 127.0.0.1: the port is taken, and a SYN to it is refused.
+fn bind_without_listening(port: u16) -> nix::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    socket::bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port))?;
+    Ok(socket)
 }
 
 /// Ports, local and remote, of the sockets in /proc/net/tcp: `ADDRESS:PORT` in hexadecimal in the
@@ -150,7 +172,8 @@ fn parse_used_ports(sockets: &str) -> BTreeSet<u16> {
 
 /// Connects to a closed port until the time is over, as fast as it goes or at `rate` a second.
 fn run_storm(duration: Duration, rate: Option<u32>, interrupt: &Interrupt) -> anyhow::Result<Work> {
-    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, find_closed_port()?));
+    let closed = ClosedPort::take()?;
+    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, closed.number));
     let begin = Instant::now();
     let counts: Vec<anyhow::Result<u64>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..STORM_THREADS)
@@ -218,7 +241,8 @@ impl Nginx {
     fn start(scratch: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let prefix = scratch.join("nginx");
         fs::create_dir_all(&prefix).context("cannot create the directory of nginx")?;
-        let port = find_closed_port()?;
+        // Given back at once, for nginx to take.
+        let port = ClosedPort::take()?.number;
         let config = prefix.join("nginx.conf");
         fs::write(&config, nginx_config(port))
             .context("cannot write the configuration of nginx")?;
@@ -355,9 +379,13 @@ mod tests {
     )]
 
     use super::{
-        Interrupt, Work, as_number, find_closed_port, nginx_config, parse_used_ports, parse_wrk,
+        ClosedPort, Interrupt, Work, as_number, nginx_config, parse_used_ports, parse_wrk,
         run_storm,
     };
+    use std::io::ErrorKind;
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
     use std::time::{Duration, Instant};
 
     const WRK: &str = "Running 3s test @ http://127.0.0.1:8080/
@@ -429,8 +457,32 @@ Transfer/sec:     14.33MB
     }
 
     #[test]
-    fn the_closed_port_is_no_source_port() {
-        assert!(find_closed_port().unwrap() >= 1024);
+    fn a_closed_port_is_taken_once_and_refuses() {
+        let (one, other) = (ClosedPort::take().unwrap(), ClosedPort::take().unwrap());
+        assert!(one.number >= 1024);
+        assert_ne!(one.number, other.number);
+        let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, one.number)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn nginx_listens_on_its_port() {
         assert!(nginx_config(8080).contains("listen 127.0.0.1:8080 "));
+    }
+
+    /// Whoever looks for a port during a storm used to listen on the storm's for a moment.
+    #[test]
+    fn a_storm_is_not_disturbed_by_others_that_look_for_a_port() {
+        let seeking = AtomicBool::new(true);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while seeking.load(Ordering::Relaxed) {
+                    ClosedPort::take().unwrap();
+                }
+            });
+            let storm = run_storm(Duration::from_millis(200), None, &Interrupt::default());
+            seeking.store(false, Ordering::Relaxed);
+            storm.unwrap();
+        });
     }
 }
