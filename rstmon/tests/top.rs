@@ -11,17 +11,21 @@ mod support;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::File;
-use std::io::Read;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use support::agent::Agent;
 use support::programs::{installed, wait_until};
 use support::tmux::Tmux;
 use support::{Family, abort, bpf_works, connected, rstmon};
 
+/// Ends each frame.
+const HIDE_CURSOR: &str = "\x1b[?25l";
 const TOP: &str = concat!(env!("CARGO_BIN_EXE_rstmon"), " top --connect none");
 
 fn can_run() -> bool {
@@ -60,7 +64,7 @@ fn role() {
 }
 
 /// The `top` that runs with these arguments.
-fn pid_of_top(args: &str) -> nix::unistd::Pid {
+fn pid_of_top(args: &str) -> Pid {
     let output = Command::new("pgrep")
         .args(["-n", "-f", &format!("{TOP} {args}")])
         .output()
@@ -70,14 +74,11 @@ fn pid_of_top(args: &str) -> nix::unistd::Pid {
         .trim()
         .parse()
         .unwrap();
-    nix::unistd::Pid::from_raw(pid)
+    Pid::from_raw(pid)
 }
 
-#[test]
-fn a_dead_terminal_ends_it_without_a_panic() {
-    if !can_run() {
-        return;
-    }
+/// A `top` on a terminal of its own, its first screen shown, and the other end of that terminal.
+fn top_on_pty() -> (Child, File) {
     let size = Winsize {
         ws_row: 24,
         ws_col: 80,
@@ -88,8 +89,7 @@ fn a_dead_terminal_ends_it_without_a_panic() {
     // What `top` inherits would keep the terminal alive.
     fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
     let terminal = || Stdio::from(pty.slave.try_clone().unwrap());
-    // Not its controlling terminal: no SIGHUP tells that it is gone.
-    let mut top = rstmon()
+    let top = rstmon()
         .args(["top", "--connect", "none"])
         .env("TERM", "xterm-256color")
         .stdin(terminal())
@@ -97,21 +97,53 @@ fn a_dead_terminal_ends_it_without_a_panic() {
         .stderr(terminal())
         .spawn()
         .unwrap();
-    drop(pty.slave);
     let mut screen = File::from(pty.master);
-    let mut seen = Vec::new();
+    let mut seen = String::new();
     let mut bytes = [0; 4096];
-    while !String::from_utf8_lossy(&seen).contains("Causes") {
+    // The cursor is hidden at the end of a frame; what hid it would be undone.
+    while !seen
+        .split_once("Causes")
+        .is_some_and(|(_, rest)| rest.contains(HIDE_CURSOR))
+    {
         let count = screen.read(&mut bytes).unwrap();
-        seen.extend_from_slice(&bytes[..count]);
+        seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
     }
-    drop(screen);
+    (top, screen)
+}
+
+/// How a process ends, within seconds.
+fn status_of(top: &mut Child) -> ExitStatus {
     let mut status = None;
     wait_until("the end", || {
         status = top.try_wait().unwrap();
         status.is_some()
     });
-    assert_eq!(status.unwrap().code(), Some(1));
+    status.unwrap()
+}
+
+#[test]
+fn a_dead_terminal_ends_it_without_a_panic() {
+    if !can_run() {
+        return;
+    }
+    let (mut top, screen) = top_on_pty();
+    drop(screen);
+    assert_eq!(status_of(&mut top).code(), Some(1));
+}
+
+#[test]
+fn a_terminal_that_takes_no_bytes_does_not_keep_it() {
+    if !can_run() {
+        return;
+    }
+    let (mut top, mut screen) = top_on_pty();
+    // Each is answered by a screen, and nobody reads: the terminal is soon full.
+    for key in b"1234567".iter().cycle().take(700) {
+        screen.write_all(&[*key]).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    signal::kill(Pid::from_raw(top.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(status_of(&mut top).signal(), Some(Signal::SIGTERM as i32));
 }
 
 #[test]
@@ -163,12 +195,9 @@ fn the_terminal_is_given_back_on_signals_and_in_a_panic() {
         return;
     }
     let tmux = Tmux::start(80, 24);
-    for signal in [
-        nix::sys::signal::Signal::SIGTERM,
-        nix::sys::signal::Signal::SIGHUP,
-    ] {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
         top_in(&tmux, "-d 0.7");
-        nix::sys::signal::kill(pid_of_top("-d 0.7"), signal).unwrap();
+        signal::kill(pid_of_top("-d 0.7"), signal).unwrap();
         assert_given_back(&tmux, "0");
         tmux.line("clear");
         tmux.wait_for("a clear screen", |screen| !screen.contains("LEFT"));

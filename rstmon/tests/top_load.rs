@@ -27,6 +27,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::agent::Agent;
+use support::process::{cores_at_rest, cpu_time, peak_memory_kib};
 use support::programs::installed;
 use support::tmux::Tmux;
 use support::{bpf_works, rstmon};
@@ -89,26 +90,12 @@ fn pid_of(args: &str) -> u32 {
     pid.trim().parse().expect("one process")
 }
 
-/// Time on a CPU that the threads of a process have had.
-fn cpu_time(pid: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let times = tasks.map(|task| {
-        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
-        text.split(' ').next().unwrap().parse::<u64>().unwrap()
-    });
-    Duration::from_nanos(times.sum())
-}
-
-/// The most memory that a process has had, in KiB.
-fn peak_memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
+/// Starts a `top` and shows its events. The head of their table comes with the first of them.
+fn open_events(tmux: &Tmux, command: &str) {
+    tmux.line(command);
+    tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
+    tmux.keys(&["2"]);
+    tmux.wait_for("the events", |screen| screen.contains("REMOTE"));
 }
 
 /// How long until the screen answers a key. Includes what tmux needs.
@@ -140,7 +127,7 @@ impl Figures {
             answers,
             cores: cpu_time(pid).saturating_sub(before).as_secs_f64()
                 / began.elapsed().as_secs_f64(),
-            memory_kib: peak_memory(pid),
+            memory_kib: peak_memory_kib(pid),
         }
     }
 
@@ -165,10 +152,7 @@ fn in_a_storm_keys_are_answered_and_the_numbers_are_right() {
     write_storm(&storm);
     let storm = storm.to_str().unwrap();
     let tmux = Tmux::start(120, 40);
-    tmux.line(&format!("{TOP} -r {storm}"));
-    tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
-    tmux.keys(&["2"]);
-    tmux.wait_for("the events", |screen| screen.contains("REMOTE"));
+    open_events(&tmux, &format!("{TOP} -r {storm}"));
     let pid = pid_of(storm);
     let figures = Figures::measure(&tmux, pid);
     tmux.keys(&["q"]);
@@ -241,11 +225,7 @@ fn a_storm_of_lines_from_an_agent_is_borne() {
     });
     let socket = socket.to_str().unwrap();
     let tmux = Tmux::start(120, 40);
-    tmux.line(&format!("{TOP} --connect {socket}"));
-    tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
-    // Its head comes with the first events.
-    tmux.keys(&["2"]);
-    tmux.wait_for("the events", |screen| screen.contains("REMOTE"));
+    open_events(&tmux, &format!("{TOP} --connect {socket}"));
     let figures = Figures::measure(&tmux, pid_of(&format!("top --connect {socket}")));
     tmux.keys(&["q"]);
     figures.assert_kept();
@@ -274,13 +254,7 @@ fn beside_an_agent_it_is_there_at_once_and_rests() {
     });
     first_screen();
     let pid = pid_of(&format!("top --connect {socket}"));
-    let rest = (0..3).map(|_| {
-        let (began, before) = (Instant::now(), cpu_time(pid));
-        std::thread::sleep(Duration::from_secs(3));
-        cpu_time(pid).saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64()
-    });
-    // Others may send resets meanwhile.
-    let rest = rest.fold(f64::INFINITY, f64::min);
+    let rest = cores_at_rest(pid);
     tmux.keys(&["q"]);
     println!(
         "first screens {times:?}, {:.2} % of a core at rest",

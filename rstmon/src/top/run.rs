@@ -3,7 +3,7 @@
 
 use super::source::SourceEvent;
 use super::state::State;
-use super::terminal::Screen;
+use super::terminal::{self, Screen};
 use super::theme::Theme;
 use super::update::{Action, Effect, update};
 use super::view::{draw, page_rows, row_at};
@@ -13,15 +13,21 @@ use ratatui::crossterm::event::{
     self, Event as TerminalEvent, KeyEventKind, MouseButton, MouseEventKind,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::low_level::emulate_default_handler;
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 /// Things that may wait for the loop.
 const WAITING: usize = 256;
 /// How often signals are looked at.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long after a signal the loop may still draw.
+const GRACE: Duration = Duration::from_secs(2);
 /// Rows that a notch of the wheel moves.
 const WHEEL_ROWS: i16 = 3;
 
@@ -161,17 +167,28 @@ fn listen(inputs: &Inputs, feeds: Receiver<SourceEvent>) -> io::Result<()> {
             }
         }
     })?;
-    let asked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // The signal that asks to end; zero before.
+    let asked = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, std::sync::Arc::clone(&asked))?;
+        flag::register_usize(signal, Arc::clone(&asked), signal.unsigned_abs() as usize)?;
     }
     let sender = inputs.0.clone();
     thread("signals").spawn(move || {
-        while !asked.load(std::sync::atomic::Ordering::Relaxed) {
+        while asked.load(Ordering::Relaxed) == 0 {
             std::thread::sleep(SIGNAL_INTERVAL);
         }
-        // A loop that has ended hears nothing.
-        let _ = sender.send(Input::End);
+        let began = Instant::now();
+        // The loop waits where the terminal takes no bytes: it hears nothing then, and what waits
+        // for it may be full.
+        while began.elapsed() < GRACE {
+            if let Err(TrySendError::Disconnected(_)) = sender.try_send(Input::End) {
+                return;
+            }
+            std::thread::sleep(SIGNAL_INTERVAL);
+        }
+        terminal::abandon();
+        let signal = i32::try_from(asked.load(Ordering::Relaxed)).unwrap_or(SIGTERM);
+        let _ = emulate_default_handler(signal);
     })?;
     Ok(())
 }

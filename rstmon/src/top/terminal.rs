@@ -96,6 +96,13 @@ fn give_back() {
     let _ = disable_raw_mode();
 }
 
+/// Puts the line settings back of a terminal that takes no bytes: whoever writes to it waits for ever,
+/// so this writes nothing. The process must end at once.
+pub fn abandon() {
+    // A terminal that is gone has no settings.
+    let _ = disable_raw_mode();
+}
+
 /// A panic's message is printed on the terminal as it was.
 fn give_back_in_panic() {
     let print = std::panic::take_hook();

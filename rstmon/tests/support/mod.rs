@@ -13,6 +13,7 @@
 )]
 
 pub mod agent;
+pub mod process;
 pub mod programs;
 pub mod tmux;
 

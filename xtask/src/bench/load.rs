@@ -145,7 +145,10 @@ impl ClosedPort {
             .rev()
             .filter(|port| !used.contains(port))
             .find_map(|port| bind_without_listening(port).ok().map(|held| (port, held)))
-            .map(|(number, _holder)| Self { number, _holder })
+            .map(|(number, holder)| Self {
+                number,
+                _holder: holder,
+            })
             .with_context(|| format!("no port from 1024 to {lowest} of 127.0.0.1 is free"))
     }
 }
