@@ -26,8 +26,13 @@ const SENT_BY_STOPPED: [&str; 3] = [
     "data-after-close",
     "segment-after-close",
 ];
+/// What a server then answers to a segment that the client's FIN or RST has overtaken: both go their
+/// way on a processor each.
+const SENT_TO_STOPPED: [&str; 2] = ["segment-after-close", "stale-segment"];
 /// The same, where it arrives.
 const RECEIVED_FROM_STOPPED: [&str; 2] = ["peer-aborted", "peer-data-after-close"];
+/// A RST for a connection that the server had closed, or that a first RST had ended.
+const STRAY_FROM_STOPPED: [&str; 2] = ["time-wait-assassination", "stray-reset"];
 
 /// Requests that wrk made in a second, each on a connection of its own or not.
 fn run_wrk(family: Family, keep_alive: bool) -> u64 {
@@ -90,16 +95,25 @@ fn is_of(event: &Value, rst: &WireRst) -> bool {
 fn is_of_stopped_client(event: &Value) -> bool {
     let cause = event["cause"].as_str().unwrap();
     match event["kind"].as_str().unwrap() {
-        "sent" => SENT_BY_STOPPED.contains(&cause) && event["comm"] == "wrk",
+        "sent" if event["comm"] == "wrk" => SENT_BY_STOPPED.contains(&cause),
+        "sent" => SENT_TO_STOPPED.contains(&cause) && was_connected(event),
         // Where the capture does not see the segment of a received RST, it cannot tell a socket that
         // aborts from one that is gone, and says that it guesses.
         "received" if cause == "peer-gone" => {
             event["confidence"] == "guess" && event["rst_flags"].is_null()
         }
         "received" => RECEIVED_FROM_STOPPED.contains(&cause),
-        // A second RST for a connection that the first one ended.
-        kind => (kind, cause) == ("stray", "stray-reset"),
+        "stray" => STRAY_FROM_STOPPED.contains(&cause),
+        _ => false,
     }
+}
+
+/// Whether the evidence says that this end had the connection a moment ago.
+fn was_connected(event: &Value) -> bool {
+    let evidence = event["evidence"].as_array().unwrap();
+    evidence
+        .iter()
+        .any(|fact| fact.as_str().unwrap().starts_with("closed_ago_ms="))
 }
 
 #[test]

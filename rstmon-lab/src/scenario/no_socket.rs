@@ -3,7 +3,8 @@
 use super::Scenario;
 use crate::error::LabError;
 use crate::netns::KernelState;
-use crate::segment::flag;
+use crate::peer::FakeEnd;
+use crate::segment::{Segment, flag};
 use crate::socket::Endpoint;
 use crate::stage::{CLOSED_PORT, SERVICE_PORT, Stage, wait_gone};
 use crate::truth::{Expectation, Kind, Needs};
@@ -25,6 +26,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: stale_segment,
     },
     Scenario {
+        id: "stale-segment-listener",
+        title: "data for a connection this host never had, on a port with a listener",
+        play: stale_segment_at_listener,
+    },
+    Scenario {
         id: "segment-after-close",
         title: "data for a connection this host just aborted",
         play: segment_after_abort,
@@ -33,6 +39,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         id: "segment-after-close-last-ack",
         title: "data for a connection both sides closed",
         play: segment_after_last_ack,
+    },
+    Scenario {
+        id: "segment-after-close-listener",
+        title: "an ACK for a connection both sides closed, on a port with a listener",
+        play: segment_after_last_ack_at_listener,
     },
     Scenario {
         id: "segment-after-close-syn-sent",
@@ -95,6 +106,21 @@ fn stale_segment(stage: &mut Stage) -> Result<(), LabError> {
     Ok(())
 }
 
+fn stale_segment_at_listener(stage: &mut Stage) -> Result<(), LabError> {
+    let _listener = stage.listener(8)?;
+    let end = stage.stranger(SERVICE_PORT);
+    let data = end.data(b"anybody there?");
+    stage.peer.send(&data)?;
+    stage.expect(
+        Expectation::new(Kind::Sent, "stale-segment", end.local, end.fake)
+            .state(&["listen"])
+            .owned("server")
+            .rst_answering(&data),
+    );
+    stage.receive(&end, "the RST", |s| s.has(flag::RST))?;
+    Ok(())
+}
+
 fn segment_after_abort(stage: &mut Stage) -> Result<(), LabError> {
     let (server, end) = stage.server()?;
     server.set_linger_zero()?;
@@ -117,7 +143,8 @@ fn segment_after_abort(stage: &mut Stage) -> Result<(), LabError> {
     Ok(())
 }
 
-fn segment_after_last_ack(stage: &mut Stage) -> Result<(), LabError> {
+/// A connection that the peer closed first, and then this host. Returns the peer's FIN, too.
+fn close_after_peer(stage: &mut Stage) -> Result<(FakeEnd, Segment), LabError> {
     let (server, mut end) = stage.server()?;
     let fin = end.segment(flag::FIN | flag::ACK);
     stage.peer.send(&fin)?;
@@ -127,6 +154,26 @@ fn segment_after_last_ack(stage: &mut Stage) -> Result<(), LabError> {
     stage.receive_fin(&mut end)?;
     stage.peer.send(&end.segment(flag::ACK))?;
     wait_gone(end.local.port(), end.fake.port())?;
+    Ok((end, fin))
+}
+
+fn segment_after_last_ack_at_listener(stage: &mut Stage) -> Result<(), LabError> {
+    let (end, _) = close_after_peer(stage)?;
+    let _listener = stage.listener(8)?;
+    let ack = end.segment(flag::ACK);
+    stage.peer.send(&ack)?;
+    stage.expect(
+        Expectation::new(Kind::Sent, "segment-after-close", end.local, end.fake)
+            .state(&["listen"])
+            .owned("server")
+            .rst_answering(&ack),
+    );
+    stage.receive(&end, "the RST", |s| s.has(flag::RST))?;
+    Ok(())
+}
+
+fn segment_after_last_ack(stage: &mut Stage) -> Result<(), LabError> {
+    let (end, fin) = close_after_peer(stage)?;
     let mut old = end.data(b"old");
     old.seq = fin.seq;
     stage.peer.send(&old)?;

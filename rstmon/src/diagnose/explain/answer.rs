@@ -85,20 +85,26 @@ pub(super) const PORT_CLOSED: CausePage = CausePage {
 pub(super) const STALE_SEGMENT: CausePage = CausePage {
     title: "a segment for a connection this host does not have",
     direction: Direction::Sent,
-    meaning: "Data, an ACK or a FIN arrived for a connection that has no socket here, and rstmon \
-        knows of no close that would explain it. The peer believes that the connection lives.",
+    meaning: "Data, an ACK or a FIN arrived for a connection that this host does not have, and \
+        rstmon knows of no close that would explain it. The peer believes that the connection lives.",
     who: "`unknown`: this host's TCP must answer so; why the connection is not here (restart, \
         expiry, NAT, a balancer) is not seen from one segment.",
     harm: Harm::Depends,
     harm_detail: "The peer loses a connection that was useless anyway. Harmful if the connection \
         does live, in another container or on another host, and a packet was led astray.",
     mechanism: "RFC 9293 3.10.7.1 and 3.5.1 (half-open connections). Linux: no socket in \
-        `tcp_v4_rcv()` or `tcp_v6_rcv()`.",
+        `tcp_v4_rcv()` or `tcp_v6_rcv()`; where somebody listens on the port, the listener, which \
+        refuses any ACK.",
     in_rstmon: &[
         Sign {
             fact: "trigger=P. seq=… ack=… len=N",
             says: "what came: data, a bare ACK (a keepalive?), a FIN, or a SYN-ACK (`S.`: we had \
                 given our connect up)",
+        },
+        Sign {
+            fact: "state=listen",
+            says: "a listener got it, with data, a FIN or a connection that is remembered: this \
+                service has restarted or another host's connections have come here",
         },
         Sign {
             fact: "kernel_reason=NO_SOCKET",
@@ -276,14 +282,14 @@ pub(super) const BAD_HANDSHAKE_ACK: CausePage = CausePage {
         },
         Sign {
             fact: "trigger=. seq=… ack=… len=0",
-            says: "the segment; with data (`P.`) it is likely a connection from before a restart",
+            says: "the segment; in LISTEN a bare ACK, as data and FINs are a connection's",
         },
     ],
     in_tcpdump: "A segment with ACK; our `Flags [R]` with its ack as seq, `win 0`. In SYN-SENT our \
         SYN goes on being sent.",
     in_counters: "`TcpOutRsts`; `TcpExtSyncookiesFailed` where cookies were in use.",
     origins: &[
-        "The service restarted: old clients go on sending to a port that listens again.",
+        "A keepalive of a connection from before this host's restart, to a port that listens again.",
         "Client ports reused quickly through NAT: the server answers for the former connection.",
         "Asymmetric routing: a firewall or proxy changed the sequence numbers of one direction \
          only.",
@@ -313,7 +319,7 @@ pub(super) const BAD_HANDSHAKE_ACK: CausePage = CausePage {
         },
         Lookalike {
             cause: Cause::StaleSegment,
-            difference: "nobody listens on the port",
+            difference: "a segment of a connection: with data, with a FIN, or of one that was here",
         },
         Lookalike {
             cause: Cause::Paws,

@@ -80,12 +80,13 @@ pub const RULES: &[Rule] = &[
     // In answer to a segment.
     handshake::ACCEPT_QUEUE_OVERFLOW,
     handshake::PAWS,
+    no_socket::PORT_CLOSED,
+    // A listener refuses what is left of old connections as it refuses a bad handshake.
+    no_socket::SEGMENT_AFTER_CLOSE,
+    no_socket::STALE_SEGMENT,
     handshake::BAD_HANDSHAKE_ACK,
     time_wait::TIME_WAIT_HIT,
     data_after_close::RULE,
-    no_socket::PORT_CLOSED,
-    no_socket::SEGMENT_AFTER_CLOSE,
-    no_socket::STALE_SEGMENT,
     invalid_segment::RULE,
     // Received: what the RST itself says of its author goes before what its shape suggests, and who
     // names himself before who hides. A forged one has the shape of a genuine one.

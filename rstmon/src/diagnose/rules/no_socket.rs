@@ -1,15 +1,21 @@
-//! Segments that found no socket: `port-closed`, `segment-after-close`, `stale-segment`.
+//! Segments that found no connection: `port-closed`, `segment-after-close`, `stale-segment`.
 //!
 //! Evidence: the kernel looked a socket up and found none (reason `NO_SOCKET`, or the hook's null
 //! socket on kernels without reasons). A SYN then is `port-closed`. Anything else came for a
 //! connection that is not there: `segment-after-close` if this host closed or reset it and so told
 //! the peer, `stale-segment` if not, or if it vanished without a word (`TCP_REPAIR`, retransmissions
 //! used up, a RST from the peer's side). RFC 9293, 3.10.7.1; kernel: `tcp_v4_rcv`, `no_tcp_socket`.
+//!
+//! Where somebody listens on the port, such a segment finds the listener instead, which refuses its
+//! ACK (reason `TCP_FLAGS`). It belongs to a connection that is gone if one is remembered, or if it
+//! carries data or a FIN; a bare ACK of which nothing is known is left to `bad-handshake-ack`. Never
+//! certain: a new handshake of the same ports can fail as well.
 
 use super::{Case, Finding, Rule};
 use crate::diagnose::evidence::Evidence;
 use crate::diagnose::forgery::peer_went_on;
 use crate::event::model::{Cause, Confidence, Initiator, RecentClose, SocketState};
+use rstmon_common::wire::tcp_flag;
 
 pub(super) const PORT_CLOSED: Rule = Rule {
     cause: Cause::PortClosed,
@@ -32,9 +38,26 @@ fn found_no_socket(case: &Case<'_>) -> bool {
             || (case.reason().is_none() && case.is_state(SocketState::None)))
 }
 
+/// A listener got what is of another connection, as far as is known.
+fn found_only_listener(case: &Case<'_>) -> bool {
+    let refused_ack = case.is_passive()
+        && case.is_state(SocketState::Listen)
+        && case.may_have_reason("TCP_FLAGS")
+        && case.trigger(tcp_flag::ACK, 0).is_some();
+    let carries_more = case
+        .trigger(tcp_flag::ACK, tcp_flag::SYN)
+        .is_some_and(|segment| segment.len > 0 || segment.flags.has(tcp_flag::FIN));
+    let was_connected = case.event.recent_close.is_some() || case.past.reset_sent.is_some();
+    refused_ack && (carries_more || was_connected)
+}
+
+fn found_no_connection(case: &Case<'_>) -> bool {
+    found_no_socket(case) || found_only_listener(case)
+}
+
 /// That a reset was sent is not in doubt where it was seen; a deduced one may have been suppressed.
-const fn confidence(case: &Case<'_>) -> Confidence {
-    if case.event.deduced {
+fn confidence(case: &Case<'_>) -> Confidence {
+    if case.event.deduced || case.is_state(SocketState::Listen) {
         Confidence::Likely
     } else {
         Confidence::Certain
@@ -61,7 +84,7 @@ const fn told_peer(close: &RecentClose) -> bool {
 fn segment_after_close<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let told = case.event.recent_close.as_ref().is_some_and(told_peer);
     let by_us = told || case.past.reset_sent.is_some();
-    (found_no_socket(case) && case.event.trigger.is_some() && by_us).then(|| Finding {
+    (found_no_connection(case) && case.event.trigger.is_some() && by_us).then(|| Finding {
         initiator: Initiator::LocalApp,
         confidence: confidence(case),
         evidence: evidence(case),
@@ -76,7 +99,7 @@ fn stale_segment<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         (Some(_), Some(_)) => Confidence::Likely,
         (Some(_), None) => confidence(case),
     };
-    found_no_socket(case).then(|| Finding {
+    found_no_connection(case).then(|| Finding {
         initiator: Initiator::Unknown,
         confidence,
         evidence: evidence(case),

@@ -516,6 +516,70 @@ fn handshakes() {
     check(rows);
 }
 
+/// Where somebody listens, a listener is what the segments of a connection that is gone end at.
+#[test]
+fn listeners_get_what_is_left_of_connections() {
+    let listener = |flags, len| {
+        Scene::passive(LISTEN)
+            .segment(flags, len)
+            .reason("TCP_FLAGS")
+    };
+    let rows: Vec<Row> = vec![
+        (
+            "an ACK for a connection that was closed here",
+            listener(ACK, 0).closed_from(LAST_ACK),
+            Cause::SegmentAfterClose,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "the same, old kernel",
+            Scene::passive(LISTEN)
+                .segment(ACK, 0)
+                .closed_from(FIN_WAIT1),
+            Cause::SegmentAfterClose,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "an ACK that the peer's own RST has overtaken",
+            listener(ACK, 0).closed_from(ESTABLISHED),
+            Cause::StaleSegment,
+            Unknown,
+            Likely,
+        ),
+        (
+            "data of a connection nothing is known of",
+            listener(ACK | PSH, 12),
+            Cause::StaleSegment,
+            Unknown,
+            Likely,
+        ),
+        (
+            "the FIN of a connection nothing is known of",
+            listener(ACK | FIN, 0),
+            Cause::StaleSegment,
+            Unknown,
+            Likely,
+        ),
+        (
+            "an ACK, and no connection is known",
+            listener(ACK, 0),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+        (
+            "a SYN-ACK, and no connection is known",
+            listener(SYN | ACK, 0),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
+
 #[test]
 fn listeners_and_others() {
     let listener = || Scene::passive(LISTEN).segment(ACK, 0);
