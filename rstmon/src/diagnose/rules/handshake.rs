@@ -3,10 +3,10 @@
 //!
 //! A listener (LISTEN, also for its request sockets, as `tcp_check_req` hands the listener on)
 //! answers three things with a reset: an ACK that fits no handshake (reason `TCP_FLAGS`, cookies
-//! included; `no_socket` takes those of old connections out), the last ACK of a good handshake when the accept queue is full and
-//! `tcp_abort_on_overflow` is on (reason `INVALID_SYN`, which the kernel borrows), and a SYN out of
-//! place (`invalid-segment`). Before Linux 6.10 only the backlog tells the first two apart.
-//! RFC 9293, 3.10.7.
+//! included; [`super::no_socket`] takes those of old connections out), the last ACK of a good
+//! handshake when the accept queue is full and `tcp_abort_on_overflow` is on (reason `INVALID_SYN`,
+//! which the kernel borrows), and a SYN out of place (`invalid-segment`). Before Linux 6.10 only the
+//! backlog tells the first two apart. RFC 9293, 3.10.7.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
