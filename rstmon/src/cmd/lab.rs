@@ -21,8 +21,10 @@ use rstmon_lab::{
     judge, render_results, render_sums, scenarios,
 };
 use serde_json::{Value, json};
+use std::fs;
 use std::io::{self, Write};
 use std::num::ParseIntError;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -89,7 +91,7 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
     let lab = if args.global { lab.with_globals() } else { lab };
     let sights = sights(&started);
     let mut session = Session::new(started, Filter::all());
-    let mut events = Events::default();
+    let mut events = Events::new()?;
     await_firewall_hooks(&lab, &mut session, &mut events)?;
     let mut order = Order::new(&wanted, args.shuffle)?;
     let mut results = Vec::new();
@@ -211,13 +213,28 @@ fn sights(started: &Started) -> Sights {
     }
 }
 
-/// The events so far, shared with the scenarios that wait for theirs.
-#[derive(Clone, Debug, Default)]
+/// The events so far, shared with the scenarios that wait for theirs. Those of this process's own
+/// network namespace are let go: the lab plays in namespaces of its own, and the host may be busy.
+#[derive(Clone, Debug)]
 struct Events {
     seen: Arc<Mutex<Vec<Value>>>,
+    /// As in `Event::netns`.
+    own_netns: Option<u32>,
 }
 
 impl Events {
+    /// None yet.
+    fn new() -> Result<Self, Failure> {
+        let path = "/proc/self/ns/net";
+        let namespace = fs::metadata(path)
+            .map_err(|error| Failure::run_time(format!("cannot look at {path}: {error}")))?;
+        Ok(Self {
+            seen: Arc::default(),
+            // The kernel's numbers of namespaces have 32 bits.
+            own_netns: u32::try_from(namespace.ino()).ok(),
+        })
+    }
+
     /// A copy of those of one run.
     fn of(&self, observation: &Observation) -> Vec<Value> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,6 +259,9 @@ impl EventSink for Events {
         _annotation: &Annotation,
         facts: &CaptureFacts,
     ) -> io::Result<()> {
+        if event.netns.is_some() && event.netns == self.own_netns {
+            return Ok(());
+        }
         let value = serde_json::from_slice(&jsonl::render_event(event, facts)?)?;
         self.seen
             .lock()
