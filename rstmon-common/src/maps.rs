@@ -92,7 +92,7 @@ const _: () = assert!(size_of::<SocketBucket>() == 256);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ClosedNote {
-    /// Which connection: the last one of its place.
+    /// Which connection.
     pub tag: u64,
     /// When it went to CLOSED, monotonic nanoseconds. 0 while the note is written: whoever reads
     /// it looks before and after.
@@ -125,6 +125,23 @@ pub struct ClosedNote {
 /// A line of the processor's cache: a connection that ends touches no more than that.
 const _: () = assert!(size_of::<ClosedNote>() == 64);
 
+/// Where in the log of closed connections each is. The log is written from front to back, page by page,
+/// however the tags fall: a connection that ends would otherwise touch a page of its own, and wait for
+/// the walk of the page tables.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub struct ClosedIndex {
+    /// Notes of the log that the CPUs have drawn so far, by [`CLOSED_PORTION`]; wraps around the log.
+    pub drawn: u64,
+    /// Where the last connection is whose tag begins with these bits. The note tells whether it is the
+    /// one that is looked for.
+    pub places: [u16; CLOSED as usize],
+}
+
+/// Notes of the log that a CPU draws at once: a page of memory.
+pub const CLOSED_PORTION: u64 = 64;
+const _: () = assert!((CLOSED as u64).is_multiple_of(CLOSED_PORTION));
+
 /// Who listens at an address, or did so last.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -154,9 +171,8 @@ pub struct ListenKey {
 /// Buckets for live sockets, a power of two: 65,536 sockets where they spread evenly.
 pub const SOCKET_BUCKETS: u32 = 16_384;
 const _: () = assert!(SOCKET_BUCKETS.is_power_of_two());
-/// Places for closed connections, a power of two.
-pub const CLOSED: u32 = 65_536;
-const _: () = assert!(CLOSED.is_power_of_two());
+/// Closed connections remembered at a time: as many as two bytes tell apart.
+pub const CLOSED: u32 = 1 << u16::BITS;
 /// Signalled processes remembered at a time.
 pub const KILLERS: u32 = 1024;
 /// Listeners remembered at a time.

@@ -7,7 +7,7 @@ use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use bytemuck::{Pod, Zeroable};
 use rstmon_common::counts::{BLOCKS, CountBlock, STAGES as STAGE_COUNT};
 use rstmon_common::maps::{
-    CLOSED as CLOSED_SIZE, ClosedNote, KILLERS as KILLERS_SIZE, Killer,
+    CLOSED as CLOSED_SIZE, ClosedIndex, ClosedNote, KILLERS as KILLERS_SIZE, Killer,
     LISTENERS as LISTENERS_SIZE, ListenKey, Listener, SOCKET_BUCKETS, SocketBucket,
 };
 use rstmon_common::wire::TENTATIVE_NS;
@@ -28,9 +28,13 @@ pub(crate) static STAGES: PerCpuArray<u64> = PerCpuArray::with_max_entries(STAGE
 #[map]
 pub(crate) static SOCKETS: Array<SocketBucket> = Array::with_max_entries(SOCKET_BUCKETS, 0);
 
-/// Connections that were closed here, see `notes`.
+/// The log of connections that were closed here, see `notes`.
 #[map]
 pub(crate) static CLOSED: Array<ClosedNote> = Array::with_max_entries(CLOSED_SIZE, 0);
+
+/// Where in that log each is.
+#[map]
+pub(crate) static CLOSED_INDEX: Array<ClosedIndex> = Array::with_max_entries(1, 0);
 
 /// Who listens where.
 #[map]
@@ -104,6 +108,9 @@ pub(crate) struct CpuState {
     pub(crate) spent_until_ns: u64,
     /// The tick in which that was last looked at.
     pub(crate) spent_jiffies: u64,
+    /// Notes drawn from the log of closed connections, up to the one that comes next; at a multiple of
+    /// the portion, all are used.
+    pub(crate) closed: u64,
 }
 
 /// The storm budget of the current second.

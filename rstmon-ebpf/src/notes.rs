@@ -10,13 +10,14 @@
 //! reads looks afterwards whether the claim stands; if not, nothing is known. What is left is two
 //! writers that pass each other within the few instructions in between.
 
-use crate::maps::{CLOSED, SOCKETS};
+use crate::maps::{CLOSED, CLOSED_INDEX, CPU, SOCKETS};
 use crate::owner::NO_NOTE;
 use crate::read::{KernelAddr, copy};
 use crate::sock::{Ends, MULTIPLIER};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use rstmon_common::maps::{
-    CLOSED as CLOSED_SIZE, ClosedNote, SOCKET_BUCKETS, SocketBucket, SocketNote, WAYS,
+    CLOSED as CLOSED_SIZE, CLOSED_PORTION, ClosedIndex, ClosedNote, SOCKET_BUCKETS, SocketBucket,
+    SocketNote, WAYS,
 };
 
 /// Where a live socket's bucket is.
@@ -145,10 +146,34 @@ pub(crate) fn forget(sock: KernelAddr) {
     }
 }
 
-/// The place of a closed connection.
+/// The places of the log's notes.
 #[inline(always)]
-fn closed_place(tag: u64) -> u32 {
-    (tag >> (u64::BITS - CLOSED_SIZE.trailing_zeros())) as u32
+fn closed_index() -> Option<&'static mut ClosedIndex> {
+    // SAFETY: an element of an array map is never freed; every member is read and written at once.
+    Some(unsafe { &mut *CLOSED_INDEX.get_ptr_mut(0)? })
+}
+
+/// Where the index keeps the place of a connection.
+#[inline(always)]
+fn indexed(index: &mut ClosedIndex, tag: u64) -> *mut u16 {
+    let at = tag >> (u64::BITS - CLOSED_SIZE.trailing_zeros());
+    // SAFETY: that many bits make no more than the array has.
+    unsafe { index.places.as_mut_ptr().add(at as usize) }
+}
+
+/// Where in the log the next note goes. CPUs draw a page of it each; two that draw at once may get the
+/// same, and overwrite each other's.
+#[inline(always)]
+fn next_closed(index: &mut ClosedIndex) -> Option<u16> {
+    // SAFETY: a live element of this CPU.
+    let next = unsafe { &mut (*CPU.get_ptr_mut(0)?).closed };
+    if next.is_multiple_of(CLOSED_PORTION) {
+        *next = index.drawn;
+        index.drawn = next.wrapping_add(CLOSED_PORTION);
+    }
+    let place = *next as u16;
+    *next = next.wrapping_add(1);
+    Some(place)
 }
 
 /// What is remembered of a connection that was closed here. It may be overwritten while it is read:
@@ -156,7 +181,10 @@ fn closed_place(tag: u64) -> u32 {
 #[inline(always)]
 pub(crate) fn closed(ends: &Ends, netns: u32) -> Option<&'static ClosedNote> {
     let tag = ends.tag(netns);
-    let note = CLOSED.get_ptr(closed_place(tag))?;
+    let indexed = indexed(closed_index()?, tag);
+    // SAFETY: a member of a live element.
+    let place = unsafe { core::ptr::read_volatile(indexed) };
+    let note = CLOSED.get_ptr(u32::from(place))?;
     // SAFETY: an element of an array map is never freed; torn reads are found out by `stands`.
     let note = unsafe { &*note };
     if closed_ns(note) != 0 && note.tag == tag {
@@ -185,36 +213,48 @@ fn set_closed_ns(note: &mut ClosedNote, value: u64) {
     unsafe { core::ptr::write_volatile(&raw mut note.closed_ns, value) };
 }
 
-/// Forgets a live socket and remembers its connection by its tag as closed, in place of whatever had
-/// that place. Without a tag, 0, it only forgets.
+/// Forgets a live socket and remembers its connection by its tag as closed, in place of the one that
+/// has been in the log for longest. Without a tag, 0, it only forgets.
 #[inline(always)]
 pub(crate) fn close(sock: KernelAddr, tag: u64, state: u8) {
-    if tag == 0 {
-        forget(sock);
-        return;
+    let known = place_of(sock);
+    if tag != 0 {
+        log_closed(known.as_ref(), tag, state);
     }
-    let Some(place) = CLOSED.get_ptr_mut(closed_place(tag)) else {
-        forget(sock);
+    if let Some(known) = known {
+        known.set_claim(0);
+    }
+}
+
+#[inline(always)]
+fn log_closed(known: Option<&Place>, tag: u64, state: u8) {
+    let Some(index) = closed_index() else {
+        return;
+    };
+    let indexed = indexed(index, tag);
+    let Some(at) = next_closed(index) else {
+        return;
+    };
+    let Some(note) = CLOSED.get_ptr_mut(u32::from(at)) else {
         return;
     };
     // SAFETY: an element of an array map is never freed; readers look at `closed_ns` twice.
-    let place = unsafe { &mut *place };
-    set_closed_ns(place, 0);
-    place.tag = tag;
-    match place_of(sock) {
-        Some(live) => {
-            put_former(place, live.note());
-            live.set_claim(0);
-        }
-        None => put_former(place, &NO_NOTE),
+    let note = unsafe { &mut *note };
+    set_closed_ns(note, 0);
+    note.tag = tag;
+    match known {
+        Some(live) => put_former(note, live.note()),
+        None => put_former(note, &NO_NOTE),
     }
-    place.state = state;
+    note.state = state;
     // SAFETY: a helper without arguments.
-    set_closed_ns(place, unsafe { bpf_ktime_get_ns() });
+    set_closed_ns(note, unsafe { bpf_ktime_get_ns() });
     // SAFETY: a member of a live element, which another processor may have taken meanwhile.
-    if unsafe { core::ptr::read_volatile(&raw const place.tag) } != tag {
-        set_closed_ns(place, 0);
+    if unsafe { core::ptr::read_volatile(&raw const note.tag) } != tag {
+        set_closed_ns(note, 0);
     }
+    // SAFETY: a member of a live element.
+    unsafe { core::ptr::write_volatile(indexed, at) };
 }
 
 #[inline(always)]

@@ -69,7 +69,10 @@ fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
         old,
         new
     );
-    if !sock::is_tcp(sock) {
+    // What is remembered speaks TCP; for the rest, another line of memory tells.
+    let is_known =
+        matches!(change, Change::Closing | Change::Closed) && notes::note(sock).is_some();
+    if !is_known && !sock::is_tcp(sock) {
         return 0;
     }
     match change {
