@@ -135,7 +135,7 @@ pub struct ClosedIndex {
     pub drawn: u64,
     /// Where the last connection is whose tag begins with these bits. The note tells whether it is the
     /// one that is looked for.
-    pub places: [u16; CLOSED as usize],
+    pub places: [u16; CLOSED_PLACES],
 }
 
 /// Notes of the log that a CPU draws at once: a page of memory.
@@ -173,6 +173,8 @@ pub const SOCKET_BUCKETS: u32 = 16_384;
 const _: () = assert!(SOCKET_BUCKETS.is_power_of_two());
 /// Closed connections remembered at a time: as many as two bytes tell apart.
 pub const CLOSED: u32 = 1 << u16::BITS;
+/// Places of their index, as many.
+const CLOSED_PLACES: usize = CLOSED as usize;
 /// Signalled processes remembered at a time.
 pub const KILLERS: u32 = 1024;
 /// Listeners remembered at a time.

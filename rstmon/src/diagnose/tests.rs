@@ -5,6 +5,7 @@
 mod authors;
 mod borders;
 mod forgery;
+mod handshakes;
 mod killed;
 mod memory;
 mod quiet;

@@ -1,0 +1,198 @@
+//! Resets that this host sends while a connection opens, by listeners, and by others than its TCP.
+
+use super::{Row, check};
+use crate::diagnose::testing::Scene;
+use crate::event::model::{Cause, Confidence::*, Initiator::*};
+use rstmon_common::wire::{tcp_flag::*, tcp_state::*};
+
+#[test]
+fn handshakes() {
+    let listener = || Scene::passive(LISTEN).segment(ACK, 0);
+    let rows: Vec<Row> = vec![
+        (
+            "LISTEN",
+            listener().reason("TCP_FLAGS"),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+        (
+            "LISTEN, old kernel",
+            listener(),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Likely,
+        ),
+        (
+            "LISTEN, no segment",
+            Scene::passive(LISTEN),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Guess,
+        ),
+        (
+            "SYN-SENT",
+            Scene::passive(SYN_SENT)
+                .segment(SYN | ACK, 0)
+                .reason("TCP_INVALID_ACK_SEQUENCE"),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+        (
+            "SYN-RECEIVED",
+            Scene::passive(SYN_RECV)
+                .segment(ACK, 0)
+                .reason("TCP_ACK_UNSENT_DATA"),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+        (
+            "old timestamp",
+            Scene::passive(SYN_SENT)
+                .segment(SYN | ACK, 0)
+                .reason("TCP_RFC7323_PAWS"),
+            Cause::Paws,
+            Unknown,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
+
+/// Where somebody listens, a listener is what the segments of a connection that is gone end at.
+#[test]
+fn listeners_get_what_is_left_of_connections() {
+    let listener = |flags, len| {
+        Scene::passive(LISTEN)
+            .segment(flags, len)
+            .reason("TCP_FLAGS")
+    };
+    let rows: Vec<Row> = vec![
+        (
+            "an ACK for a connection that was closed here",
+            listener(ACK, 0).closed_from(LAST_ACK),
+            Cause::SegmentAfterClose,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "the same, old kernel",
+            Scene::passive(LISTEN)
+                .segment(ACK, 0)
+                .closed_from(FIN_WAIT1),
+            Cause::SegmentAfterClose,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "an ACK that the peer's own RST has overtaken",
+            listener(ACK, 0).closed_from(ESTABLISHED),
+            Cause::StaleSegment,
+            Unknown,
+            Likely,
+        ),
+        (
+            "data of a connection nothing is known of",
+            listener(ACK | PSH, 12),
+            Cause::StaleSegment,
+            Unknown,
+            Likely,
+        ),
+        (
+            "the FIN of a connection nothing is known of",
+            listener(ACK | FIN, 0),
+            Cause::StaleSegment,
+            Unknown,
+            Likely,
+        ),
+        (
+            "an ACK, and no connection is known",
+            listener(ACK, 0),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+        (
+            "a SYN-ACK, and no connection is known",
+            listener(SYN | ACK, 0),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn listeners_and_others() {
+    let listener = || Scene::passive(LISTEN).segment(ACK, 0);
+    let full = |scene: Scene| {
+        scene.with(|raw| {
+            raw.have |= rstmon_common::wire::HAVE_BACKLOG;
+            (raw.ack_backlog, raw.max_ack_backlog) = (3, 2);
+        })
+    };
+    let rows: Vec<Row> = vec![
+        (
+            "overflow",
+            listener().reason("INVALID_SYN"),
+            Cause::AcceptQueueOverflow,
+            LocalApp,
+            Certain,
+        ),
+        (
+            "overflow, old kernel",
+            full(listener()),
+            Cause::AcceptQueueOverflow,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "a full queue and a cookie that is wrong",
+            full(listener()).reason("TCP_FLAGS"),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+        (
+            "second SYN",
+            Scene::passive(LISTEN).segment(SYN, 0).reason("INVALID_SYN"),
+            Cause::InvalidSegment,
+            Unknown,
+            Certain,
+        ),
+        (
+            "second SYN, old kernel",
+            Scene::passive(LISTEN).segment(SYN, 0),
+            Cause::InvalidSegment,
+            Unknown,
+            Likely,
+        ),
+        (
+            "MPTCP join",
+            Scene::passive(LISTEN)
+                .segment(SYN, 0)
+                .reason("MPTCP_RST_EMPTCP"),
+            Cause::Mptcp,
+            LocalKernel,
+            Certain,
+        ),
+        (
+            "no reason, no rule",
+            Scene::passive(ESTABLISHED).segment(ACK, 0),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
+        ),
+        (
+            "netfilter",
+            Scene::netfilter(),
+            Cause::FirewallReject,
+            LocalFirewall,
+            Certain,
+        ),
+    ];
+    check(rows);
+}
