@@ -51,7 +51,7 @@ enum Command {
     },
     /// Run `check` and the lab in QEMU, on Debian's kernels, in every mode they allow
     Vm(vm::VmArgs),
-    /// Measure what rstmon costs beside nothing, tcpdump and bpftrace
+    /// Measure what rstmon costs, beside nothing and beside other tools
     Bench(bench::BenchArgs),
     /// Make the static binary, the .deb and the .rpm in target/dist
     Dist(dist::DistArgs),

@@ -63,6 +63,7 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
         ("musl-gcc", "musl-tools", &[Machines, Packages]),
         ("nft", "nftables", &[Tests, Machines]),
         ("nginx", "nginx-light", &[Tests, Bench]),
+        ("perf", "linux-perf", &[Bench]),
         ("prometheus", "prometheus", &[Tests, Work]),
         ("qemu-system-x86_64", "qemu-system-x86", &[Machines]),
         ("ss", "iproute2", &[Tests, Machines]),

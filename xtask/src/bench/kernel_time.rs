@@ -2,9 +2,9 @@
 //! (`kernel.bpf_stats_enabled`). Called once per round by `run_bench`, apart from the throughput
 //! runs: the statistics read the clock twice per run, which they measure as well (about 55 ns).
 
-use super::load::{Load, Workload, as_number};
-use super::observers::{Running, start_empty_program, start_rstmon};
-use super::statistics::median;
+use super::load::{Load, Workload};
+use super::observers::{Running, start_empty_program, start_trace};
+use super::statistics::{as_number, median};
 use super::{Workshop, settle};
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
@@ -86,11 +86,18 @@ pub(super) struct KernelTime {
     pub(super) workload: Workload,
     /// By program, those that ran; ordered by name.
     pub(super) programs: Vec<ProgramTime>,
-    /// Median time of all programs together by the number of resets, sent and received, of a
-    /// storm, or by the number of requests.
+    /// Median time of all programs together by the number of resets, sent and received, of a load
+    /// of resets, or by the number of requests.
     pub(super) ns_per_unit: Option<f64>,
     /// Median time of a run of a program that does nothing: what each run above includes.
     pub(super) empty_program_ns: Option<f64>,
+}
+
+impl KernelTime {
+    /// `ns_per_unit` as a multiple of the empty program.
+    pub(super) fn multiple_of_empty(&self) -> Option<f64> {
+        Some(self.ns_per_unit? / self.empty_program_ns?)
+    }
 }
 
 /// Kernel time of one program.
@@ -109,20 +116,18 @@ pub(super) struct ProgramTime {
 /// A load watched by rstmon, with statistics; a storm watched by a program that does nothing, too.
 pub(super) fn measure_kernel_time(load: &Load, shop: &Workshop) -> anyhow::Result<KernelRound> {
     let _statistics = Setting::set(Path::new(STATISTICS_SWITCH), "1")?;
-    let rstmon = start_rstmon(shop, Stdio::null())?;
+    let rstmon = start_trace(shop, Stdio::null())?;
     let (programs, count) = run_and_count(&rstmon, load, shop)?;
     rstmon.end()?;
     settle(shop)?;
-    let (units, empty_ns) = match load.workload {
-        // A refused connection is one reset that the kernel sends and one that it receives.
-        // bpftrace may be missing; the note on the statistics' own time stays without it.
-        Workload::Storm => (count * 2, measure_empty_program(load, shop).ok()),
-        Workload::Keepalive | Workload::Connections => (count, None),
-    };
+    // bpftrace may be missing; the multiple of the empty program then stays unknown.
+    let empty_ns = (load.workload == Workload::Storm)
+        .then(|| measure_empty_program(load, shop).ok())
+        .flatten();
     shop.interrupt.check()?;
     Ok(KernelRound {
         programs,
-        units,
+        units: count * load.workload.resets_of_each().unwrap_or(1),
         empty_ns,
     })
 }
@@ -131,8 +136,10 @@ fn measure_empty_program(storm: &Load, shop: &Workshop) -> anyhow::Result<f64> {
     let running = start_empty_program(shop)?;
     let (programs, _) = run_and_count(&running, storm, shop)?;
     running.end()?;
-    let program = programs.first().context("the empty program did not run")?;
-    Ok(as_number(program.nanoseconds) / as_number(program.runs))
+    let nanoseconds: u64 = programs.iter().map(|program| program.nanoseconds).sum();
+    let runs: u64 = programs.iter().map(|program| program.runs).sum();
+    ensure!(runs > 0, "the empty programs did not run");
+    Ok(as_number(nanoseconds) / as_number(runs))
 }
 
 /// What the observer's programs did under the load, and what the load did.
@@ -246,8 +253,8 @@ mod tests {
     )]
 
     use super::{
-        KernelRound, ProgramRuns, Setting, Workload, difference, is_reset_hook, parse_programs,
-        summarize,
+        KernelRound, KernelTime, ProgramRuns, Setting, Workload, difference, is_reset_hook,
+        parse_programs, summarize,
     };
     use std::collections::BTreeSet;
     use std::fs;
@@ -315,6 +322,12 @@ mod tests {
         assert!((time.programs[0].ns_per_run - 200.0).abs() < 1e-9);
         assert_eq!(time.programs[0].runs, 30);
         assert_eq!(time.empty_program_ns, None);
+        assert_eq!(time.multiple_of_empty(), None);
+        let beside_empty = KernelTime {
+            empty_program_ns: Some(80.0),
+            ..time
+        };
+        assert_eq!(beside_empty.multiple_of_empty(), Some(2.5));
         assert!(summarize(Workload::Storm, &[]).is_none());
     }
 

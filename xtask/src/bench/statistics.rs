@@ -1,5 +1,14 @@
 //! Medians and ratios of repeated measurements. Used by every part of the bench that repeats.
 
+/// A count as a number to calculate with.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts here stay far below 2^53"
+)]
+pub(super) fn as_number(count: u64) -> f64 {
+    count as f64
+}
+
 /// The median; of an even number of values the mean of the two in the middle. None of no values
 /// and where a value is not a number.
 pub(super) fn median(values: &[f64]) -> Option<f64> {
