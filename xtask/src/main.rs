@@ -104,7 +104,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
         }
         Command::Bench(args) => {
             setup::set_up(&[Purpose::Bench])?;
-            build::build_release()?;
+            if !bench::is_about_another_binary() {
+                build::build_release()?;
+            }
             bench::run_bench(&args)?
         }
     })

@@ -51,7 +51,7 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
     &[
         (DEBIAN_KEYRING, "debian-archive-keyring", &[Machines]),
         ("bpftool", "bpftool", &[Tests, Bench]),
-        ("bpftrace", "bpftrace", &[Bench]),
+        ("bpftrace", "bpftrace", &[Tests, Bench]),
         ("cpio", "cpio", &[Machines]),
         ("curl", "curl", &[Tests, Work]),
         ("deb-systemd-helper", "init-system-helpers", &[Packages]),
@@ -347,6 +347,7 @@ mod tests {
             missing_packages(&[Purpose::Tests], nothing_there),
             [
                 "bpftool",
+                "bpftrace",
                 "curl",
                 "iproute2",
                 "nftables",

@@ -14,6 +14,8 @@ mod report;
 mod snmp;
 mod start;
 mod statistics;
+#[cfg(test)]
+mod testing;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -91,19 +93,6 @@ struct Workshop {
 }
 
 impl Workshop {
-    /// One for tests: short, and beside others.
-    #[cfg(test)]
-    #[allow(clippy::unwrap_used, reason = "a failed test panics")]
-    fn of_a_test(rstmon: &str) -> Self {
-        Self {
-            rstmon: PathBuf::from(rstmon),
-            scratch: tempfile::tempdir().unwrap(),
-            seconds: 1,
-            interrupt: Interrupt::default(),
-            _only_bench: tempfile::tempfile().unwrap(),
-        }
-    }
-
     fn duration(&self) -> Duration {
         Duration::from_secs(u64::from(self.seconds))
     }
@@ -132,6 +121,11 @@ impl Interrupt {
         ensure!(!self.is_set(), "interrupted");
         Ok(())
     }
+}
+
+/// Whether the binary to measure is another than the one of this workspace, so that none need be built.
+pub(crate) fn is_about_another_binary() -> bool {
+    std::env::var_os(RSTMON_VARIABLE).is_some()
 }
 
 /// Measures and prints the report to standard output. Without `--check` true; with it, whether

@@ -300,7 +300,7 @@ mod tests {
         proxy_servers,
     };
     use crate::bench::Interrupt;
-    use crate::process::is_installed;
+    use crate::bench::testing::can_run;
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpStream};
 
@@ -378,8 +378,8 @@ Transfer/sec:     14.33MB
 
     #[test]
     fn a_real_proxy_resets_one_in_a_hundred_and_leaves_nothing_behind() {
-        if !(is_installed("nginx") && is_installed("wrk")) {
-            return println!("SKIPPED: nginx and wrk are not installed");
+        if !can_run(&["nginx", "wrk"]) {
+            return;
         }
         let folder = tempfile::tempdir().unwrap();
         let interrupt = Interrupt::default();
@@ -394,8 +394,8 @@ Transfer/sec:     14.33MB
 
     #[test]
     fn a_real_nginx_answers_from_memory() {
-        if !(is_installed("nginx") && is_installed("wrk")) {
-            return println!("SKIPPED: nginx and wrk are not installed");
+        if !can_run(&["nginx", "wrk"]) {
+            return;
         }
         let folder = tempfile::tempdir().unwrap();
         let interrupt = Interrupt::default();

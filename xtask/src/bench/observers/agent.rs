@@ -218,3 +218,36 @@ impl Drop for Scraper {
         let _ = self.stop_and_join();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use super::Agent;
+    use crate::bench::load::ClosedPort;
+    use crate::bench::testing::{can_run, rstmon, workshop};
+    use std::net::{Ipv4Addr, TcpStream};
+
+    const REFUSED: u64 = 100;
+
+    #[test]
+    fn an_agent_with_its_clients_counts_and_ends() {
+        let Some(rstmon) = can_run(&[]).then(rstmon).flatten() else {
+            return;
+        };
+        let shop = workshop(rstmon);
+        let agent = Agent::start(&shop).unwrap();
+        let folder = agent.daemon.folder.path().to_owned();
+        let closed = ClosedPort::take().unwrap();
+        for _ in 0..REFUSED {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, closed.number)).unwrap_err();
+        }
+        let counts = agent.counts().unwrap();
+        assert!(counts.sent >= REFUSED, "{counts:?}");
+        assert!(counts.counted >= 2 * REFUSED, "{counts:?}");
+        assert!(agent.resident_kib().unwrap() > 0);
+        let (daemon, top) = agent.end().unwrap();
+        assert!(daemon.peak_kib > 0 && top.peak_kib > 0);
+        assert!(!folder.exists());
+    }
+}

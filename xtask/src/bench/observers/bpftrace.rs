@@ -83,11 +83,12 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
     use super::{PRINT_FIELDS, PRINT_SOCKET_ADDRESSES, parse_lost, printing, start};
-    use crate::bench::Workshop;
-    use crate::process::is_installed;
-    use std::fs::File;
+    use crate::bench::load::ClosedPort;
+    use crate::bench::testing::{can_run, workshop};
+    use std::fs::{self, File};
     use std::net::{Ipv4Addr, TcpStream};
     use std::process::Stdio;
+    use std::thread;
     use std::time::Duration;
 
     #[test]
@@ -107,21 +108,20 @@ mod tests {
 
     #[test]
     fn bpftrace_prints_both_ends_of_a_refused_connection() {
-        if !nix::unistd::geteuid().is_root() || !is_installed("bpftrace") {
-            return println!("SKIPPED: bpftrace needs to be installed, and root");
+        if !can_run(&["bpftrace"]) {
+            return;
         }
-        let shop = Workshop::of_a_test("/nonexistent");
+        let shop = workshop("/nonexistent".into());
         let format =
-            std::fs::read_to_string("/sys/kernel/tracing/events/tcp/tcp_send_reset/format")
-                .unwrap();
+            fs::read_to_string("/sys/kernel/tracing/events/tcp/tcp_send_reset/format").unwrap();
         let path = shop.scratch.path().join("printed");
         let stdout = Stdio::from(File::create(&path).unwrap());
         let running = start(&shop, printing(&format), stdout).unwrap();
-        let closed = crate::bench::load::ClosedPort::take().unwrap();
+        let closed = ClosedPort::take().unwrap();
         TcpStream::connect((Ipv4Addr::LOCALHOST, closed.number)).unwrap_err();
-        std::thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(200));
         running.end().unwrap();
-        let printed = std::fs::read_to_string(path).unwrap();
+        let printed = fs::read_to_string(path).unwrap();
         let end = format!("127.0.0.1:{}", closed.number);
         for kind in ["sent ", "received "] {
             let line = printed
