@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// How long an observer may take until it watches, and until it has ended after SIGINT.
 const START_LIMIT: Duration = Duration::from_secs(20);
-const END_LIMIT: Duration = Duration::from_secs(20);
+const END_LIMIT: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// An observer that attaches one hook after the other is done when nothing changed for this long.
 const QUIET_TIME: Duration = Duration::from_millis(300);
