@@ -3,6 +3,7 @@
 
 use super::load::Workload;
 use super::observers::Observer;
+use super::statistics::Spread;
 use serde::Serialize;
 
 /// Longest kernel time per run of a reset hook and per reset, nanoseconds.
@@ -121,8 +122,8 @@ pub(super) struct Verdict {
 pub(super) struct Bound {
     /// What is measured.
     pub(super) what: String,
-    /// What was measured. None: it could not be, so no limit holds.
-    pub(super) measured: Option<f64>,
+    /// What was measured; its median is judged. None: it could not be, so no limit holds.
+    pub(super) measured: Option<Spread>,
     /// Of all numbers; empty for a ratio.
     pub(super) unit: &'static str,
     /// What is promised.
@@ -135,7 +136,7 @@ impl Bound {
     /// Compares.
     pub(super) fn new(
         what: impl Into<String>,
-        measured: Option<f64>,
+        measured: Option<Spread>,
         unit: &'static str,
         promise: Option<Limit>,
         goal: Option<Limit>,
@@ -143,7 +144,7 @@ impl Bound {
         let verdict = |limit: Option<Limit>| {
             limit.map(|limit| Verdict {
                 limit,
-                holds: limit.holds_for(measured),
+                holds: limit.holds_for(measured.map(|spread| spread.median)),
             })
         };
         Self {
@@ -169,12 +170,13 @@ impl Bound {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
-    use super::{Bound, Limit, Side};
+    use super::{Bound, Limit, Side, Spread};
 
     const SIDES: [Side; 4] = [Side::AtLeast, Side::Above, Side::Below, Side::AtMost];
 
     fn holds(measured: Option<f64>, side: Side) -> bool {
         let limit = Limit { side, value: 10.0 };
+        let measured = measured.map(Spread::single);
         let bound = Bound::new("it", measured, "", None, Some(limit));
         assert_eq!(bound.promise, None);
         bound.goal.unwrap().holds

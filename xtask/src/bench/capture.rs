@@ -6,7 +6,7 @@
 use super::load::{Limits, Load, Pace, Work, Workload, run_flood};
 use super::observers::{Agent, Ended, Observer, folder_in_memory, start_trace};
 use super::snmp::read_out_rsts;
-use super::statistics::{as_number, median};
+use super::statistics::{Spread, as_number};
 use super::{Workshop, settle};
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -88,10 +88,10 @@ pub(super) struct Capture {
     pub(super) workload: Workload,
     /// How hard it drove.
     pub(super) pace: Pace,
-    /// Median CPU time in the process's own code by the number of events reported, nanoseconds.
-    pub(super) user_ns_per_event: Option<f64>,
-    /// Median CPU time of the process in the kernel by the number of events reported, nanoseconds.
-    pub(super) system_ns_per_event: Option<f64>,
+    /// CPU time in the process's own code by the number of events reported, nanoseconds.
+    pub(super) user_ns_per_event: Option<Spread>,
+    /// CPU time of the process in the kernel by the number of events reported, nanoseconds.
+    pub(super) system_ns_per_event: Option<Spread>,
     /// Highest of all rounds.
     pub(super) peak_mib: f64,
     /// Sum of all rounds.
@@ -242,7 +242,7 @@ pub(super) fn summarize(
             .filter(|round| round.reported > 0)
             .map(|round| seconds(round) * 1e9 / as_number(round.reported))
             .collect();
-        median(&values)
+        Spread::of(&values)
     };
     Some(Capture {
         observer,
@@ -296,7 +296,7 @@ pub(super) mod tests {
         reason = "a failed test panics"
     )]
 
-    use super::{CaptureRound, Observer, Pace, Workload, parse_end_record, summarize};
+    use super::{CaptureRound, Observer, Pace, Spread, Workload, parse_end_record, summarize};
     use std::collections::BTreeMap;
 
     const END: &str = r#"{"schema":"rstmon.end/1","seen":9,"written":7,"filtered":2,"lost":{"ring":3,"budget":1},"kernel_counts":{"sent":6,"received":7},"more":true}"#;
@@ -345,8 +345,9 @@ pub(super) mod tests {
         assert_eq!(capture.lost, 5);
         assert_eq!(capture.miscounted, 3);
         assert!((capture.peak_mib - 30.0).abs() < 1e-9);
-        assert_eq!(capture.user_ns_per_event, Some(1500.0));
-        assert_eq!(capture.system_ns_per_event, Some(3000.0));
+        let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
+        assert_eq!(median(capture.user_ns_per_event), Some(1500.0));
+        assert_eq!(median(capture.system_ns_per_event), Some(3000.0));
         let none = summarize(Observer::Agent, Workload::Storm, Pace::Full, Vec::new());
         assert!(none.is_none());
     }

@@ -4,7 +4,7 @@
 
 use super::load::{Load, Workload};
 use super::observers::{Running, start_empty_program, start_trace};
-use super::statistics::{as_number, median};
+use super::statistics::{Spread, as_number, median};
 use super::{Workshop, settle};
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
@@ -86,9 +86,9 @@ pub(super) struct KernelTime {
     pub(super) workload: Workload,
     /// By program, those that ran; ordered by name.
     pub(super) programs: Vec<ProgramTime>,
-    /// Median time of all programs together by the number of resets, sent and received, of a load
+    /// Time of all programs together by the number of resets, sent and received, of a load
     /// of resets, or by the number of requests.
-    pub(super) ns_per_unit: Option<f64>,
+    pub(super) ns_per_unit: Option<Spread>,
     /// Median time of a run of a program that does nothing: what each run above includes.
     pub(super) empty_program_ns: Option<f64>,
 }
@@ -96,7 +96,7 @@ pub(super) struct KernelTime {
 impl KernelTime {
     /// `ns_per_unit` as a multiple of the empty program.
     pub(super) fn multiple_of_empty(&self) -> Option<f64> {
-        Some(self.ns_per_unit? / self.empty_program_ns?)
+        Some(self.ns_per_unit?.median / self.empty_program_ns?)
     }
 }
 
@@ -105,8 +105,8 @@ impl KernelTime {
 pub(super) struct ProgramTime {
     /// Its name.
     pub(super) name: String,
-    /// Median over the rounds of nanoseconds per run.
-    pub(super) ns_per_run: f64,
+    /// Nanoseconds per run, of each round.
+    pub(super) ns_per_run: Spread,
     /// Runs in all rounds.
     pub(super) runs: u64,
     /// Whether it runs for each reset that is sent or received.
@@ -219,7 +219,7 @@ pub(super) fn summarize(workload: Workload, rounds: &[KernelRound]) -> Option<Ke
         .filter_map(|(name, (times, runs))| {
             Some(ProgramTime {
                 name: name.to_owned(),
-                ns_per_run: median(&times)?,
+                ns_per_run: Spread::of(&times)?,
                 runs,
                 is_reset_hook: is_reset_hook(name),
             })
@@ -230,7 +230,7 @@ pub(super) fn summarize(workload: Workload, rounds: &[KernelRound]) -> Option<Ke
     Some(KernelTime {
         workload,
         programs,
-        ns_per_unit: median(&per_unit),
+        ns_per_unit: Spread::of(&per_unit),
         empty_program_ns: median(&empty),
     })
 }
@@ -253,7 +253,7 @@ mod tests {
     )]
 
     use super::{
-        KernelRound, KernelTime, ProgramRuns, Setting, Workload, difference, is_reset_hook,
+        KernelRound, KernelTime, ProgramRuns, Setting, Spread, Workload, difference, is_reset_hook,
         parse_programs, summarize,
     };
     use std::collections::BTreeSet;
@@ -318,8 +318,13 @@ mod tests {
             &[round(1000, 10), round(5000, 10), round(2000, 10)],
         )
         .unwrap();
-        assert_eq!(time.ns_per_unit, Some(200.0));
-        assert!((time.programs[0].ns_per_run - 200.0).abs() < 1e-9);
+        let spread = Spread {
+            median: 200.0,
+            lowest: 100.0,
+            highest: 500.0,
+        };
+        assert_eq!(time.ns_per_unit, Some(spread));
+        assert!((time.programs[0].ns_per_run.median - 200.0).abs() < 1e-9);
         assert_eq!(time.programs[0].runs, 30);
         assert_eq!(time.empty_program_ns, None);
         assert_eq!(time.multiple_of_empty(), None);

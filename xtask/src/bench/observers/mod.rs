@@ -94,8 +94,8 @@ const DECLARED: [Declaration; 7] = [
     Declaration {
         observer: Observer::Empty,
         title: "empty programs",
-        about: "a BPF program that does nothing on each of the two reset tracepoints, the floor of \
-                what any program there costs",
+        about: "a BPF program that does nothing on each of the two reset tracepoints, attached by \
+                bpftrace: the floor of what any program there costs",
         start: |shop| watching(start_empty_program(shop)),
         missed: |_| None,
     },

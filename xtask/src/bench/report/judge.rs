@@ -7,7 +7,7 @@ use crate::bench::capture::{Capture, CaptureRound};
 use crate::bench::kernel_time::KernelTime;
 use crate::bench::load::{Pace, Workload};
 use crate::bench::observers::Observer;
-use crate::bench::statistics::{as_number, median};
+use crate::bench::statistics::{Spread, as_number};
 
 impl Report {
     /// Compares what was measured with what is promised and with the goals, after everything was
@@ -23,7 +23,7 @@ impl Report {
         }
         bounds.extend(self.starts.iter().map(|starts| {
             let what = format!("{}, exec to hooks attached", starts.observer.title());
-            let start = median(&starts.milliseconds);
+            let start = Spread::of(&starts.milliseconds);
             // The promise is older than the agent.
             let promise = (starts.observer == Observer::Trace).then_some(bounds::START_MS);
             Bound::new(what, start, "ms", promise, Some(bounds::START_MS_GOAL))
@@ -39,7 +39,7 @@ impl Report {
         if !self.captures.is_empty() {
             let miscounted = self.captures.iter().map(|capture| capture.miscounted);
             let of_flows = self.flows.iter().map(CaptureRound::miscounted);
-            let most = miscounted.chain(of_flows).max().map(as_number);
+            let most = miscounted.chain(of_flows).max().map(single);
             let what = "resets sent, counted by rstmon beside OutRsts, largest difference";
             let exact = Some(bounds::NONE);
             bounds.push(Bound::new(what, most, "resets", exact, exact));
@@ -47,7 +47,13 @@ impl Report {
         if let Some(flows) = &self.flows {
             let what = "rstmon agent, memory after a million flows";
             let goal = Some(bounds::FLOWS_MIB_GOAL);
-            bounds.push(Bound::new(what, flows.resident_mib, "MiB", None, goal));
+            bounds.push(Bound::new(
+                what,
+                flows.resident_mib.map(Spread::single),
+                "MiB",
+                None,
+                goal,
+            ));
         }
         bounds
     }
@@ -97,20 +103,17 @@ fn bounds_of_capture(capture: &Capture) -> Vec<Bound> {
     };
     if goal.is_some() {
         let what = format!("{load}, {name}, events lost");
-        let lost = Some(as_number(capture.lost));
+        let lost = Some(single(capture.lost));
         bounds.push(Bound::new(what, lost, "events", promise, goal));
     }
     match (capture.observer, capture.workload, capture.pace) {
         (Observer::Trace, Workload::Storm, Pace::Paced) => {
             let what = format!("{load}, {name}, most memory");
-            let promise = Some(bounds::PEAK_MIB);
-            bounds.push(Bound::new(
-                what,
-                Some(capture.peak_mib),
-                "MiB",
-                promise,
-                None,
-            ));
+            let (peak, promise) = (
+                Some(Spread::single(capture.peak_mib)),
+                Some(bounds::PEAK_MIB),
+            );
+            bounds.push(Bound::new(what, peak, "MiB", promise, None));
         }
         (Observer::Agent, Workload::Storm, _) => {
             let what = format!("{load}, {name}, user CPU time an event");
@@ -152,4 +155,9 @@ fn bounds_of_kernel_time(time: &KernelTime) -> Vec<Bound> {
         )],
         _ => Vec::new(),
     }
+}
+
+/// A count that is one over all rounds.
+fn single(count: u64) -> Spread {
+    Spread::single(as_number(count))
 }

@@ -1,7 +1,7 @@
 //! The report as the page docs/performance.md. Rates are shown as ratios to nothing only: a bare rate
 //! says more about the machine than about the observer.
 
-use super::{ObserverReport, Report, lost_stages, number};
+use super::{ObserverReport, Report, lost_stages, number, spread};
 use crate::bench::bounds::{Bound, Verdict};
 use crate::bench::capture::{Capture, CaptureRound};
 use crate::bench::kernel_time::KernelTime;
@@ -78,15 +78,7 @@ impl Report {
             if let Some(why) = &observer.missing {
                 return format!("not measured: {}", why.replace('|', "/"));
             }
-            if observer.ratio.is_none() {
-                return "-".to_owned();
-            }
-            format!(
-                "{} ({}–{})",
-                number(observer.ratio, 3),
-                number(observer.lowest_ratio, 3),
-                number(observer.highest_ratio, 3)
-            )
+            spread(observer.ratio, 3)
         });
         line!(
             page,
@@ -204,7 +196,7 @@ impl Report {
                     "| `{}` | {} | {:.0} | {} |",
                     program.name,
                     time.workload.title(),
-                    program.ns_per_run,
+                    program.ns_per_run.median,
                     program.runs
                 );
             }
@@ -233,8 +225,8 @@ fn render_capture(page: &mut String, capture: &Capture) {
         difference(capture.miscounted),
         capture.lost,
         stages.join("; "),
-        number(capture.user_ns_per_event, 0),
-        number(capture.system_ns_per_event, 0),
+        spread(capture.user_ns_per_event, 0),
+        spread(capture.system_ns_per_event, 0),
         capture.peak_mib
     );
 }
@@ -275,22 +267,26 @@ fn render_kernel_time_of(page: &mut String, time: &KernelTime, floor: Option<f64
     let multiple = time
         .ns_per_unit
         .zip(floor)
-        .map(|(nanoseconds, floor)| nanoseconds / floor);
+        .map(|(nanoseconds, floor)| nanoseconds.median / floor);
     line!(
         page,
         "| {} | {each} | {} | {} |",
         time.workload.title(),
-        number(time.ns_per_unit, 0),
+        spread(time.ns_per_unit, 0),
         number(multiple, 2)
     );
 }
 
 fn render_bounds(page: &mut String, bounds: &[Bound]) {
     line!(page, "## Promises and goals\n");
+    line!(
+        page,
+        "Medians are judged; in parentheses the lowest and the highest value.\n"
+    );
     line!(page, "| measure | measured | promised | goal |");
     line!(page, "| --- | --- | --- | --- |");
     for bound in bounds {
-        let measured = format!("{} {}", number(bound.measured, bound.digits()), bound.unit);
+        let measured = format!("{} {}", spread(bound.measured, bound.digits()), bound.unit);
         line!(
             page,
             "| {} | {} | {} | {} |",

@@ -11,7 +11,7 @@ use super::capture::{Capture, CaptureRound};
 use super::kernel_time::KernelTime;
 use super::load::Workload;
 use super::observers::Observer;
-use super::statistics::{median, ratios};
+use super::statistics::{Spread, median, ratios};
 use super::{BenchArgs, Strictness};
 use machine::Machine;
 use serde::Serialize;
@@ -63,10 +63,8 @@ struct ObserverReport {
     /// Rate of each round; none where it was not measured.
     rates: Vec<Option<f64>>,
     median_rate: Option<f64>,
-    /// Median of the ratios to nothing, each of one round.
-    ratio: Option<f64>,
-    lowest_ratio: Option<f64>,
-    highest_ratio: Option<f64>,
+    /// Ratios to nothing, each of one round.
+    ratio: Option<Spread>,
     /// CPU time of the process from when it watched to its end, seconds, each round.
     cpu_seconds: Vec<f64>,
     /// Packets that it says it missed, all rounds; none where it does not say.
@@ -85,8 +83,6 @@ impl WorkloadReport {
                 rates: Vec::new(),
                 median_rate: None,
                 ratio: None,
-                lowest_ratio: None,
-                highest_ratio: None,
                 cpu_seconds: Vec::new(),
                 drops: None,
                 missing: None,
@@ -155,9 +151,9 @@ impl WorkloadReport {
         }
     }
 
-    /// Median of the rate under one observer by that under another, of the same round.
-    fn ratio_between(&self, one: Observer, other: Observer) -> Option<f64> {
-        median(&ratios(&self.of(one)?.rates, &self.of(other)?.rates))
+    /// The rate under one observer by that under another, of the same round.
+    fn ratio_between(&self, one: Observer, other: Observer) -> Option<Spread> {
+        Spread::of(&ratios(&self.of(one)?.rates, &self.of(other)?.rates))
     }
 
     /// Medians and ratios, after the last round.
@@ -172,9 +168,7 @@ impl WorkloadReport {
             let rates: Vec<f64> = report.rates.iter().copied().flatten().collect();
             let ratios = ratios(&report.rates, &nothing);
             report.median_rate = median(&rates);
-            report.ratio = median(&ratios);
-            report.lowest_ratio = ratios.iter().copied().reduce(f64::min);
-            report.highest_ratio = ratios.iter().copied().reduce(f64::max);
+            report.ratio = Spread::of(&ratios);
         }
     }
 }
@@ -227,6 +221,22 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
+/// A median with the lowest and the highest value, where these differ.
+fn spread(value: Option<Spread>, digits: usize) -> String {
+    let median = number(value.map(|spread| spread.median), digits);
+    match value {
+        Some(spread) if spread.lowest < spread.highest => {
+            let (lowest, highest) = (Some(spread.lowest), Some(spread.highest));
+            format!(
+                "{median} ({}–{})",
+                number(lowest, digits),
+                number(highest, digits)
+            )
+        }
+        _ => median,
+    }
+}
+
 /// Stages that lost events, with how many.
 fn lost_stages(round: &CaptureRound) -> String {
     let stages: Vec<String> = round
@@ -253,15 +263,16 @@ mod tests {
     use crate::bench::kernel_time::{KernelTime, ProgramTime};
     use crate::bench::load::{Pace, Workload};
     use crate::bench::observers::Observer;
+    use crate::bench::statistics::Spread;
     use std::time::Duration;
 
     /// Three rounds: `trace` under rstmon trace, of 1000 under nothing; tcpdump in one round only.
     fn workload(workload: Workload, trace: f64) -> WorkloadReport {
         let mut report = WorkloadReport::new(workload);
-        for round in 0..3 {
+        for round in 0..3_u8 {
             report.note_rate(Observer::Nothing, 1000.0);
             report.note_rate(Observer::Trace, trace);
-            report.note_rate(Observer::Agent, 960.0);
+            report.note_rate(Observer::Agent, 950.0 + 10.0 * f64::from(round));
             report.note_cost(Observer::Tcpdump, Duration::from_secs(1), Some(2));
             if round == 1 {
                 report.note_rate(Observer::Tcpdump, 800.0);
@@ -320,11 +331,11 @@ mod tests {
             workload: Workload::Storm,
             programs: vec![ProgramTime {
                 name: "raw_tp_tcp_send_reset".to_owned(),
-                ns_per_run: 300.0,
+                ns_per_run: Spread::single(300.0),
                 runs: 7,
                 is_reset_hook: true,
             }],
-            ns_per_unit: Some(320.0),
+            ns_per_unit: Some(Spread::single(320.0)),
             empty_program_ns: Some(80.0),
         });
         report.starts.push(Starts {
@@ -340,11 +351,11 @@ mod tests {
         let report = workload(Workload::Keepalive, 995.0);
         let tcpdump = report.of(Observer::Tcpdump).unwrap();
         assert_eq!(tcpdump.rates.len(), 3);
-        assert_eq!(tcpdump.ratio, Some(0.8));
+        assert_eq!(tcpdump.ratio, Some(Spread::single(0.8)));
         assert_eq!(tcpdump.drops, Some(6));
         assert!(report.is_missing(Observer::Bpftrace));
         let ratio = report.ratio_between(Observer::Agent, Observer::Tcpdump);
-        assert_eq!(ratio, Some(1.2));
+        assert_eq!(ratio, Some(Spread::single(1.2)));
         let none = report.ratio_between(Observer::Agent, Observer::Bpftrace);
         assert_eq!(none, None);
     }
@@ -408,13 +419,13 @@ mod tests {
         );
         assert_eq!(
             line("exec to hooks"),
-            "rstmon agent, exec to hooks attached 140.0 ms at most 150 ok"
+            "rstmon agent, exec to hooks attached 140.0 (120.0–160.0) ms at most 150 ok"
         );
         let page = whole().render_markdown();
         for row in [
             "| refused connections, kernel time a reset, all programs | 320.0 ns | below 500 | at most 250, **missed** |",
             "| rstmon agent, memory after a million flows | 27.0 MiB |  | at most 30 |",
-            "| refused connections, rstmon agent to nothing | 0.960 |  | at least 0.95 |",
+            "| refused connections, rstmon agent to nothing | 0.960 (0.950–0.970) |  | at least 0.95 |",
             "| refused connections, rstmon agent to tcpdump | 1.200 |  | above 1 |",
             "| refused connections, rstmon agent to bpftrace | - |  | above 1, **missed** |",
         ] {
@@ -430,7 +441,7 @@ mod tests {
             "| machine | 2 × A CPU, 24 GiB of memory |",
             "| kernel | 6.18 |",
             "| | refused connections | HTTP keep-alive |",
-            "| rstmon trace | 0.950 (0.950–0.950) | 0.995 (0.995–0.995) |",
+            "| rstmon agent | 0.960 (0.950–0.970) | 0.960 (0.950–0.970) |",
             "| tcpdump | 0.50 | 0.50 |",
             "| refused connections | reset, sent or received | 320 | 4.00 |",
             "| rstmon agent, a million flows | 2000001 | the same |",

@@ -1,6 +1,6 @@
 //! The report as tables for a terminal.
 
-use super::{Report, WorkloadReport, lost_stages, number};
+use super::{Report, WorkloadReport, lost_stages, number, spread};
 use crate::bench::bounds::{Bound, Verdict};
 use crate::bench::capture::{Capture, CaptureRound};
 use crate::bench::kernel_time::KernelTime;
@@ -72,9 +72,9 @@ fn render_workload(text: &mut String, report: &WorkloadReport) {
             text,
             "  {name:<26} {:>12}  {:>10}  {:>6}  {:>7}  {:>5}  {:>6}",
             number(observer.median_rate, 0),
-            number(observer.ratio, 3),
-            number(observer.lowest_ratio, 3),
-            number(observer.highest_ratio, 3),
+            number(observer.ratio.map(|ratio| ratio.median), 3),
+            number(observer.ratio.map(|ratio| ratio.lowest), 3),
+            number(observer.ratio.map(|ratio| ratio.highest), 3),
             number(median(&observer.cpu_seconds), 2),
             observer
                 .drops
@@ -93,8 +93,8 @@ fn render_capture(text: &mut String, capture: &Capture) {
         "{}, {}{pace}: user CPU {} ns, system CPU {} ns an event",
         capture.observer.title(),
         capture.workload.title(),
-        number(capture.user_ns_per_event, 0),
-        number(capture.system_ns_per_event, 0)
+        spread(capture.user_ns_per_event, 0),
+        spread(capture.system_ns_per_event, 0)
     );
     for round in &capture.rounds {
         render_round(text, round, Some(round.peak_mib));
@@ -127,7 +127,7 @@ fn render_kernel_time(text: &mut String, time: &KernelTime) {
             text,
             "  {:<48} {:>10.0} {:>12}",
             program.name,
-            program.ns_per_run,
+            program.ns_per_run.median,
             program.runs
         );
     }
@@ -136,7 +136,7 @@ fn render_kernel_time(text: &mut String, time: &KernelTime) {
     } else {
         "all together, per request"
     };
-    line!(text, "  {unit:<48} {:>10}", number(time.ns_per_unit, 0));
+    line!(text, "  {unit:<48} {:>10}", spread(time.ns_per_unit, 0));
     if time.workload == Workload::Storm {
         let empty = number(time.empty_program_ns, 0);
         line!(text, "  {:<48} {empty:>10}", "a program that does nothing");
@@ -152,7 +152,7 @@ fn render_kernel_time(text: &mut String, time: &KernelTime) {
 fn render_bounds(text: &mut String, bounds: &[Bound]) {
     line!(
         text,
-        "\n{:<70} {:>10} {:<6} {:<24} {:<24}",
+        "\n{:<70} {:>22} {:<6} {:<24} {}",
         "bound",
         "measured",
         "",
@@ -161,9 +161,9 @@ fn render_bounds(text: &mut String, bounds: &[Bound]) {
     );
     for bound in bounds {
         let line = format!(
-            "  {:<68} {:>10} {:<6} {:<24} {}",
+            "  {:<68} {:>22} {:<6} {:<24} {}",
             bound.what,
-            number(bound.measured, bound.digits()),
+            spread(bound.measured, bound.digits()),
             bound.unit,
             verdict(bound.promise),
             verdict(bound.goal)
