@@ -89,6 +89,8 @@ pub(super) struct KernelTime {
     /// Time of all programs together by the number of resets, sent and received, of a load
     /// of resets, or by the number of requests.
     pub(super) ns_per_unit: Option<Spread>,
+    /// Runs of all programs together by the same number.
+    pub(super) runs_per_unit: Option<f64>,
     /// Median time of a run of a program that does nothing: what each run above includes.
     pub(super) empty_program_ns: Option<f64>,
 }
@@ -97,6 +99,12 @@ impl KernelTime {
     /// `ns_per_unit` as a multiple of the empty program.
     pub(super) fn multiple_of_empty(&self) -> Option<f64> {
         Some(self.ns_per_unit?.median / self.empty_program_ns?)
+    }
+
+    /// What of `ns_per_unit` as many runs of a program that does nothing would not have taken, at
+    /// so much a run: without the statistics' own clock and the way into a program.
+    pub(super) fn beyond_empty(&self, empty_program_ns: Option<f64>) -> Option<f64> {
+        Some(self.ns_per_unit?.median - self.runs_per_unit? * empty_program_ns?)
     }
 }
 
@@ -214,7 +222,7 @@ pub(super) fn summarize(workload: Workload, rounds: &[KernelRound]) -> Option<Ke
         times.push(as_number(program.nanoseconds) / as_number(program.runs));
         *runs += program.runs;
     }
-    let programs = by_name
+    let programs: Vec<ProgramTime> = by_name
         .into_iter()
         .filter_map(|(name, (times, runs))| {
             Some(ProgramTime {
@@ -226,11 +234,14 @@ pub(super) fn summarize(workload: Workload, rounds: &[KernelRound]) -> Option<Ke
         })
         .collect();
     let per_unit: Vec<f64> = rounds.iter().map(ns_per_unit).collect();
+    let runs: u64 = programs.iter().map(|program| program.runs).sum();
+    let units: u64 = rounds.iter().map(|round| round.units).sum();
     let empty: Vec<f64> = rounds.iter().filter_map(|round| round.empty_ns).collect();
     Some(KernelTime {
         workload,
         programs,
         ns_per_unit: Spread::of(&per_unit),
+        runs_per_unit: (units > 0).then(|| as_number(runs) / as_number(units)),
         empty_program_ns: median(&empty),
     })
 }
@@ -333,6 +344,9 @@ mod tests {
             ..time
         };
         assert_eq!(beside_empty.multiple_of_empty(), Some(2.5));
+        // Each of the rounds' units was one run.
+        assert_eq!(beside_empty.beyond_empty(Some(80.0)), Some(120.0));
+        assert_eq!(beside_empty.beyond_empty(None), None);
         assert!(summarize(Workload::Storm, &[]).is_none());
     }
 

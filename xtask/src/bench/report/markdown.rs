@@ -170,21 +170,18 @@ impl Report {
             "By the kernel's own statistics (`kernel.bpf_stats_enabled`), of `rstmon trace`. Each run \
              includes the statistics' own clock, about 55 ns.\n"
         );
-        let floor = self
-            .kernel_time
-            .iter()
-            .find_map(|time| time.empty_program_ns);
+        let floor = self.empty_program_ns();
         line!(
             page,
-            "| load | each | all programs together, ns | by a program that does nothing |"
+            "| load | each | all programs together, ns | by an empty run | runs | beyond as many empty runs, ns |"
         );
-        line!(page, "| --- | --- | --- | --- |");
+        line!(page, "| --- | --- | --- | --- | --- | --- |");
         for time in &self.kernel_time {
             render_kernel_time_of(page, time, floor);
         }
         line!(
             page,
-            "\nA run of a program that does nothing: {} ns.\n",
+            "\nAn empty run, of a program that does nothing: {} ns.\n",
             number(floor, 0)
         );
         line!(page, "| program | load | ns a run | runs |");
@@ -270,10 +267,12 @@ fn render_kernel_time_of(page: &mut String, time: &KernelTime, floor: Option<f64
         .map(|(nanoseconds, floor)| nanoseconds.median / floor);
     line!(
         page,
-        "| {} | {each} | {} | {} |",
+        "| {} | {each} | {} | {} | {} | {} |",
         time.workload.title(),
         spread(time.ns_per_unit, 0),
-        number(multiple, 2)
+        number(multiple, 2),
+        number(time.runs_per_unit, 1),
+        number(time.beyond_empty(floor), 0)
     );
 }
 

@@ -191,6 +191,13 @@ impl Report {
         })
     }
 
+    /// Time of a run of a program that does nothing, where a load was measured with one.
+    fn empty_program_ns(&self) -> Option<f64> {
+        self.kernel_time
+            .iter()
+            .find_map(|time| time.empty_program_ns)
+    }
+
     /// Whether every promise that was looked at is kept, and every goal reached where goals count.
     pub(super) fn holds(&self, strictness: Strictness) -> bool {
         self.bounds.iter().all(|bound| {
@@ -336,6 +343,7 @@ mod tests {
                 is_reset_hook: true,
             }],
             ns_per_unit: Some(Spread::single(320.0)),
+            runs_per_unit: Some(1.5),
             empty_program_ns: Some(80.0),
         });
         report.starts.push(Starts {
@@ -443,7 +451,7 @@ mod tests {
             "| | refused connections | HTTP keep-alive |",
             "| rstmon agent | 0.960 (0.950–0.970) | 0.960 (0.950–0.970) |",
             "| tcpdump | 0.50 | 0.50 |",
-            "| refused connections | reset, sent or received | 320 | 4.00 |",
+            "| refused connections | reset, sent or received | 320 | 4.00 | 1.5 | 200 |",
             "| rstmon agent, a million flows | 2000001 | the same |",
         ] {
             assert!(page.contains(part), "{part}\n{page}");

@@ -49,7 +49,7 @@ impl Report {
             render_round(&mut text, flows, flows.resident_mib);
         }
         for time in &self.kernel_time {
-            render_kernel_time(&mut text, time);
+            render_kernel_time(&mut text, time, self.empty_program_ns());
         }
         render_bounds(&mut text, &self.bounds);
         text
@@ -119,7 +119,7 @@ fn render_round(text: &mut String, round: &CaptureRound, mib: Option<f64>) {
     );
 }
 
-fn render_kernel_time(text: &mut String, time: &KernelTime) {
+fn render_kernel_time(text: &mut String, time: &KernelTime, floor: Option<f64>) {
     let title = format!("rstmon's programs, {}", time.workload.title());
     line!(text, "\n{title:<50} {:>10} {:>12}", "ns a run", "runs");
     for program in &time.programs {
@@ -137,6 +137,8 @@ fn render_kernel_time(text: &mut String, time: &KernelTime) {
         "all together, per request"
     };
     line!(text, "  {unit:<48} {:>10}", spread(time.ns_per_unit, 0));
+    let beyond = number(time.beyond_empty(floor), 0);
+    line!(text, "  {:<48} {beyond:>10}", "beyond as many empty runs");
     if time.workload == Workload::Storm {
         let empty = number(time.empty_program_ns, 0);
         line!(text, "  {:<48} {empty:>10}", "a program that does nothing");
