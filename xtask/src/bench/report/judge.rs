@@ -91,7 +91,10 @@ fn bounds_of_capture(capture: &Capture) -> Vec<Bound> {
     let mut bounds = Vec::new();
     let load = match capture.pace {
         Pace::Full => capture.workload.title().to_owned(),
-        Pace::Paced => format!("{}, 150,000 resets a second", capture.workload.title()),
+        Pace::Paced => format!(
+            "{}, up to 150,000 resets a second",
+            capture.workload.title()
+        ),
     };
     let name = capture.observer.title();
     let nothing = Some(bounds::NONE);

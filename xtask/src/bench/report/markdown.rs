@@ -205,7 +205,7 @@ impl Report {
 fn render_capture(page: &mut String, capture: &Capture) {
     let held = match capture.pace {
         Pace::Full => "",
-        Pace::Paced => ", held at 150,000 resets a second",
+        Pace::Paced => ", up to 150,000 resets a second",
     };
     let stages: Vec<String> = capture
         .rounds
