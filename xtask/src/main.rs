@@ -51,7 +51,7 @@ enum Command {
     },
     /// Run `check` and the lab in QEMU, on Debian's kernels, in every mode they allow
     Vm(vm::VmArgs),
-    /// Measure what rstmon costs beside nothing, tcpdump and bpftrace
+    /// Measure what rstmon costs, beside nothing and beside other tools
     Bench(bench::BenchArgs),
     /// Make the static binary, the .deb and the .rpm in target/dist
     Dist(dist::DistArgs),
@@ -104,7 +104,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
         }
         Command::Bench(args) => {
             setup::set_up(&[Purpose::Bench])?;
-            build::build_release()?;
+            if !bench::is_about_another_binary() {
+                build::build_release()?;
+            }
             bench::run_bench(&args)?
         }
     })

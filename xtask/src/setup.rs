@@ -51,7 +51,7 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
     &[
         (DEBIAN_KEYRING, "debian-archive-keyring", &[Machines]),
         ("bpftool", "bpftool", &[Tests, Bench]),
-        ("bpftrace", "bpftrace", &[Bench]),
+        ("bpftrace", "bpftrace", &[Tests, Bench]),
         ("cpio", "cpio", &[Machines]),
         ("curl", "curl", &[Tests, Work]),
         ("deb-systemd-helper", "init-system-helpers", &[Packages]),
@@ -63,6 +63,7 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
         ("musl-gcc", "musl-tools", &[Machines, Packages]),
         ("nft", "nftables", &[Tests, Machines]),
         ("nginx", "nginx-light", &[Tests, Bench]),
+        ("perf", "linux-perf", &[Bench]),
         ("prometheus", "prometheus", &[Tests, Work]),
         ("qemu-system-x86_64", "qemu-system-x86", &[Machines]),
         ("ss", "iproute2", &[Tests, Machines]),
@@ -346,6 +347,7 @@ mod tests {
             missing_packages(&[Purpose::Tests], nothing_there),
             [
                 "bpftool",
+                "bpftrace",
                 "curl",
                 "iproute2",
                 "nftables",

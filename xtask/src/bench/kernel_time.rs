@@ -2,9 +2,9 @@
 //! (`kernel.bpf_stats_enabled`). Called once per round by `run_bench`, apart from the throughput
 //! runs: the statistics read the clock twice per run, which they measure as well (about 55 ns).
 
-use super::load::{Load, Workload, as_number};
-use super::observers::{Running, start_empty_program, start_rstmon};
-use super::statistics::median;
+use super::load::{Load, Workload};
+use super::observers::{Running, start_empty_program, start_trace};
+use super::statistics::{Spread, as_number, median};
 use super::{Workshop, settle};
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
@@ -86,11 +86,26 @@ pub(super) struct KernelTime {
     pub(super) workload: Workload,
     /// By program, those that ran; ordered by name.
     pub(super) programs: Vec<ProgramTime>,
-    /// Median time of all programs together by the number of resets, sent and received, of a
-    /// storm, or by the number of requests.
-    pub(super) ns_per_unit: Option<f64>,
+    /// Time of all programs together by the number of resets, sent and received, of a load
+    /// of resets, or by the number of requests.
+    pub(super) ns_per_unit: Option<Spread>,
+    /// Runs of all programs together by the same number.
+    pub(super) runs_per_unit: Option<f64>,
     /// Median time of a run of a program that does nothing: what each run above includes.
     pub(super) empty_program_ns: Option<f64>,
+}
+
+impl KernelTime {
+    /// `ns_per_unit` as a multiple of the empty program.
+    pub(super) fn multiple_of_empty(&self) -> Option<f64> {
+        Some(self.ns_per_unit?.median / self.empty_program_ns?)
+    }
+
+    /// What of `ns_per_unit` as many runs of a program that does nothing would not have taken, at
+    /// so much a run: without the statistics' own clock and the way into a program.
+    pub(super) fn beyond_empty(&self, empty_program_ns: Option<f64>) -> Option<f64> {
+        Some(self.ns_per_unit?.median - self.runs_per_unit? * empty_program_ns?)
+    }
 }
 
 /// Kernel time of one program.
@@ -98,8 +113,8 @@ pub(super) struct KernelTime {
 pub(super) struct ProgramTime {
     /// Its name.
     pub(super) name: String,
-    /// Median over the rounds of nanoseconds per run.
-    pub(super) ns_per_run: f64,
+    /// Nanoseconds per run, of each round.
+    pub(super) ns_per_run: Spread,
     /// Runs in all rounds.
     pub(super) runs: u64,
     /// Whether it runs for each reset that is sent or received.
@@ -109,20 +124,18 @@ pub(super) struct ProgramTime {
 /// A load watched by rstmon, with statistics; a storm watched by a program that does nothing, too.
 pub(super) fn measure_kernel_time(load: &Load, shop: &Workshop) -> anyhow::Result<KernelRound> {
     let _statistics = Setting::set(Path::new(STATISTICS_SWITCH), "1")?;
-    let rstmon = start_rstmon(shop, Stdio::null())?;
+    let rstmon = start_trace(shop, Stdio::null())?;
     let (programs, count) = run_and_count(&rstmon, load, shop)?;
     rstmon.end()?;
     settle(shop)?;
-    let (units, empty_ns) = match load.workload {
-        // A refused connection is one reset that the kernel sends and one that it receives.
-        // bpftrace may be missing; the note on the statistics' own time stays without it.
-        Workload::Storm => (count * 2, measure_empty_program(load, shop).ok()),
-        Workload::Keepalive | Workload::Connections => (count, None),
-    };
+    // bpftrace may be missing; the multiple of the empty program then stays unknown.
+    let empty_ns = (load.workload == Workload::Storm)
+        .then(|| measure_empty_program(load, shop).ok())
+        .flatten();
     shop.interrupt.check()?;
     Ok(KernelRound {
         programs,
-        units,
+        units: count * load.workload.resets_of_each().unwrap_or(1),
         empty_ns,
     })
 }
@@ -131,8 +144,10 @@ fn measure_empty_program(storm: &Load, shop: &Workshop) -> anyhow::Result<f64> {
     let running = start_empty_program(shop)?;
     let (programs, _) = run_and_count(&running, storm, shop)?;
     running.end()?;
-    let program = programs.first().context("the empty program did not run")?;
-    Ok(as_number(program.nanoseconds) / as_number(program.runs))
+    let nanoseconds: u64 = programs.iter().map(|program| program.nanoseconds).sum();
+    let runs: u64 = programs.iter().map(|program| program.runs).sum();
+    ensure!(runs > 0, "the empty programs did not run");
+    Ok(as_number(nanoseconds) / as_number(runs))
 }
 
 /// What the observer's programs did under the load, and what the load did.
@@ -207,23 +222,26 @@ pub(super) fn summarize(workload: Workload, rounds: &[KernelRound]) -> Option<Ke
         times.push(as_number(program.nanoseconds) / as_number(program.runs));
         *runs += program.runs;
     }
-    let programs = by_name
+    let programs: Vec<ProgramTime> = by_name
         .into_iter()
         .filter_map(|(name, (times, runs))| {
             Some(ProgramTime {
                 name: name.to_owned(),
-                ns_per_run: median(&times)?,
+                ns_per_run: Spread::of(&times)?,
                 runs,
                 is_reset_hook: is_reset_hook(name),
             })
         })
         .collect();
     let per_unit: Vec<f64> = rounds.iter().map(ns_per_unit).collect();
+    let runs: u64 = programs.iter().map(|program| program.runs).sum();
+    let units: u64 = rounds.iter().map(|round| round.units).sum();
     let empty: Vec<f64> = rounds.iter().filter_map(|round| round.empty_ns).collect();
     Some(KernelTime {
         workload,
         programs,
-        ns_per_unit: median(&per_unit),
+        ns_per_unit: Spread::of(&per_unit),
+        runs_per_unit: (units > 0).then(|| as_number(runs) / as_number(units)),
         empty_program_ns: median(&empty),
     })
 }
@@ -246,8 +264,8 @@ mod tests {
     )]
 
     use super::{
-        KernelRound, ProgramRuns, Setting, Workload, difference, is_reset_hook, parse_programs,
-        summarize,
+        KernelRound, KernelTime, ProgramRuns, Setting, Spread, Workload, difference, is_reset_hook,
+        parse_programs, summarize,
     };
     use std::collections::BTreeSet;
     use std::fs;
@@ -311,10 +329,24 @@ mod tests {
             &[round(1000, 10), round(5000, 10), round(2000, 10)],
         )
         .unwrap();
-        assert_eq!(time.ns_per_unit, Some(200.0));
-        assert!((time.programs[0].ns_per_run - 200.0).abs() < 1e-9);
+        let spread = Spread {
+            median: 200.0,
+            lowest: 100.0,
+            highest: 500.0,
+        };
+        assert_eq!(time.ns_per_unit, Some(spread));
+        assert!((time.programs[0].ns_per_run.median - 200.0).abs() < 1e-9);
         assert_eq!(time.programs[0].runs, 30);
         assert_eq!(time.empty_program_ns, None);
+        assert_eq!(time.multiple_of_empty(), None);
+        let beside_empty = KernelTime {
+            empty_program_ns: Some(80.0),
+            ..time
+        };
+        assert_eq!(beside_empty.multiple_of_empty(), Some(2.5));
+        // Each of the rounds' units was one run.
+        assert_eq!(beside_empty.beyond_empty(Some(80.0)), Some(120.0));
+        assert_eq!(beside_empty.beyond_empty(None), None);
         assert!(summarize(Workload::Storm, &[]).is_none());
     }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what rstmon costs, beside nothing, tcpdump and bpftrace, in one run on this
+//! `cargo xtask bench`: what rstmon costs, beside nothing and beside other tools, in one run on this
 //! machine. Called by xtask's `main`.
 //!
 //! Always holds: the observers of a round follow each other directly, so a ratio compares what the
@@ -11,13 +11,17 @@ mod kernel_time;
 mod load;
 mod observers;
 mod report;
+mod snmp;
+mod start;
 mod statistics;
+#[cfg(test)]
+mod testing;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use load::{Load, Workload};
-use observers::{Observer, parse_tcpdump_drops};
-use report::{Report, WorkloadReport};
+use observers::Observer;
+use report::{Report, Starts, WorkloadReport};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,6 +37,8 @@ const RSTMON_VARIABLE: &str = "RSTMON_BIN";
 const LOCK: &str = "/run/rstmon-bench.lock";
 /// Starts of which the median is taken.
 const STARTS: usize = 10;
+/// Most rounds of what rstmon itself does under a load of resets: counts are exact or they are not.
+const MOST_CAPTURE_ROUNDS: u32 = 3;
 /// Between an observer's end and the next start: the kernel takes hooks off after a grace period.
 const SETTLE_TIME: Duration = Duration::from_millis(200);
 
@@ -41,8 +47,19 @@ const SETTLE_TIME: Duration = Duration::from_millis(200);
 pub(crate) enum ReportFormat {
     /// A table for people
     Text,
-    /// One JSON object, schema rstmon.bench/1
+    /// The page docs/performance.md
+    Markdown,
+    /// One JSON object, schema rstmon.bench/2
     Json,
+}
+
+/// What a bench that checks fails for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strictness {
+    /// A promise that does not hold
+    Promises,
+    /// A promise or a goal that does not hold
+    Goals,
 }
 
 /// Arguments of `cargo xtask bench`.
@@ -51,18 +68,18 @@ pub(crate) struct BenchArgs {
     /// Rounds; each measures every observer once
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
-    /// Only this load
-    #[arg(long, value_enum)]
-    pub(crate) only: Option<Workload>,
+    /// Only these loads
+    #[arg(long, value_enum, value_name = "LOAD", value_delimiter = ',')]
+    pub(crate) only: Vec<Workload>,
     /// Time of each measurement
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
     /// Form of the report
     #[arg(short, long, value_enum, default_value_t = ReportFormat::Text)]
     pub(crate) output: ReportFormat,
-    /// Fail where a bound does not hold
-    #[arg(long)]
-    pub(crate) check: bool,
+    /// Fail where a promise, or a goal, does not hold
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, default_missing_value = "promises")]
+    pub(crate) check: Option<Strictness>,
 }
 
 /// What all measurements share.
@@ -106,16 +123,18 @@ impl Interrupt {
     }
 }
 
+/// Whether the binary to measure is another than the one of this workspace, so that none need be built.
+pub(crate) fn is_about_another_binary() -> bool {
+    std::env::var_os(RSTMON_VARIABLE).is_some()
+}
+
 /// Measures and prints the report to standard output. Without `--check` true; with it, whether
 /// every bound that was measured holds.
 pub(crate) fn run_bench(args: &BenchArgs) -> anyhow::Result<bool> {
     let shop = prepare(args)?;
-    let workloads = match args.only {
-        Some(only) => vec![only],
-        None => Workload::ALL.to_vec(),
-    };
-    let mut report = Report::new(args)?;
-    for workload in workloads {
+    let mut report = Report::new(args, &shop.rstmon)?;
+    let wanted = |load: &Workload| args.only.is_empty() || args.only.contains(load);
+    for workload in Workload::all().filter(wanted) {
         measure_load(
             &Load::prepare(workload, &shop)?,
             args.runs,
@@ -126,12 +145,13 @@ pub(crate) fn run_bench(args: &BenchArgs) -> anyhow::Result<bool> {
     report.check_bounds();
     let text = match args.output {
         ReportFormat::Text => report.render_text(),
+        ReportFormat::Markdown => report.render_markdown(),
         ReportFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     std::io::stdout()
         .write_all(text.as_bytes())
         .context("cannot print the report")?;
-    Ok(!args.check || report.all_bounds_hold())
+    Ok(args.check.is_none_or(|strictness| report.holds(strictness)))
 }
 
 fn prepare(args: &BenchArgs) -> anyhow::Result<Workshop> {
@@ -180,32 +200,53 @@ fn measure_load(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     report.workloads.push(measure_throughput(load, runs, shop)?);
-    let mut kernel_rounds = Vec::new();
-    let mut capture_rounds = Vec::new();
+    let title = load.workload.title();
+    let mut rounds = Vec::new();
     for round in 1..=runs {
-        let title = load.workload.title();
-        progress(&format!(
-            "{title}, rstmon's own cost, round {round} of {runs}"
-        ));
-        kernel_rounds.push(kernel_time::measure_kernel_time(load, shop)?);
+        progress(&format!("{title}, kernel time, round {round} of {runs}"));
+        rounds.push(kernel_time::measure_kernel_time(load, shop)?);
         settle(shop)?;
-        if load.workload == Workload::Storm {
-            capture_rounds.push(capture::measure_capture(load, shop)?);
-            settle(shop)?;
-        }
     }
     report
         .kernel_time
-        .extend(kernel_time::summarize(load.workload, &kernel_rounds));
-    if load.workload == Workload::Storm {
-        report.capture = capture::summarize(capture_rounds);
-        for start in 1..=STARTS {
-            progress(&format!("start {start} of {STARTS}"));
-            report
-                .start_ms
-                .push(capture::measure_start(shop)?.as_secs_f64() * 1e3);
+        .extend(kernel_time::summarize(load.workload, &rounds));
+    for (observer, pace) in capture::captures_of(load.workload) {
+        let runs = runs.min(MOST_CAPTURE_ROUNDS);
+        let mut rounds = Vec::new();
+        for round in 1..=runs {
+            let name = observer.title();
+            progress(&format!("{title}, {name} itself, round {round} of {runs}"));
+            rounds.push(capture::measure_capture(*observer, load, *pace, shop)?);
             settle(shop)?;
         }
+        report
+            .captures
+            .extend(capture::summarize(*observer, load.workload, *pace, rounds));
+    }
+    match load.workload {
+        Workload::Storm => measure_starts(shop, report),
+        Workload::Flood => {
+            progress("a million flows");
+            report.flows = Some(capture::measure_flows(shop)?);
+            settle(shop)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn measure_starts(shop: &Workshop, report: &mut Report) -> anyhow::Result<()> {
+    for observer in [Observer::Trace, Observer::Agent] {
+        let mut milliseconds = Vec::new();
+        for start in 1..=STARTS {
+            let name = observer.title();
+            progress(&format!("{name}, start {start} of {STARTS}"));
+            milliseconds.push(start::measure_start(observer, shop)?.as_secs_f64() * 1e3);
+            settle(shop)?;
+        }
+        report.starts.push(Starts {
+            observer,
+            milliseconds,
+        });
     }
     Ok(())
 }
@@ -219,8 +260,8 @@ fn measure_throughput(load: &Load, runs: u32, shop: &Workshop) -> anyhow::Result
             "{}, round {round} of {runs}",
             load.workload.title()
         ));
-        let mut order = Observer::ALL;
-        order.rotate_left(round as usize % Observer::ALL.len());
+        let mut order = Observer::all();
+        order.rotate_left(round as usize % Observer::COUNT);
         for observer in order {
             measure_once(observer, load, &mut report, shop)?;
             settle(shop)?;
@@ -246,7 +287,7 @@ fn measure_once(
         Ok(running) => running,
         Err(error) => {
             shop.interrupt.check()?;
-            if observer == Observer::Rstmon {
+            if observer.is_rstmon() {
                 return Err(error);
             }
             report.note_missing(observer, format!("{error:#}"));
@@ -255,11 +296,11 @@ fn measure_once(
     };
     let work = load.run(shop);
     shop.interrupt.check()?;
-    let ended = running.map(observers::Running::end).transpose()?;
+    let ended = running.map(observers::Watching::end).transpose()?;
     report.note_rate(observer, work?.rate);
     if let Some(ended) = ended {
-        let drops = parse_tcpdump_drops(&ended.messages);
-        report.note_cost(observer, ended.cpu.user + ended.cpu.system, drops);
+        let missed = observer.parse_missed(&ended.messages);
+        report.note_cost(observer, ended.cpu.user + ended.cpu.system, missed);
     }
     Ok(())
 }

@@ -1,5 +1,16 @@
 //! Medians and ratios of repeated measurements. Used by every part of the bench that repeats.
 
+use serde::Serialize;
+
+/// A count as a number to calculate with.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts here stay far below 2^53"
+)]
+pub(super) fn as_number(count: u64) -> f64 {
+    count as f64
+}
+
 /// The median; of an even number of values the mean of the two in the middle. None of no values
 /// and where a value is not a number.
 pub(super) fn median(values: &[f64]) -> Option<f64> {
@@ -13,6 +24,37 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
         Some(sorted[middle])
     } else {
         Some(f64::midpoint(sorted[middle - 1], sorted[middle]))
+    }
+}
+
+/// Repeated measurements of one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Spread {
+    /// The median.
+    pub(super) median: f64,
+    /// The lowest.
+    pub(super) lowest: f64,
+    /// The highest.
+    pub(super) highest: f64,
+}
+
+impl Spread {
+    /// Of these values. None of no values and where a value is not a number.
+    pub(super) fn of(values: &[f64]) -> Option<Self> {
+        Some(Self {
+            median: median(values)?,
+            lowest: values.iter().copied().reduce(f64::min)?,
+            highest: values.iter().copied().reduce(f64::max)?,
+        })
+    }
+
+    /// Of one value.
+    pub(super) fn single(value: f64) -> Self {
+        Self {
+            median: value,
+            lowest: value,
+            highest: value,
+        }
     }
 }
 
@@ -31,7 +73,7 @@ pub(super) fn ratios(values: &[Option<f64>], baseline: &[Option<f64>]) -> Vec<f6
 
 #[cfg(test)]
 mod tests {
-    use super::{median, ratios};
+    use super::{Spread, median, ratios};
 
     #[test]
     fn the_median_is_the_middle_whatever_the_order() {
@@ -44,6 +86,19 @@ mod tests {
     fn there_is_no_median_of_nothing_nor_of_no_number() {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[1.0, f64::NAN]), None);
+    }
+
+    #[test]
+    fn a_spread_reaches_from_the_lowest_to_the_highest() {
+        let spread = Spread {
+            median: 2.0,
+            lowest: 1.0,
+            highest: 9.0,
+        };
+        assert_eq!(Spread::of(&[9.0, 1.0, 2.0]), Some(spread));
+        assert_eq!(Spread::of(&[7.0]), Some(Spread::single(7.0)));
+        assert_eq!(Spread::of(&[]), None);
+        assert_eq!(Spread::of(&[1.0, f64::NAN]), None);
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! The observers that the bench compares: how each starts, how it is known to watch, how it ends
-//! and what it used. Called by `run_bench`. An observer never outlives its [`Running`].
+//! One process that watches: how it is known to watch, how it ends and what it used. It never outlives
+//! its [`Running`]. Called by the observers.
 
-use super::{Interrupt, Workshop};
+use crate::bench::{Interrupt, Workshop};
 use anyhow::{Context, anyhow, bail, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
-use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -16,108 +16,14 @@ use std::time::{Duration, Instant};
 
 /// How long an observer may take until it watches, and until it has ended after SIGINT.
 const START_LIMIT: Duration = Duration::from_secs(20);
-const END_LIMIT: Duration = Duration::from_secs(20);
+const END_LIMIT: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// An observer that attaches one hook after the other is done when nothing changed for this long.
 const QUIET_TIME: Duration = Duration::from_millis(300);
 
-/// The same two tracepoints that rstmon stands on, printed with the fields that every kernel has.
-const BPFTRACE_PRINT: &str = r#"
-tracepoint:tcp:tcp_send_reset { printf("sent %p %d\n", args->skaddr, args->state); }
-tracepoint:tcp:tcp_receive_reset { printf("received %p %d %d\n", args->skaddr, args->sport, args->dport); }
-"#;
-/// A program that does nothing: what the kernel's statistics measure of themselves.
-const BPFTRACE_EMPTY: &str = "tracepoint:tcp:tcp_send_reset { }";
-/// bpftrace before 0.18 looks for the tracepoints below debugfs only. It gets one in a mount
-/// namespace of its own, so that the host's mounts stay as they are.
-const BPFTRACE_WITH_DEBUGFS: &str = "[ -d /sys/kernel/debug/tracing/events ] || \
-    mount -t debugfs debugfs /sys/kernel/debug || exit 1; exec bpftrace -e \"$1\"";
-
-/// Who watches while the load runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Observer {
-    /// Nobody: what the others are compared with.
-    Nothing,
-    /// `rstmon trace -o jsonl`, to /dev/null.
-    Rstmon,
-    /// tcpdump, writing the resets of loopback to a file.
-    Tcpdump,
-    /// bpftrace, printing the two reset tracepoints to /dev/null.
-    Bpftrace,
-}
-
-impl Observer {
-    /// Every observer, in the order of the report.
-    pub(super) const ALL: [Self; 4] = [Self::Nothing, Self::Rstmon, Self::Tcpdump, Self::Bpftrace];
-
-    /// What the table calls it.
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::Nothing => "nothing",
-            Self::Rstmon => "rstmon",
-            Self::Tcpdump => "tcpdump",
-            Self::Bpftrace => "bpftrace",
-        }
-    }
-
-    /// Starts the observer and waits until it watches. None of nothing.
-    pub(super) fn start(self, shop: &Workshop) -> anyhow::Result<Option<Running>> {
-        match self {
-            Self::Nothing => Ok(None),
-            Self::Rstmon => start_rstmon(shop, Stdio::null()).map(Some),
-            Self::Tcpdump => start_tcpdump(shop).map(Some),
-            Self::Bpftrace => start_bpftrace(shop, BPFTRACE_PRINT, 2).map(Some),
-        }
-    }
-}
-
-/// `rstmon trace -o jsonl`, watching.
-pub(super) fn start_rstmon(shop: &Workshop, stdout: Stdio) -> anyhow::Result<Running> {
-    let mut running = Running::spawn("rstmon", rstmon_command(shop).stdout(stdout), shop)?;
-    running.wait_for_bpf("link_type:", 1, &shop.interrupt)?;
-    Ok(running)
-}
-
-/// The command whose cost this bench is about.
-pub(super) fn rstmon_command(shop: &Workshop) -> Command {
-    let mut command = Command::new(&shop.rstmon);
-    command.args(["trace", "-o", "jsonl"]);
-    command
-}
-
-/// A program that does nothing on the tracepoint of sent resets.
-pub(super) fn start_empty_program(shop: &Workshop) -> anyhow::Result<Running> {
-    start_bpftrace(shop, BPFTRACE_EMPTY, 1)
-}
-
-fn start_tcpdump(shop: &Workshop) -> anyhow::Result<Running> {
-    let file = shop.scratch.path().join("resets.pcap");
-    let mut command = Command::new("tcpdump");
-    // As root it would change its user and could not write below our directory.
-    command.args(["-Z", "root", "-i", "lo", "-w"]).arg(file);
-    command
-        .arg("tcp[tcpflags] & tcp-rst != 0")
-        .stdout(Stdio::null());
-    let mut running = Running::spawn("tcpdump", &mut command, shop)?;
-    running.wait_until(&shop.interrupt, |running| {
-        Ok(running.messages().contains("listening on"))
-    })?;
-    Ok(running)
-}
-
-fn start_bpftrace(shop: &Workshop, program: &str, programs: usize) -> anyhow::Result<Running> {
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", BPFTRACE_WITH_DEBUGFS, "sh", program]);
-    command.stdout(Stdio::null());
-    let mut running = Running::spawn("bpftrace", &mut command, shop)?;
-    running.wait_for_bpf("prog_type:", programs, &shop.interrupt)?;
-    Ok(running)
-}
-
 /// A process that watches. Dropped without [`Running::end`], it is killed.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(in crate::bench) struct Running {
     name: &'static str,
     child: Child,
     stderr: PathBuf,
@@ -128,11 +34,22 @@ pub(super) struct Running {
 
 /// CPU time of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct CpuTime {
+pub(in crate::bench) struct CpuTime {
     /// In its own code.
-    pub(super) user: Duration,
+    pub(in crate::bench) user: Duration,
     /// In the kernel on its account; programs that run in softirq are on nobody's.
-    pub(super) system: Duration,
+    pub(in crate::bench) system: Duration,
+}
+
+impl std::ops::Add for CpuTime {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            user: self.user + other.user,
+            system: self.system + other.system,
+        }
+    }
 }
 
 impl CpuTime {
@@ -146,18 +63,18 @@ impl CpuTime {
 
 /// What an observer used and said.
 #[derive(Clone, Debug)]
-pub(super) struct Ended {
+pub(in crate::bench) struct Ended {
     /// From when it watched to its end.
-    pub(super) cpu: CpuTime,
+    pub(in crate::bench) cpu: CpuTime,
     /// Most memory resident at any time, KiB.
-    pub(super) peak_kib: u64,
+    pub(in crate::bench) peak_kib: u64,
     /// What it wrote to standard error.
-    pub(super) messages: String,
+    pub(in crate::bench) messages: String,
 }
 
 impl Running {
     /// Starts the process with its messages in a file.
-    pub(super) fn spawn(
+    pub(in crate::bench) fn spawn(
         name: &'static str,
         command: &mut Command,
         shop: &Workshop,
@@ -184,17 +101,17 @@ impl Running {
     }
 
     /// The process, to take its standard output.
-    pub(super) fn child_mut(&mut self) -> &mut Child {
+    pub(in crate::bench) fn child_mut(&mut self) -> &mut Child {
         &mut self.child
     }
 
     /// Ids of the BPF programs that the process holds, itself or through a link.
-    pub(super) fn program_ids(&self) -> anyhow::Result<BTreeSet<u32>> {
+    pub(in crate::bench) fn program_ids(&self) -> anyhow::Result<BTreeSet<u32>> {
         Ok(parse_program_ids(&self.read_fdinfo()?))
     }
 
     /// Ends the process with SIGINT, as a person does, and says what it used.
-    pub(super) fn end(mut self) -> anyhow::Result<Ended> {
+    pub(in crate::bench) fn end(mut self) -> anyhow::Result<Ended> {
         if let Some(status) = self.child.try_wait()? {
             self.ended = true;
             bail!(
@@ -203,7 +120,7 @@ impl Running {
                 self.last_message()
             );
         }
-        let peak_kib = self.read_peak_memory()?;
+        let peak_kib = self.read_memory("VmHWM")?;
         let before = read_used_by_children()?;
         signal(&self.child, Signal::SIGINT)?;
         let begin = Instant::now();
@@ -221,8 +138,9 @@ impl Running {
         self.ended = true;
         // No other child is waited for in between, so the difference is this child's.
         let used = read_used_by_children()?.since(before);
+        // perf ends by the signal itself.
         ensure!(
-            status.success(),
+            status.success() || status.signal() == Some(Signal::SIGINT as i32),
             "{} ended with {status} after SIGINT: {}",
             self.name,
             self.last_message()
@@ -234,11 +152,37 @@ impl Running {
         })
     }
 
-    /// Waits until so many open files are of the kind that `key` marks in fdinfo, and no more come.
-    fn wait_for_bpf(&mut self, key: &str, minimum: usize, stop: &Interrupt) -> anyhow::Result<()> {
+    /// Waits until fdinfo has so many lines with `key`, and no more come.
+    pub(super) fn wait_for_bpf(
+        &mut self,
+        key: &str,
+        minimum: usize,
+        stop: &Interrupt,
+    ) -> anyhow::Result<()> {
+        self.wait_for_count(minimum, stop, |running| {
+            Ok(running.read_fdinfo()?.matches(key).count())
+        })
+    }
+
+    /// Waits until so many open files are of this kind, and no more come.
+    pub(super) fn wait_for_open(
+        &mut self,
+        kind: &str,
+        minimum: usize,
+        stop: &Interrupt,
+    ) -> anyhow::Result<()> {
+        self.wait_for_count(minimum, stop, |running| running.count_open(kind))
+    }
+
+    fn wait_for_count(
+        &mut self,
+        minimum: usize,
+        stop: &Interrupt,
+        count: impl Fn(&Self) -> anyhow::Result<usize>,
+    ) -> anyhow::Result<()> {
         let mut last = (0, Instant::now());
         self.wait_until(stop, |running| {
-            let count = running.read_fdinfo()?.matches(key).count();
+            let count = count(running)?;
             if count != last.0 {
                 last = (count, Instant::now());
             }
@@ -246,7 +190,8 @@ impl Running {
         })
     }
 
-    fn wait_until(
+    /// Waits until it watches, as `watches` finds out.
+    pub(super) fn wait_until(
         &mut self,
         interrupt: &Interrupt,
         mut watches: impl FnMut(&Self) -> anyhow::Result<bool>,
@@ -277,6 +222,16 @@ impl Running {
         }
     }
 
+    /// How many of the process's open files are of this kind, as the links of /proc/PID/fd say it.
+    fn count_open(&self, kind: &str) -> anyhow::Result<usize> {
+        let directory = format!("/proc/{}/fd", self.child.id());
+        let entries = fs::read_dir(&directory).with_context(|| format!("read {directory}"))?;
+        Ok(entries
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .filter(|target| target.as_os_str() == kind)
+            .count())
+    }
+
     /// The fdinfo of every open file. A file that is closed meanwhile is left out.
     fn read_fdinfo(&self) -> anyhow::Result<String> {
         let directory = format!("/proc/{}/fdinfo", self.child.id());
@@ -297,13 +252,15 @@ impl Running {
         parse_used(&stat, u32::try_from(ticks)?).with_context(|| format!("{path} has no times"))
     }
 
-    fn read_peak_memory(&self) -> anyhow::Result<u64> {
+    /// Memory by its name in /proc/PID/status, KiB: `VmHWM` is the most that was ever resident,
+    /// `VmRSS` what is.
+    pub(in crate::bench) fn read_memory(&self, name: &str) -> anyhow::Result<u64> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        parse_peak_memory(&status).with_context(|| format!("{path} has no VmHWM"))
+        parse_memory(&status, name).with_context(|| format!("{path} has no {name}"))
     }
 
-    fn messages(&self) -> String {
+    pub(super) fn messages(&self) -> String {
         read_messages(&self.stderr)
     }
 
@@ -328,7 +285,7 @@ impl Drop for Running {
 }
 
 /// Sends a signal to a child that was not waited for yet, so its id cannot be another's.
-pub(super) fn signal(child: &Child, signal: Signal) -> anyhow::Result<()> {
+pub(in crate::bench) fn signal(child: &Child, signal: Signal) -> anyhow::Result<()> {
     let id = i32::try_from(child.id()).map_err(|_| anyhow!("{} is no process id", child.id()))?;
     kill(Pid::from_raw(id), signal).with_context(|| format!("cannot send {signal} to {id}"))
 }
@@ -378,25 +335,17 @@ fn parse_program_ids(fdinfo: &str) -> BTreeSet<u32> {
         .collect()
 }
 
-/// `VmHWM` of /proc/PID/status, KiB.
-fn parse_peak_memory(status: &str) -> Option<u64> {
+/// A line of /proc/PID/status that is an amount of memory, KiB.
+fn parse_memory(status: &str, name: &str) -> Option<u64> {
     let value = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     value.trim().strip_suffix("kB")?.trim().parse().ok()
-}
-
-/// Packets that tcpdump says the kernel dropped, which it did not see though they matched.
-pub(super) fn parse_tcpdump_drops(messages: &str) -> Option<u64> {
-    messages
-        .lines()
-        .find_map(|line| line.trim().strip_suffix("packets dropped by kernel"))
-        .and_then(|count| count.trim().parse().ok())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CpuTime, parse_peak_memory, parse_program_ids, parse_tcpdump_drops, parse_used};
+    use super::{CpuTime, parse_memory, parse_program_ids, parse_used};
     use std::time::Duration;
 
     #[test]
@@ -410,12 +359,11 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_memory_is_the_high_water_mark() {
-        assert_eq!(
-            parse_peak_memory("VmRSS:\t  10 kB\nVmHWM:\t   20480 kB\n"),
-            Some(20480)
-        );
-        assert_eq!(parse_peak_memory("VmRSS:\t  10 kB\n"), None);
+    fn memory_is_found_by_its_whole_name() {
+        let status = "VmHWM:\t   20480 kB\nVmRSS:\t  10 kB\nVmSwapX:\t 7 kB\n";
+        assert_eq!(parse_memory(status, "VmHWM"), Some(20480));
+        assert_eq!(parse_memory(status, "VmRSS"), Some(10));
+        assert_eq!(parse_memory(status, "VmSwap"), None);
     }
 
     #[test]
@@ -428,13 +376,5 @@ mod tests {
         assert_eq!(parse_used(stat, 100), Some(used));
         assert_eq!(parse_used("7 (a) R 1 2 3", 100), None);
         assert_eq!(parse_used("", 100), None);
-    }
-
-    #[test]
-    fn the_drops_of_tcpdump_are_read() {
-        let messages = "tcpdump: listening on lo\n7 packets captured\n8 packets received by filter\n\
-                        3 packets dropped by kernel\n";
-        assert_eq!(parse_tcpdump_drops(messages), Some(3));
-        assert_eq!(parse_tcpdump_drops("tcpdump: listening on lo\n"), None);
     }
 }
