@@ -84,9 +84,26 @@ pub(super) enum SendOrder {
 }
 
 impl SendOrder {
-    /// For a socket that has received a FIN and has data out. With retransmissions the time of the
-    /// first sending is not known.
-    pub(super) fn of(socket: &SocketFacts) -> Option<Self> {
+    /// For a socket that has received a FIN and has data out.
+    ///
+    /// The number of a bare RST is what the segment that it answers acknowledged (RFC 9293, 3.5.2):
+    /// one short of RCV.NXT, that segment had not seen the FIN; at RCV.NXT it had, though the data
+    /// may have gone out before and been lost. Where that does not tell, the clock does.
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        let socket = event.socket.as_ref()?;
+        let by_clock = Self::by_clock(socket);
+        let answered = event.rst.filter(|_| is_bare(event) == Some(true));
+        match answered.zip(socket.rcv_nxt) {
+            Some((rst, next)) if rst.seq == next.wrapping_sub(1) => Some(Self::BeforeFin),
+            Some((rst, next)) if rst.seq == next && by_clock == Some(Self::SameTick) => {
+                Some(Self::AfterFin)
+            }
+            _ => by_clock,
+        }
+    }
+
+    /// With retransmissions the time of the first sending is not known.
+    fn by_clock(socket: &SocketFacts) -> Option<Self> {
         if socket.retransmits != 0 {
             return None;
         }
@@ -126,7 +143,7 @@ mod tests {
     #[test]
     fn sending_is_ordered_within_a_tick() {
         let order = |sent, heard, retransmits| {
-            SendOrder::of(&SocketFacts {
+            SendOrder::by_clock(&SocketFacts {
                 since_sent_ms: sent,
                 since_heard_ms: heard,
                 tick_ms: 4,

@@ -143,7 +143,7 @@ impl<'a> Evidence<'a> {
     /// The order of our last data and the peer's FIN.
     pub fn send_order(self) -> Self {
         let socket = self.event.socket;
-        let order = socket.and_then(|socket| SendOrder::of(&socket));
+        let order = SendOrder::of(self.event);
         let word = order.map(|order| match order {
             SendOrder::BeforeFin => "before-fin",
             SendOrder::SameTick => "with-fin",
@@ -154,8 +154,14 @@ impl<'a> Evidence<'a> {
             .value("fin_heard_ago_ms", socket.and_then(|it| it.since_heard_ms))
     }
 
-    /// The idle timers that the connection may have run into.
-    pub(super) fn idle_timers(mut self, keeper: Keeper, learned: Option<LearnedTimer>) -> Self {
+    /// The idle timers that the connection may have run into: what resets have taught, and the known
+    /// ones of this keeper that end after `idle_ms`.
+    pub(super) fn idle_timers(
+        mut self,
+        keeper: Keeper,
+        idle_ms: Option<u64>,
+        learned: Option<LearnedTimer>,
+    ) -> Self {
         if let Some(timer) = learned {
             let (agreeing, remembered) = (timer.agreeing, timer.remembered);
             let seconds = render_seconds(timer.idle_ms);
@@ -164,7 +170,6 @@ impl<'a> Evidence<'a> {
                 format_args!("{seconds} resets={agreeing}/{remembered}"),
             );
         }
-        let idle_ms = self.event.connection.idle_ms;
         for timer in idle_ms
             .into_iter()
             .flat_map(|idle| known_timers(idle, keeper))

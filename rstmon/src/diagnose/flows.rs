@@ -76,8 +76,6 @@ pub struct ObeyedReset {
     pub seq: Option<u32>,
     /// What it acknowledges, if anything.
     pub ack: Option<u32>,
-    /// Its window field.
-    pub window: Option<u16>,
     /// TTL that the connection's handshake showed.
     pub handshake_ttl: Option<u8>,
     /// Round-trip time of the connection, smoothed.
@@ -90,10 +88,40 @@ impl ObeyedReset {
         Self {
             seq: event.rst.map(|rst| rst.seq).or(expected),
             ack: event.rst.as_ref().and_then(Segment::acknowledged),
-            window: event.rst.and_then(|rst| rst.window),
             handshake_ttl: event.handshake_ttl,
             srtt_us: event.connection.srtt_us,
         }
+    }
+}
+
+/// A RST that arrived, obeyed or not, as far as the next one of its tuple needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArrivedReset {
+    /// Its fields.
+    pub rst: Segment,
+    /// RSTs before it that each had the same numbers and a window one less than the next.
+    pub counted_up: u8,
+}
+
+impl ArrivedReset {
+    /// Whether `next` follows this one with the same number and flags and the window one higher: no
+    /// stack does that, some injectors do.
+    pub(super) fn counts_up_to(&self, next: &Segment) -> bool {
+        let before = &self.rst;
+        let window_after = before.window.map(|window| window.wrapping_add(1));
+        before.seq == next.seq
+            && before.flags == next.flags
+            && window_after.is_some()
+            && window_after == next.window
+    }
+
+    fn of(event: &Event, past: &FlowPast) -> Option<Self> {
+        let rst = event.rst.filter(|_| event.kind != Kind::Sent)?;
+        let before = past.last_rst.map(|(_, before)| before);
+        let counted_up = before
+            .filter(|before| before.counts_up_to(&rst))
+            .map_or(0, |before| before.counted_up.saturating_add(1));
+        Some(Self { rst, counted_up })
     }
 }
 
@@ -109,6 +137,7 @@ struct FlowStamps {
     peer_went_on: Stamped<()>,
     /// The last RST outside the window, and how many there were without a longer pause.
     attempts: Stamped<u32>,
+    last_rst: Stamped<ArrivedReset>,
 }
 
 /// What a flow's past says to the event at hand; milliseconds before it.
@@ -124,6 +153,8 @@ pub struct FlowPast {
     pub peer_went_on: Option<u64>,
     /// RSTs outside the window that went before.
     pub attempts: u32,
+    /// The RST that arrived before, whatever became of it.
+    pub last_rst: Option<(u64, ArrivedReset)>,
 }
 
 /// The table.
@@ -165,6 +196,7 @@ impl Flows {
             peer_went_on: within(event, stamps.peer_went_on, RESET_MEMORY_MS).map(ms),
             attempts: within(event, stamps.attempts, ATTEMPT_MEMORY_MS)
                 .map_or(0, |(_, attempts)| attempts),
+            last_rst: within(event, stamps.last_rst, ATTEMPT_MEMORY_MS),
         }
     }
 
@@ -192,6 +224,14 @@ impl Flows {
         } else if is_out_of_window(event) {
             let attempts = past.attempts.saturating_add(1);
             store(key, &|flow| flow.attempts = Some((now, attempts)));
+        } else if event.kind == Kind::Stray && event.state == Some(SocketState::SynRecv) {
+            store(key, &|_| {});
+        }
+        // Other strays are not remembered by themselves: a flood would push the connections out.
+        if let Some(arrived) = ArrivedReset::of(event, past)
+            && let Some(flow) = self.table.peek_mut(&key)
+        {
+            flow.last_rst = Some((now, arrived));
         }
     }
 

@@ -20,7 +20,7 @@
 //! that two segments of a flow make; RFC 9293, 3.5.2, RFC 7323 and RFC 6864 for the others.
 
 use super::baseline::{self, Way, hops};
-use super::flows::{FlowPast, ObeyedReset};
+use super::flows::{ArrivedReset, FlowPast, ObeyedReset};
 use crate::event::model::{Event, Kind, Segment, SocketState};
 use rstmon_common::wire::tcp_flag;
 
@@ -108,20 +108,65 @@ pub(super) fn read_signs(event: &Event, past: &FlowPast) -> Vec<Sign> {
                 unprovoked(event),
                 window_of_bare(rst),
                 attempts(past),
+                counted_windows(rst, past),
+                other_ack_field(rst, past),
             ];
             signs.into_iter().flatten().collect()
         }
-        Kind::Stray => {
-            // One that found a socket belongs to another connection.
-            let found_none = matches!(event.state, None | Some(SocketState::None));
-            match (&event.rst, past.reset_received) {
-                (Some(rst), Some(first)) if found_none && past.reset_sent.is_none() => {
-                    second_rst(rst, first, past)
-                }
-                _ => Vec::new(),
-            }
-        }
+        Kind::Stray => stray_signs(event, past),
     }
+}
+
+/// What a RST shows that found no connection: another one a moment ago may have ended it.
+fn stray_signs(event: &Event, past: &FlowPast) -> Vec<Sign> {
+    // One that found a socket belongs to another connection, and after a RST of ours the peer has
+    // much to answer.
+    let found_none = matches!(event.state, None | Some(SocketState::None));
+    let Some(rst) = event
+        .rst
+        .as_ref()
+        .filter(|_| found_none && past.reset_sent.is_none())
+    else {
+        return Vec::new();
+    };
+    let mut signs: Vec<Sign> = [counted_windows(rst, past), other_ack_field(rst, past)]
+        .into_iter()
+        .flatten()
+        .collect();
+    if let Some(first) = past.reset_received {
+        let strange = !signs.is_empty();
+        signs.extend(second_rst(rst, first, past, strange));
+    }
+    signs
+}
+
+/// The RST before this one, if the two belong together.
+fn just_before(past: &FlowPast) -> Option<&ArrivedReset> {
+    let (ago_ms, before) = past.last_rst.as_ref()?;
+    (*ago_ms <= SECOND_RST_MS).then_some(before)
+}
+
+/// RSTs with one number and windows n, n+1, n+2: seen of an injector in 2025, of no stack.
+fn counted_windows(rst: &Segment, past: &FlowPast) -> Option<Sign> {
+    let before = just_before(past).filter(|before| before.counts_up_to(rst))?;
+    let weight = match before.counted_up {
+        0 => Weight::Strong,
+        _ => Weight::Decisive,
+    };
+    let rsts = before.counted_up.saturating_add(2);
+    let fact = format!("burst with windows counted up rsts={rsts}");
+    Some(Sign::new(Nature::Shape, weight, &fact))
+}
+
+/// Two bare RSTs, one with a number in its acknowledgment field, one without. What a stack leaves in
+/// a field that means nothing without ACK (RFC 9293, 3.1), it leaves there always.
+fn other_ack_field(rst: &Segment, past: &FlowPast) -> Option<Sign> {
+    let before = &just_before(past)?.rst;
+    let bare = [before, rst].iter().all(|it| !it.flags.has(tcp_flag::ACK));
+    (bare && (before.ack == 0) != (rst.ack == 0)).then(|| {
+        let fact = "second-rst ack-field filled in one of two bare RSTs";
+        Sign::new(Nature::Shape, Weight::Strong, fact)
+    })
 }
 
 /// The TTL against the handshake's.
@@ -271,7 +316,13 @@ fn attempts(past: &FlowPast) -> Option<Sign> {
 
 /// What a RST that comes after an obeyed one says of both. The peer, which has no socket any more,
 /// can only answer what we sent before: with numbers that we have acknowledged, none beyond.
-fn second_rst(rst: &Segment, (ago_ms, first): (u64, ObeyedReset), past: &FlowPast) -> Vec<Sign> {
+/// Its way counts only beside something else that is `strange`.
+fn second_rst(
+    rst: &Segment,
+    (ago_ms, first): (u64, ObeyedReset),
+    past: &FlowPast,
+    strange: bool,
+) -> Vec<Sign> {
     let went_on = past.peer_went_on.map(|_| {
         Sign::new(
             Nature::Causality,
@@ -296,21 +347,12 @@ fn second_rst(rst: &Segment, (ago_ms, first): (u64, ObeyedReset), past: &FlowPas
             let fact = format!("second-rst ack_ahead={ahead} after_ms={ago_ms}");
             Sign::new(Nature::Sequence, Weight::Strong, &fact)
         });
-    let steps = rst.window.zip(first.window);
-    let steps = steps.map(|(second, first)| second.wrapping_sub(first));
-    let counted = (ahead == Some(0) && matches!(steps, Some(1..=3))).then(|| {
-        Sign::new(
-            Nature::Shape,
-            Weight::Strong,
-            "burst with windows counted up",
-        )
-    });
     let way = rst
         .ttl
         .zip(first.handshake_ttl)
         .and_then(|(rst, handshake)| way_between(rst, handshake))
-        .filter(|_| other_seq.is_some() || other_ack.is_some() || counted.is_some());
-    [went_on, other_seq, other_ack, counted, way]
+        .filter(|_| other_seq.is_some() || other_ack.is_some() || strange);
+    [went_on, other_seq, other_ack, way]
         .into_iter()
         .flatten()
         .collect()

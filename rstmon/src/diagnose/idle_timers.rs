@@ -23,7 +23,7 @@ const MIN_IDLE_MS: u64 = 1_000;
 
 /// Idle times this far apart may come from one timer: a tenth of it, which is the way and the
 /// peer's own granularity, of long ones no more than two seconds or a hundredth.
-const fn tolerance_ms(idle_ms: u64) -> u64 {
+pub(super) const fn tolerance_ms(idle_ms: u64) -> u64 {
     let of_short = if idle_ms / 10 < 2_000 {
         idle_ms / 10
     } else {
@@ -60,8 +60,12 @@ pub(super) struct KnownTimer {
 
 /// Defaults from the vendors' documentation, ascending.
 const KNOWN: &[KnownTimer] = &[
+    server(2, "gunicorn", "--keep-alive"),
     server(5, "Node.js http", "server.keepAliveTimeout"),
     server(5, "Apache httpd", "KeepAliveTimeout"),
+    server(5, "uvicorn", "--timeout-keep-alive"),
+    server(20, "Tomcat", "keepAliveTimeout, or else connectionTimeout"),
+    server(30, "Jetty", "idleTimeout"),
     server(60, "AWS ALB", "idle_timeout.timeout_seconds"),
     server(75, "nginx", "keepalive_timeout"),
     server(120, "IIS", "connectionTimeout"),
@@ -75,9 +79,12 @@ const KNOWN: &[KnownTimer] = &[
     middlebox(350, "AWS NLB", "tcp.idle_timeout.seconds"),
     middlebox(350, "AWS NAT gateway", "none"),
     middlebox(600, "Google Cloud VPC", "none"),
+    server(610, "Google Cloud load balancer", "httpKeepAliveTimeoutSec"),
     middlebox(900, "IPVS", "ipvsadm --set"),
+    server(3_600, "Envoy", "idle_timeout"),
     middlebox(3_600, "Cisco ASA", "timeout conn"),
     middlebox(3_600, "FortiGate", "session-ttl"),
+    server(28_800, "MySQL", "wait_timeout"),
     middlebox(
         432_000,
         "netfilter conntrack",
@@ -259,7 +266,7 @@ mod tests {
         };
         assert_eq!(
             names(5_400, Keeper::Server),
-            ["Node.js http", "Apache httpd"]
+            ["Node.js http", "Apache httpd", "uvicorn"]
         );
         assert_eq!(names(346_500, Keeper::Middlebox).len(), 2);
         for (idle_ms, keeper) in [

@@ -5,6 +5,7 @@
 mod authors;
 mod borders;
 mod forgery;
+mod from_life;
 mod handshakes;
 mod killed;
 mod memory;

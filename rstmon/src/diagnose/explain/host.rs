@@ -35,7 +35,7 @@ pub(super) const ACCEPT_QUEUE_OVERFLOW: CausePage = CausePage {
             says: "the ACK that ended the handshake",
         },
     ],
-    in_tcpdump: "SYN, SYN-ACK, ACK; then our `Flags [R]` with the seq of that ACK, `win 0`.",
+    in_tcpdump: "SYN, SYN-ACK, ACK; then our `Flags [R]`, whose seq is the ack of that ACK, `win 0`.",
     in_counters: "`TcpExtListenOverflows` and `TcpExtListenDrops` (overflows also with the sysctl \
         at 0), `TcpExtEmbryonicRsts`, `TcpOutRsts`.",
     origins: &[

@@ -196,8 +196,8 @@ pub(super) const PEER_ABORTED: CausePage = CausePage {
     remedies: &[
         Remedy {
             advice: "Ask the peer's side: rstmon there says `close-unread-data`, `linger-abort`, \
-                `process-killed` … Join by community_id and rst_seq.",
-            lines: &["rstmon trace -o jsonl 'cause peer-aborted' | jq '{community_id,rst_seq}'"],
+                `process-killed` … How to join the two: `both-ends`.",
+            lines: &["rstmon trace -o jsonl 'cause peer-aborted' | jq -c '[.time,.community_id]'"],
         },
         Remedy {
             advice: "A proxy as the peer: its log names the other side (HAProxy termination state \
@@ -240,7 +240,8 @@ pub(super) const PEER_GONE: CausePage = CausePage {
     meaning: "We sent something on a connection that the peer's host does not know, and it \
         answered with a RST. It was in use a short while ago: a restart, a crash, a balancer that \
         chose another backend.",
-    who: "The peer's TCP (`peer-kernel`), as it must.",
+    who: "The peer's TCP (`peer-kernel`), as it must; `middlebox` where the RST came another way than \
+        the handshake: a balancer answers in the peer's place.",
     harm: Harm::Harmful,
     harm_detail: "What we sent last was not processed; what was sent before may have been. Repeat \
         only what is idempotent.",
@@ -341,6 +342,10 @@ pub(super) const IDLE_TIMEOUT: CausePage = CausePage {
             says: "since the last data: the timer, if it always comes out the same",
         },
         Sign {
+            fact: "peer_heard_ago_ms=N",
+            says: "the peer had answered keepalive probes since: it is this silence that counts",
+        },
+        Sign {
             fact: "learned_timer=307s resets=4/5",
             says: "4 of the last 5 resets of this service came after the same pause",
         },
@@ -430,9 +435,10 @@ pub(super) const KEEPALIVE_RACE: CausePage = CausePage {
     harm: Harm::Harmful,
     harm_detail: "One request fails, at random: the 502 that cannot be reproduced. It was not \
         processed, but the client cannot know that, so only idempotent ones are repeated.",
-    mechanism: "RFC 9112 9.6 and RFC 9293 3.6.1. The FIN and our data cross; data after close \
-        gets a RST (RFC 1122 4.2.2.13). rstmon compares when our data went out with when the FIN \
-        was heard (`tcp_event_data_sent()`, `tcp_ack()`).",
+    mechanism: "RFC 9112 9.5 and RFC 9293 3.6.1. The FIN and our data cross; data after close \
+        gets a RST (RFC 1122 4.2.2.13), whose seq is the ack of that data. Where rstmon sees the \
+        RST, that number tells whether we had seen the FIN when we sent; else it compares when our \
+        data went out with when the FIN was heard (`tcp_event_data_sent()`, `tcp_ack()`).",
     in_rstmon: &[
         Sign {
             fact: "state=close-wait",
@@ -516,7 +522,7 @@ pub(super) const KEEPALIVE_RACE: CausePage = CausePage {
         },
     ],
     references: &[
-        "RFC 9112 9.6; RFC 1122 4.2.2.13",
+        "RFC 9112 9.5; RFC 1122 4.2.2.13",
         "nodejs/node issue 27363",
         "AWS re:Post: troubleshoot 502 of an Application Load Balancer",
     ],
@@ -532,11 +538,12 @@ pub(super) const PEER_DATA_AFTER_CLOSE: CausePage = CausePage {
     harm_detail: "What we sent is lost. Benign where nobody wanted it: a TLS close_notify, the \
         rest of a download that was cancelled.",
     mechanism: "RFC 1122 4.2.2.13: a FIN may mean \"I send no more\" or \"I am gone\"; only the \
-        RST tells. Here: CLOSE-WAIT or LAST-ACK, `tcp_reset()` sets EPIPE in CLOSE-WAIT.",
+        RST tells. Here: CLOSE-WAIT, LAST-ACK or CLOSING, `tcp_reset()` sets EPIPE in CLOSE-WAIT.",
     in_rstmon: &[
         Sign {
             fact: "state=close-wait",
-            says: "the peer's FIN had arrived; `last-ack`: we had closed as well",
+            says: "the peer's FIN had arrived; `last-ack`: we had closed as well; `closing`: at the \
+                same time",
         },
         Sign {
             fact: "unacked_bytes=N",

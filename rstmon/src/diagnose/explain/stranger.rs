@@ -98,7 +98,9 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
     mechanism: "A RST is obeyed if its seq is exactly the next one expected (RFC 5961 3.2); \
         whoever sees the traffic can write one. What cannot be forged well: the number of hops \
         (TTL), the peer's clock (RFC 7323), an answer before the question has arrived. Needs \
-        probe mode.",
+        probe mode. Two signs that studies name are not used. A refusal that comes sooner than the \
+        peer could answer: rstmon times no connection that ends in order, so it has nothing to \
+        compare with. Several peers with one clock: a transparent proxy shows it, and need not reset.",
     in_rstmon: &[
         Sign {
             fact: "sign=ttl rst_hops=5 handshake_hops=12",
@@ -126,8 +128,12 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
             says: "two RSTs that acknowledge different things: strong",
         },
         Sign {
-            fact: "sign=burst with windows counted up",
-            says: "RSTs with windows n, n+1, n+2: strong",
+            fact: "sign=burst with windows counted up rsts=3",
+            says: "RSTs with one seq and windows n, n+1, n+2: decisive; two of them: strong",
+        },
+        Sign {
+            fact: "sign=second-rst ack-field filled in one of two bare RSTs",
+            says: "a field without meaning, filled once and empty once: strong",
         },
         Sign {
             fact: "sign=out-of-window-attempts count=3",
@@ -149,8 +155,8 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
     ],
     remedies: &[
         Remedy {
-            advice: "Prove it: capture at both ends. A RST that arrived here and was never sent \
-                there is forged.",
+            advice: "Prove it at both ends: a RST that arrived here and was never sent there is \
+                forged. With rstmon on both: see `both-ends`. Else capture:",
             lines: &["tcpdump -nvSi any -w here.pcap 'host PEER and tcp port 443'"],
         },
         Remedy {

@@ -248,15 +248,22 @@ fn facts_are_those_that_rules_emit() {
     }
 }
 
-/// Arguments in single quotes of each `rstmon trace`, with lines that belong together joined.
+/// Arguments in single quotes of each `rstmon trace`; one may go on in the lines that follow.
 fn filters(page: &Page) -> Vec<String> {
-    let text = commands(page).join("\n");
+    let lines = commands(page);
     let mut found = Vec::new();
-    for (start, _) in text.match_indices("rstmon trace ") {
-        let rest = &text[start..];
-        let line_end = rest.find(['|', '\\']).unwrap_or(rest.len());
-        let quoted = rest[..line_end].split('\'').nth(1);
-        found.extend(quoted.map(|filter| filter.replace('\n', " ")));
+    for (at, line) in lines.iter().enumerate() {
+        let Some((_, arguments)) = line.split_once("rstmon trace ") else {
+            continue;
+        };
+        let mut arguments = arguments.split('|').next().unwrap().to_owned();
+        for line in &lines[at + 1..] {
+            if arguments.matches('\'').count() % 2 == 0 {
+                break;
+            }
+            arguments = format!("{arguments} {line}");
+        }
+        found.extend(arguments.split('\'').nth(1).map(str::to_owned));
     }
     found
 }

@@ -10,6 +10,7 @@ pub(super) const TOPICS: &[Topic] = &[
     HALF_CLOSE,
     SHAPES,
     COUNTERS,
+    BOTH_ENDS,
 ];
 
 const COMMON: Topic = Topic {
@@ -423,4 +424,75 @@ const COUNTERS: Topic = Topic {
     ],
     see: &["firewall-reject", "undiagnosed", "common"],
     references: &["nstat(8); Linux Documentation/networking/snmp_counter.rst"],
+};
+
+const BOTH_ENDS: Topic = Topic {
+    id: "both-ends",
+    title: "how do I join the events of two hosts?",
+    answer: "By `community_id`, which is the same at both ends of a connection, and the time. The end \
+        that sent the RST knows why and who; the end that received it knows what it cost. A RST that \
+        one end received and the other never sent is somebody else's.",
+    sections: &[
+        Section {
+            heading: "Record on both hosts",
+            text: "Any log of events will do, also that of `rstmon agent --events-file`.",
+            points: &[],
+            lines: &["rstmon trace -o jsonl > $(hostname).jsonl"],
+        },
+        Section {
+            heading: "Who reset it, and why: DuckDB",
+            text: "One row for each RST received, with what its sender says of it. An empty `why` \
+                where the peer was watched all the time: its host did not send it.",
+            points: &[],
+            lines: &[
+                "CREATE VIEW event AS SELECT * FROM",
+                "  read_json('*.jsonl', format = 'newline_delimited',",
+                "            union_by_name = true, sample_size = -1)",
+                "  WHERE schema = 'rstmon.event/1';",
+                "SELECT r.time, r.host, r.comm, r.cause AS looks_like, s.host AS by_host,",
+                "       s.cause AS why, s.comm AS who",
+                "FROM event r LEFT JOIN event s",
+                "   ON s.kind = 'sent' AND s.host <> r.host",
+                "  AND s.community_id = r.community_id",
+                "  AND coalesce(s.rst_seq = r.rst_seq, true)",
+                "  AND s.time::TIMESTAMPTZ BETWEEN",
+                "      r.time::TIMESTAMPTZ - INTERVAL 2 SECOND AND",
+                "      r.time::TIMESTAMPTZ + INTERVAL 2 SECOND",
+                "WHERE r.kind = 'received' ORDER BY r.time;",
+            ],
+        },
+        Section {
+            heading: "Cut from outside: DuckDB or ClickHouse",
+            text: "Both ends received a RST and neither sent one. That is proof, if the connection \
+                ran between these two hosts and no event was lost (`lost` in the end records). In \
+                ClickHouse `file('*.jsonl', JSONEachRow)` takes the place of `event`.",
+            points: &[],
+            lines: &[
+                "SELECT community_id, min(time), count(*) FROM event",
+                "WHERE schema = 'rstmon.event/1' GROUP BY community_id",
+                "HAVING count(DISTINCT CASE WHEN kind = 'received' THEN host END) = 2",
+                "   AND count(CASE WHEN kind = 'sent' THEN 1 END) = 0;",
+            ],
+        },
+        Section {
+            heading: "What to mind",
+            text: "",
+            points: &[
+                "Address translation between the two gives the connection two ids. Then only \
+                 `rst_seq` and the time are left, and a proxy or a balancer that ends connections \
+                 changes those, too.",
+                "`rst_seq` of a received RST is known in probe mode only, that of a RST sent by \
+                 `close()` only while the peer's window has not shrunk.",
+                "Ports are used again: keep the clocks together (NTP), and the limit of time short.",
+                "A RST that netfilter or a raw socket sent is in the log of its host only in probe \
+                 mode, or not at all.",
+            ],
+            lines: &[],
+        },
+    ],
+    see: &["forged-suspect", "peer-aborted", "shapes"],
+    references: &[
+        "Community ID 1.0 (flow hashing)",
+        "DuckDB: read_json; ClickHouse: file, JSONEachRow",
+    ],
 };

@@ -36,7 +36,7 @@ pub(super) const SOCKET_DESTROYED: Rule = Rule {
 };
 
 /// `ECONNABORTED`, which `tcp_abort` puts on the socket (before it resets, up to Linux 6.9).
-const ECONNABORTED: u32 = 103;
+pub(super) const ECONNABORTED: u32 = 103;
 
 /// An active reset from `tcp_disconnect`, as far as reason and state tell.
 fn is_disconnect_path(case: &Case<'_>) -> bool {

@@ -2,8 +2,10 @@
 //!
 //! Evidence: a RST on an established connection, or in answer to our FIN, after an idle time that is
 //! that of a timer: learned from the resets of the same service (`idle_timers`), or known, or just
-//! long. Excludes a RST as a live socket sends it (`peer-aborted`), a peer that has sent its FIN
-//! (`keepalive-race`, `peer-data-after-close`) and short idle times without a timer (`peer-gone`).
+//! long. A peer that was heard since the last data, as by answers to keepalive probes, starts the
+//! timer of a box again: then the silence counts, and no timer of idle data applies. Excludes a RST
+//! as a live socket sends it (`peer-aborted`), a peer that has sent its FIN (`keepalive-race`,
+//! `peer-data-after-close`) and short idle times without a timer (`peer-gone`).
 //! Likely with a timer, a guess without; without one, a RST with ACK is left to `peer-aborted`, as
 //! not every live socket's has a window. Where the RST was not seen a guess, and only with a learned
 //! timer or something of ours that it answers, since a live socket may have sent it. Initiator: the
@@ -13,7 +15,7 @@
 use super::{Case, Finding, Rule};
 use crate::diagnose::baseline::{Way, is_bare, is_of_live_socket};
 use crate::diagnose::evidence::render_seconds;
-use crate::diagnose::idle_timers::{Keeper, known_timers};
+use crate::diagnose::idle_timers::{Keeper, known_timers, tolerance_ms};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
 
 pub(super) const RULE: Rule = Rule {
@@ -37,27 +39,36 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         return None;
     }
     let idle_ms = case.event.connection.idle_ms?;
-    let timer_ms = case.timer.map(|timer| timer.idle_ms);
-    let avoided_ms = timer_ms.unwrap_or(idle_ms);
+    let heard_ms = heard_since_data(case, idle_ms);
+    let silent_ms = heard_ms.unwrap_or(idle_ms);
+    let learned = case.timer.filter(|_| heard_ms.is_none());
+    let avoided_ms = learned.map_or(silent_ms, |timer| timer.idle_ms);
     Some(Finding {
         initiator: initiator(case),
-        confidence: confidence(case, idle_ms)?,
+        confidence: confidence(case, silent_ms, learned.is_some())?,
         evidence: case
             .evidence()
             .state()
             .idle()
+            .value("peer_heard_ago_ms", heard_ms)
             .rst()
             .unacked()
-            .idle_timers(Keeper::Middlebox, case.timer)
+            .idle_timers(Keeper::Middlebox, Some(silent_ms), learned)
             .fact(remedy(avoided_ms)),
     })
 }
 
-fn confidence(case: &Case<'_>, idle_ms: u64) -> Option<Confidence> {
+/// How long ago the peer was last heard, if that was well after the last data. What answers that
+/// data itself comes within the tolerance of any timer.
+fn heard_since_data(case: &Case<'_>, idle_ms: u64) -> Option<u64> {
+    let heard_ms = case.socket()?.since_heard_ms?;
+    (heard_ms + tolerance_ms(idle_ms) < idle_ms).then_some(heard_ms)
+}
+
+fn confidence(case: &Case<'_>, silent_ms: u64, is_learned: bool) -> Option<Confidence> {
     let seen = case.event.rst.is_some();
-    let is_learned = case.timer.is_some();
-    let is_long = idle_ms >= LONG_IDLE_MS;
-    let is_known = is_long && known_timers(idle_ms, Keeper::Middlebox).next().is_some();
+    let is_long = silent_ms >= LONG_IDLE_MS;
+    let is_known = is_long && known_timers(silent_ms, Keeper::Middlebox).next().is_some();
     match (seen, is_learned, is_known) {
         (true, true, _) | (true, _, true) => Some(Confidence::Likely),
         (false, true, _) => Some(Confidence::Guess),

@@ -3,9 +3,10 @@
 //! Evidence: the peer's FIN had arrived (CLOSE-WAIT, or LAST-ACK since), data of ours is not
 //! acknowledged, it was sent before the FIN was heard or in the same clock tick, after a quiet time,
 //! and the RST is bare. Data sent after the FIN, or without a quiet time before, is
-//! `peer-data-after-close`; a RST with ACK is a live socket's (`peer-aborted`). Certain where the
-//! RST was seen and the order is plain, likely within a tick, less where the RST was not seen; where
-//! the times are not known, or retransmissions have blurred them, there is no race to see.
+//! `peer-data-after-close`; a RST with ACK is a live socket's (`peer-aborted`). The order is told by
+//! the RST's number where it was seen, else by the clock: certain where the RST was seen and the
+//! order is plain, likely within a tick, less where the RST was not seen; where the times are not
+//! known, or retransmissions have blurred them, there is no race to see.
 //! Initiator: the peer's application. RFC 9293, 3.6.1; kernel: `tcp_event_data_sent`, `tcp_ack`.
 
 use super::{Case, Finding, Rule};
@@ -30,7 +31,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     if !case.is_kind(Kind::Received) || !after_fin || !has_unacked {
         return None;
     }
-    let confidence = match (SendOrder::of(case.socket()?)?, is_bare(case.event)) {
+    let confidence = match (SendOrder::of(case.event)?, is_bare(case.event)) {
         (SendOrder::AfterFin, _) | (_, Some(false)) => return None,
         (SendOrder::BeforeFin, Some(true)) => Confidence::Certain,
         (SendOrder::BeforeFin, None) | (SendOrder::SameTick, Some(true)) => Confidence::Likely,
@@ -46,7 +47,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
             .send_order()
             .unacked()
             .rst()
-            .idle_timers(Keeper::Server, case.timer)
+            .idle_timers(Keeper::Server, Some(idle_ms), case.timer)
             .fact(format!(
                 "avoid=keep idle connections for less than {}",
                 render_seconds(idle_ms)

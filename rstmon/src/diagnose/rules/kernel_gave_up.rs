@@ -2,12 +2,13 @@
 //! `user-timeout`, `keepalive-timeout`, `fin-wait2-timeout`.
 //!
 //! From Linux 6.12 a reason names three of them. Without one: an orphan that is CLOSED in the close
-//! path was refused for `TCP_LINGER2` below zero (from FIN-WAIT-2) or for memory (`tcp_check_oom`); a
-//! socket with keepalive and unanswered probes timed out (`tcp_keepalive_timer`), by `TCP_USER_TIMEOUT`
+//! path was refused for `TCP_LINGER2` below zero (from FIN-WAIT-2) or for memory (`tcp_check_oom`), as
+//! is one whose retransmission timer resets it (`tcp_out_of_resources`); a socket with keepalive and unanswered probes timed out (`tcp_keepalive_timer`), by `TCP_USER_TIMEOUT`
 //! if that is set, as the timer then counts no probes; an orphan reset
 //! in FIN-WAIT-2 was reset by that same timer. An application's own close shows unread data or
 //! `SO_LINGER` 0 and is taken by the rules before.
 
+use super::abort::ECONNABORTED;
 use super::{Case, Finding, Rule};
 use crate::diagnose::evidence::Evidence;
 use crate::event::model::{Cause, Confidence, Initiator, SocketState};
@@ -68,11 +69,19 @@ fn linger2_abort<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
+/// `ss -K` could reset an orphan only on kernels that say so by their reason.
 fn out_of_memory<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let refused_orphan = case.reason().is_none()
-        && case.socket_is(|socket| socket.dead && !socket.linger2_negative && !socket.linger_zero)
-        && case.is_closed_at_hook();
-    let found = case.is_active() && (case.has_reason("TCP_ABORT_ON_MEMORY") || refused_orphan);
+    let orphan = case.reason().is_none() && case.socket_is(|socket| socket.dead);
+    let refused_in_close = case.is_closed_at_hook()
+        && case.socket_is(|socket| !socket.linger2_negative && !socket.linger_zero);
+    let given_up_by_timer = !case.is_closed_at_hook()
+        && case.is_state_of(&[
+            SocketState::FinWait1,
+            SocketState::Closing,
+            SocketState::LastAck,
+        ]);
+    let by_fields = orphan && (refused_in_close || given_up_by_timer);
+    let found = case.is_active() && (case.has_reason("TCP_ABORT_ON_MEMORY") || by_fields);
     found.then(|| {
         let evidence = case
             .evidence()
@@ -83,11 +92,13 @@ fn out_of_memory<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
-/// Reset by the keepalive timer.
+/// Reset by the keepalive timer, and not by `ss -K` while a probe was out.
 fn timed_out(case: &Case<'_>) -> bool {
     let by_fields = case.reason().is_none()
         && !case.is_closed_at_hook()
-        && case.socket_is(|socket| socket.keepalive && socket.probes_out > 0);
+        && case.socket_is(|socket| {
+            socket.keepalive && socket.probes_out > 0 && socket.error != ECONNABORTED
+        });
     case.is_active() && (case.has_reason("TCP_KEEPALIVE_TIMEOUT") || by_fields)
 }
 

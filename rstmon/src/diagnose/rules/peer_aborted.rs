@@ -32,6 +32,9 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         Some(_) => return None,
         None => unseen(case.event)?,
     };
+    let idle_ms = case.event.connection.idle_ms;
+    // Unseen after a quiet time, it may be a box's all the same.
+    let of_a_box = idle_ms.filter(|&idle| case.event.rst.is_none() && idle >= QUIET_MS);
     Some(Finding {
         initiator: Initiator::PeerApp,
         confidence,
@@ -41,7 +44,8 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
             .rst()
             .unacked()
             .idle()
-            .idle_timers(Keeper::Server, case.timer),
+            .idle_timers(Keeper::Server, idle_ms, case.timer)
+            .idle_timers(Keeper::Middlebox, of_a_box, None),
     })
 }
 

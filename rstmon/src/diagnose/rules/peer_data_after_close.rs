@@ -1,7 +1,7 @@
 //! `peer-data-after-close`: our data reached a peer that had closed its socket.
 //!
-//! Evidence: the peer's FIN had arrived (CLOSE-WAIT, or LAST-ACK since), data of ours is not
-//! acknowledged, and the RST is bare, the answer to a segment. Data that was on its way when the
+//! Evidence: the peer's FIN had arrived (CLOSE-WAIT, LAST-ACK since, or CLOSING where it crossed
+//! ours), data of ours is not acknowledged, and the RST is bare, the answer to a segment. Data that was on its way when the
 //! peer closed a quiet connection is `keepalive-race`, which goes before; a RST with ACK is a live
 //! socket's own (`peer-aborted`); without data of ours the peer has merely forgotten (`peer-gone`).
 //! Certain where the race is excluded: the data was sent after the FIN, or without a quiet time
@@ -18,12 +18,16 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let after_fin = case.is_state_of(&[SocketState::CloseWait, SocketState::LastAck]);
+    let after_fin = case.is_state_of(&[
+        SocketState::CloseWait,
+        SocketState::LastAck,
+        SocketState::Closing,
+    ]);
     if !case.is_kind(Kind::Received) || !after_fin {
         return None;
     }
     let has_unacked = case.event.connection.unacked_bytes.map(|bytes| bytes > 0);
-    let order_known = case.socket().and_then(SendOrder::of).is_some();
+    let order_known = SendOrder::of(case.event).is_some();
     let confidence = match (is_bare(case.event), has_unacked) {
         (Some(false), _) | (_, Some(false)) => return None,
         (Some(true), Some(true)) if order_known => Confidence::Certain,

@@ -5,9 +5,10 @@
 //! Likely where something of ours was on its way (data, a FIN, a probe); a guess where nothing was,
 //! or where the RST was not seen. Takes what `idle-timeout`, `peer-data-after-close` and
 //! `peer-aborted` left: above all, a connection that was in use a short while ago. Initiator: the
-//! peer's TCP.
+//! peer's TCP, or whoever answers in its place if the RST came another way than the handshake.
 
 use super::{Case, Finding, Rule};
+use crate::diagnose::baseline::Way;
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
 
 pub(super) const RULE: Rule = Rule {
@@ -36,7 +37,11 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         Confidence::Guess
     };
     Some(Finding {
-        initiator: Initiator::PeerKernel,
+        initiator: if Way::of(case.event) == Some(Way::Other) {
+            Initiator::Middlebox
+        } else {
+            Initiator::PeerKernel
+        },
         confidence,
         evidence: case
             .evidence()

@@ -22,11 +22,29 @@ fn a_request_that_crosses_the_fin_of_an_idle_connection() {
             Certain,
         ),
         (
-            "in the same tick",
-            race(bare(CLOSE_WAIT)).times(5_010, 10, 11),
+            "in the same tick, the RST not seen",
+            race(Scene::received(CLOSE_WAIT)).times(5_010, 10, 11),
             Cause::KeepaliveRace,
             PeerApp,
-            Likely,
+            Guess,
+        ),
+        (
+            "the same by its number: what it answers had not seen the FIN",
+            race(bare(CLOSE_WAIT))
+                .times(5_010, 10, 11)
+                .with(|raw| raw.segment_seq = raw.rcv_nxt - 1),
+            Cause::KeepaliveRace,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "the number is right where the clock is not",
+            race(bare(CLOSE_WAIT))
+                .times(5_030, 10, 30)
+                .with(|raw| raw.segment_seq = raw.rcv_nxt - 1),
+            Cause::KeepaliveRace,
+            PeerApp,
+            Certain,
         ),
         (
             "our FIN is out, too",
@@ -45,6 +63,13 @@ fn a_request_that_crosses_the_fin_of_an_idle_connection() {
         (
             "near miss: sent after the FIN",
             race(bare(CLOSE_WAIT)).times(5_030, 10, 30),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "near miss: in the same tick, but what it answers had seen the FIN",
+            race(bare(CLOSE_WAIT)).times(5_010, 10, 11),
             Cause::PeerDataAfterClose,
             PeerApp,
             Certain,
@@ -183,6 +208,51 @@ fn a_connection_forgotten_while_idle() {
         ),
     ];
     check(rows);
+}
+
+/// Idle as an application sees it, while keepalive probes were answered.
+#[test]
+fn a_peer_that_was_heard_in_between_has_forgotten_nothing_until_then() {
+    let probed = |heard_ms| {
+        bare(ESTABLISHED)
+            .times(350_500, 350_510, heard_ms)
+            .with(|raw| raw.probes_out = 1)
+    };
+    let rows: Vec<Row> = vec![
+        (
+            "rebooted between two probes",
+            probed(30_000),
+            Cause::PeerGone,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "probes too far apart for a timer that is known",
+            bare(ESTABLISHED)
+                .times(7_000_000, 7_000_010, 350_200)
+                .with(|raw| raw.probes_out = 1),
+            Cause::IdleTimeout,
+            Unknown,
+            Likely,
+        ),
+        (
+            "the answer to the last data is no such hearing",
+            probed(350_300),
+            Cause::IdleTimeout,
+            Unknown,
+            Likely,
+        ),
+    ];
+    check(rows);
+    let long = probed(75_000).diagnosed_by(&mut Engine::new());
+    assert_eq!(long.verdict.cause, Cause::IdleTimeout);
+    assert_eq!(long.verdict.confidence, Guess);
+    let facts = long.verdict.evidence;
+    assert!(facts.contains("peer_heard_ago_ms=75000"), "{facts:?}");
+    assert!(
+        !facts.iter().any(|fact| fact.starts_with("known_timer=")),
+        "{facts:?}"
+    );
 }
 
 /// One reset a new connection of the same service.
