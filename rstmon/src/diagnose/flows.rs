@@ -10,7 +10,7 @@ use rstmon_common::wire;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-/// Flows remembered; about 200 bytes each.
+/// Flows remembered; about 250 bytes each.
 const MAX_FLOWS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8191);
 
 /// A reset this long ago explains no segment any more: five times TIME-WAIT
@@ -250,7 +250,8 @@ fn within<T>(event: &Event, stamped: Stamped<T>, limit_ms: u64) -> Option<(u64, 
 
 /// Whether netfilter sent the RST.
 pub(super) fn is_firewall_hook(event: &Event) -> bool {
-    (wire::HOOK_NF_SEND_RESET..=wire::HOOK_NF_REJECT_SKB_V6).contains(&event.hook.0)
+    event.kind == Kind::Sent
+        && (wire::HOOK_NF_SEND_RESET..=wire::HOOK_NF_REJECT_SKB_V6).contains(&event.hook.0)
 }
 
 /// Whether a sent RST ended a connection: one from a listener, an opening socket or from none did not.

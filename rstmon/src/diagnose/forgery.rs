@@ -16,6 +16,11 @@
 //! What remains: a proxy that answers the handshake itself and then lets the real server speak looks
 //! like a forger, as only the handshake and the RST are seen. Hence likely, never certain.
 //!
+//! Left out: a refusal sooner than any answer could be, as nothing is remembered of connections that
+//! end in order, whose round trips it would be compared with; one clock shared by several peers, which
+//! tells of a transparent proxy and not of a reset; a RST that the other host never sent, which takes
+//! that host's events, too (`rstmon explain both-ends`).
+//!
 //! Sources: Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets" (NDSS 2009) for the signs
 //! that two segments of a flow make; RFC 9293, 3.5.2, RFC 7323 and RFC 6864 for the others.
 

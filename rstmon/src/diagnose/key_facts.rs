@@ -26,7 +26,9 @@ pub fn key_facts(event: &Event) -> Vec<String> {
         | Cause::FirewallReject => vec![trigger(event), ttl(event)],
         Cause::AcceptQueueOverflow => vec![backlog(event)],
         Cause::KeepaliveTimeout | Cause::UserTimeout => vec![probes(event), idle(event)],
-        Cause::SocketDestroyed => vec![actor(event), age(event)],
+        // The line shows the actor beside the owner.
+        Cause::SocketDestroyed => vec![age(event), unacked(event)],
+        Cause::ProcessKilled => vec![ending(event), unread(event), trigger(event)],
         Cause::Mptcp | Cause::InvalidSegment | Cause::Undiagnosed => {
             vec![reason(event), trigger(event), rst(event)]
         }
@@ -157,12 +159,17 @@ fn backlog(event: &Event) -> Option<String> {
 
 fn probes(event: &Event) -> Option<String> {
     let probes = event.socket?.probes_out;
-    (probes > 0).then(|| format!("{probes} probes"))
+    let plural = if probes == 1 { "" } else { "s" };
+    (probes > 0).then(|| format!("{probes} probe{plural}"))
 }
 
-fn actor(event: &Event) -> Option<String> {
-    let actor = event.actor.as_ref()?;
-    Some(format!("by {}[{}]", actor.comm, actor.pid))
+/// What ended the process: the signal, or that it was chosen to free memory.
+fn ending(event: &Event) -> Option<String> {
+    let out_of_memory = event.verdict.evidence.contains("oom_kill=yes");
+    match out_of_memory {
+        true => Some("OOM kill".to_owned()),
+        false => said(event, "signal=", ""),
+    }
 }
 
 fn reason(event: &Event) -> Option<String> {

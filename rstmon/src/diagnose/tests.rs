@@ -19,6 +19,7 @@ use super::testing::Scene;
 use crate::event::capture::CaptureFacts;
 use crate::event::decode::decode;
 use crate::event::model::{Cause, Confidence, Initiator};
+use crate::metrics::known::expected;
 use proptest::prelude::*;
 use rstmon_common::wire::{self, RawEvent};
 
@@ -27,6 +28,14 @@ type Row = (&'static str, Scene, Cause, Initiator, Confidence);
 fn check(rows: Vec<Row>) {
     for (name, scene, cause, initiator, confidence) in rows {
         assert_eq!(scene.verdict(), (cause, initiator, confidence), "{name}");
+        // Who scrapes metrics must find the series before the first event.
+        let (kinds, initiators) = expected(cause);
+        let kind = scene.event().kind;
+        assert!(kinds.contains(&kind), "{name}: {cause} of kind {kind}");
+        assert!(
+            initiators.contains(&initiator),
+            "{name}: {cause} by {initiator}"
+        );
     }
 }
 
@@ -102,6 +111,9 @@ proptest! {
             prop_assert_eq!(&event.verdict, &twin.verdict);
             let known = RULES.iter().any(|rule| rule.cause == event.verdict.cause);
             prop_assert!(known || event.verdict.cause == Cause::Undiagnosed);
+            let (kinds, initiators) = expected(event.verdict.cause);
+            prop_assert!(kinds.contains(&event.kind), "{:?}", event);
+            prop_assert!(initiators.contains(&event.verdict.initiator), "{:?}", event);
             let shown = super::key_facts(&event);
             prop_assert!(shown.len() <= 3);
             for fact in event.verdict.evidence.iter().chain(shown.iter().map(String::as_str)) {

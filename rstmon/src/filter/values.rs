@@ -413,7 +413,8 @@ pub(super) fn network(text: &str) -> Result<IpNet, Fault> {
             let fault = Fault::new(format!("`{text}` is no IP address or network"));
             match split_port(bare) {
                 Some((address, port)) => fault.help(format!(
-                    "the port is a test of its own: `host {address} and port {port}`"
+                    "the port is a test of its own: `remote host {address} and rport {port}`, or \
+                     local and lport"
                 )),
                 None => fault.help(
                     "write an address such as 192.0.2.1 or 2001:db8::1, or a network such as \

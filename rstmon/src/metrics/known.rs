@@ -33,7 +33,7 @@ pub const fn expected(cause: Cause) -> (&'static [Kind], &'static [Initiator]) {
         | Cause::Disconnect
         | Cause::ListenerClosed
         | Cause::AcceptQueueOverflow => (&[Sent], &[LocalApp]),
-        Cause::ProcessKilled => (&[Sent], &[LocalAdmin, LocalApp, LocalKernel]),
+        Cause::ProcessKilled => (&[Sent], &[LocalAdmin, LocalApp, LocalKernel, Unknown]),
         Cause::PortClosed
         | Cause::KeepaliveTimeout
         | Cause::UserTimeout
@@ -42,19 +42,18 @@ pub const fn expected(cause: Cause) -> (&'static [Kind], &'static [Initiator]) {
         Cause::Mptcp => (&[Sent], &[LocalApp, LocalKernel]),
         Cause::InvalidSegment => (&[Sent], &[LocalKernel, Unknown]),
         Cause::SocketDestroyed => (&[Sent], &[LocalAdmin]),
-        Cause::FirewallReject => (&[Sent], &[LocalFirewall]),
-        Cause::ConnectionRefused | Cause::PeerGone | Cause::MptcpReceived => {
-            (&[Received], &[PeerKernel])
-        }
+        Cause::FirewallReject => (&[Sent, Received], &[LocalFirewall]),
+        Cause::ConnectionRefused => (&[Received], &[LocalFirewall, PeerKernel]),
+        Cause::PeerGone | Cause::MptcpReceived => (&[Received], &[Middlebox, PeerKernel]),
         Cause::HandshakeAborted => (&[Received, Stray], &[PeerApp, PeerKernel, Unknown]),
         Cause::PeerAborted | Cause::KeepaliveRace | Cause::PeerDataAfterClose => {
             (&[Received], &[PeerApp])
         }
         Cause::IdleTimeout => (&[Received], &[Middlebox, PeerKernel, Unknown]),
-        Cause::MiddleboxReset => (&[Received], &[Middlebox]),
+        Cause::MiddleboxReset => (&[Received], &[Middlebox, Unknown]),
         Cause::ForgedSuspect => (&[Received, Stray], &[Middlebox]),
-        Cause::BlindReset => (&[Rejected], &[Unknown]),
-        Cause::TimeWaitAssassination | Cause::StrayReset => (&[Stray], &[Unknown]),
+        Cause::BlindReset | Cause::StrayReset => (&[Rejected, Stray], &[Unknown]),
+        Cause::TimeWaitAssassination => (&[Stray], &[Unknown]),
         Cause::Undiagnosed => (&[Sent, Received, Rejected, Stray], &[Unknown]),
     }
 }

@@ -6,7 +6,8 @@
 //! exit is the application's own close and is left to the rules of those (`process_exit` in their
 //! evidence). Certain for the socket itself, likely for a segment that found only the memory of it.
 //! Initiator: the kernel where it was out of memory, whoever sent the signal, else the application,
-//! which crashed. Kernel: `do_exit`, `exit_files`.
+//! which crashed; a SIGKILL whose sender was not seen is never its own. Kernel: `do_exit`,
+//! `exit_files`.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, ProcessEnd, SocketState};
@@ -35,6 +36,8 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         Initiator::LocalKernel
     } else if killer.is_some() {
         Initiator::LocalAdmin
+    } else if signal == SIGKILL {
+        Initiator::Unknown
     } else {
         Initiator::LocalApp
     };
@@ -58,6 +61,9 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         evidence,
     })
 }
+
+/// The signal that no program raises by a fault.
+const SIGKILL: u8 = 9;
 
 /// The signals that end a process, from number 1 on; signal(7), as on x86 and arm.
 const SIGNALS: [&str; 31] = [

@@ -1,8 +1,8 @@
 //! Resets of processes that died, and of connections whose owner bounded their silence.
 
 use super::{Row, check};
-use crate::diagnose::Engine;
 use crate::diagnose::testing::Scene;
+use crate::diagnose::{Engine, key_facts};
 use crate::event::model::{Cause, Confidence::*, Initiator::*};
 use rstmon_common::wire::{self, sock_flag, tcp_flag::*, tcp_state::*};
 
@@ -22,10 +22,10 @@ fn a_dead_process() {
             Certain,
         ),
         (
-            "old kernel",
+            "old kernel, which does not tell who killed it",
             killed(),
             Cause::ProcessKilled,
-            LocalApp,
+            Unknown,
             Certain,
         ),
         (
@@ -50,7 +50,7 @@ fn a_dead_process() {
                 .segment(PSH | ACK, 5)
                 .reason("TCP_ABORT_ON_DATA"),
             Cause::ProcessKilled,
-            LocalApp,
+            Unknown,
             Certain,
         ),
         (
@@ -60,7 +60,7 @@ fn a_dead_process() {
                 .exiting(SIGKILL.into())
                 .segment(ACK, 0),
             Cause::ProcessKilled,
-            LocalApp,
+            Unknown,
             Likely,
         ),
         (
@@ -89,9 +89,31 @@ fn the_killer_is_the_actor_and_the_signal_is_named() {
         .exiting(SIGKILL.into())
         .signalled(SIGKILL);
     let event = scene.diagnosed_by(&mut Engine::new());
+    assert_eq!(key_facts(&event), ["SIGKILL"]);
     assert_eq!(event.actor.map(|actor| actor.pid), Some(99));
     assert!(event.verdict.evidence.contains("signal=SIGKILL"));
     assert!(event.verdict.evidence.contains("signal_from_pid=99"));
+}
+
+#[test]
+fn a_line_tells_how_the_process_ended_and_names_nobody_twice() {
+    let mut engine = Engine::new();
+    let mut facts = |scene: Scene| key_facts(&scene.diagnosed_by(&mut engine));
+    let unread = || Scene::closing(ESTABLISHED).unread(5);
+    let chosen = unread()
+        .exiting(SIGKILL.into())
+        .with(|raw| raw.flags |= wire::FLAG_OOM_VICTIM);
+    assert_eq!(facts(chosen), ["OOM kill", "5 B unread"]);
+    let crashed = unread().exiting(SIGSEGV_WITH_CORE);
+    assert_eq!(facts(crashed), ["SIGSEGV", "5 B unread"]);
+    let destroyed = Scene::active(ESTABLISHED, ESTABLISHED)
+        .owner_and_current(10, 20)
+        .reason("TCP_STATE");
+    assert_eq!(facts(destroyed), Vec::<String>::new());
+    let probing = Scene::active(ESTABLISHED, ESTABLISHED)
+        .with(|raw| raw.probes_out = 1)
+        .reason("TCP_KEEPALIVE_TIMEOUT");
+    assert_eq!(facts(probing), ["1 probe"]);
 }
 
 #[test]
