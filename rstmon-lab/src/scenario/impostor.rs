@@ -75,6 +75,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "a peer that goes on sending after its RST",
         play: forged_peer_goes_on,
     },
+    Scenario {
+        id: "forged-suspect-peer-goes-on-listener",
+        title: "the same, on a port with a listener",
+        play: forged_peer_goes_on_to_listener,
+    },
+    Scenario {
+        id: "forged-suspect-burst",
+        title: "three RSTs at once, their windows counted up",
+        play: forged_burst,
+    },
 ];
 
 /// A TTL that is not the neighbour's and has come some hops.
@@ -284,30 +294,85 @@ fn forged_second(stage: &mut Stage) -> Result<(), LabError> {
 const LATE: Duration = Duration::from_millis(400);
 
 /// Nothing in the RST gives it away. That the peer does not know of it shows later, and makes the
-/// next RST suspect.
-fn forged_peer_goes_on(stage: &mut Stage) -> Result<(), LabError> {
-    let (server, end) = stage.server()?;
+/// next RST suspect. Returns the RST, sent twice, and what the peer sent in between.
+fn peer_goes_on(
+    stage: &mut Stage,
+    server: &Endpoint,
+    end: &FakeEnd,
+) -> Result<(Segment, Segment), LabError> {
     let reset = end.segment(flag::RST | flag::ACK);
     stage.peer.send(&reset)?;
     server.wait_error(libc::ECONNRESET)?;
     thread::sleep(LATE);
     let data = end.data(b"as if nothing had been");
     stage.peer.send(&data)?;
-    stage.receive(&end, "the RST for it", |s| s.has(flag::RST))?;
+    stage.receive(end, "the RST for it", |s| s.has(flag::RST))?;
     stage.peer.send(&reset)?;
-    stage.expect(expected("peer-aborted", &end, &reset).owned("server"));
+    stage.expect(expected("peer-aborted", end, &reset).owned("server"));
+    Ok((reset, data))
+}
+
+fn forged_peer_goes_on(stage: &mut Stage) -> Result<(), LabError> {
+    let (server, end) = stage.server()?;
+    let (reset, data) = peer_goes_on(stage, &server, &end)?;
     stage.expect(
         Expectation::new(Kind::Sent, "stale-segment", end.local, end.fake)
             .state(&["none"])
             .rst_answering(&data)
             .needs(Needs::Socketless),
     );
+    stage.expect(suspect(&end, &reset).state(&["none"]));
+    Ok(())
+}
+
+/// A service that goes on listening, as most do: its listener gets what comes for the connection.
+fn forged_peer_goes_on_to_listener(stage: &mut Stage) -> Result<(), LabError> {
+    let listener = stage.listener(8)?;
+    let end = stage.unaccepted()?;
+    let server = listener.accept()?;
+    let (reset, data) = peer_goes_on(stage, &server, &end)?;
     stage.expect(
-        Expectation::new(Kind::Stray, "forged-suspect", end.local, end.fake)
-            .or_without_drop_reason("stray-reset")
+        Expectation::new(Kind::Sent, "stale-segment", end.local, end.fake)
+            .state(&["listen"])
+            .owned("server")
+            .rst_answering(&data),
+    );
+    stage.expect(suspect(&end, &reset).state(&["listen"]));
+    Ok(())
+}
+
+/// The first is obeyed; the others find that the connection is gone.
+fn forged_burst(stage: &mut Stage) -> Result<(), LabError> {
+    let (server, end) = stage.server()?;
+    let [first, second, third] = [0, 1, 2].map(|step| {
+        let mut reset = end.segment(flag::RST | flag::ACK);
+        reset.window = 1_980 + step;
+        reset
+    });
+    stage.peer.send(&first)?;
+    server.wait_error(libc::ECONNRESET)?;
+    stage.peer.send(&second)?;
+    stage.peer.send(&third)?;
+    stage.expect(expected("peer-aborted", &end, &first).owned("server"));
+    stage.expect(
+        Expectation::new(Kind::Stray, "stray-reset", end.local, end.fake)
             .state(&["none"])
-            .rst(&reset)
+            .rst(&second)
             .needs(Needs::Dropped),
     );
+    // Where the first was not seen, the other two prove nothing yet.
+    stage.expect(
+        suspect(&end, &third)
+            .or_without_segment("stray-reset")
+            .state(&["none"]),
+    );
     Ok(())
+}
+
+/// A later RST, which what came before shows to be forged.
+fn suspect(end: &FakeEnd, reset: &Segment) -> Expectation {
+    Expectation::new(Kind::Stray, "forged-suspect", end.local, end.fake)
+        .or_without_drop_reason("stray-reset")
+        .rst(reset)
+        .needs(Needs::Dropped)
 }

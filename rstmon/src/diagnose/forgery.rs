@@ -124,9 +124,12 @@ pub(super) fn read_signs(event: &Event, past: &FlowPast) -> Vec<Sign> {
 
 /// What a RST shows that found no connection: another one a moment ago may have ended it.
 fn stray_signs(event: &Event, past: &FlowPast) -> Vec<Sign> {
-    // One that found a socket belongs to another connection, and after a RST of ours the peer has
-    // much to answer.
-    let found_none = matches!(event.state, None | Some(SocketState::None));
+    // One that found a socket belongs to another connection, unless that only listens; and after a
+    // RST of ours the peer has much to answer.
+    let found_none = matches!(
+        event.state,
+        None | Some(SocketState::None | SocketState::Listen)
+    );
     let Some(rst) = event
         .rst
         .as_ref()
@@ -391,7 +394,11 @@ pub(super) fn peer_went_on(event: &Event, past: &FlowPast) -> Option<u64> {
     let ahead = trigger.seq.wrapping_sub(first.seq?).cast_signed();
     let goes_on = !trigger.flags.has(tcp_flag::SYN)
         && !trigger.flags.has(tcp_flag::RST)
-        && event.state == Some(SocketState::None)
+        && matches!(
+            event.state,
+            // Where somebody listens on the port, the listener gets what no connection takes.
+            Some(SocketState::None | SocketState::Listen)
+        )
         && ahead.unsigned_abs() < MAX_AHEAD;
     (goes_on && ago_ms >= (2 * rtt_ms).max(MIN_WAIT_MS)).then_some(ago_ms)
 }

@@ -183,6 +183,14 @@ fn a_second_reset_ahead_of_the_first_is_suspect_with_another_sign() {
             "ttl rst_hops=12 handshake_hops=0"
         ]
     );
+    // A server's listener gets it where there is one.
+    let at_listener = second(&live(), 6_460, |scene| {
+        from_elsewhere(scene).with(|raw| {
+            raw.have |= wire::HAVE_STATE;
+            raw.state = LISTEN;
+        })
+    });
+    assert_eq!(at_listener.verdict.cause, Cause::ForgedSuspect);
     let alone = second(&live(), 6_460, |scene| scene);
     assert_eq!(alone.verdict.cause, Cause::StrayReset);
     assert_eq!(signs(&alone), ["second-rst seq_ahead=1460 after_ms=3"]);
@@ -347,10 +355,13 @@ fn a_number_in_the_ack_field_of_one_bare_reset_only_is_strong() {
 
 #[test]
 fn a_peer_that_goes_on_shows_that_its_reset_was_not_its_own() {
-    let went_on = |after_ms, seq| {
+    let found_none = Scene::socketless();
+    let found_listener = Scene::passive(LISTEN).reason("TCP_FLAGS");
+    let went_on = |found: &Scene, after_ms, seq| {
         let mut engine = Engine::new();
         live().diagnosed_by(&mut engine);
-        let later = Scene::socketless()
+        let later = found
+            .clone()
             .segment(PSH | ACK, 5)
             .with(|raw| raw.segment_seq = seq)
             .after_ms(after_ms)
@@ -363,19 +374,21 @@ fn a_peer_that_goes_on_shows_that_its_reset_was_not_its_own() {
             .diagnosed_by(&mut engine);
         (later.verdict.cause, told, third.verdict.cause)
     };
-    // The RTT is not known: a second is waited for twice.
-    assert_eq!(
-        went_on(2_500, 5_000),
-        (Cause::StaleSegment, true, Cause::ForgedSuspect)
-    );
-    assert_eq!(
-        went_on(5, 5_000),
-        (Cause::StaleSegment, false, Cause::StrayReset)
-    );
-    assert_eq!(
-        went_on(2_500, 50_000_000),
-        (Cause::StaleSegment, false, Cause::StrayReset)
-    );
+    for found in [&found_none, &found_listener] {
+        // The RTT is not known: a second is waited for twice.
+        assert_eq!(
+            went_on(found, 2_500, 5_000),
+            (Cause::StaleSegment, true, Cause::ForgedSuspect)
+        );
+        assert_eq!(
+            went_on(found, 5, 5_000),
+            (Cause::StaleSegment, false, Cause::StrayReset)
+        );
+        assert_eq!(
+            went_on(found, 2_500, 50_000_000),
+            (Cause::StaleSegment, false, Cause::StrayReset)
+        );
+    }
 }
 
 #[test]
