@@ -97,8 +97,8 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
         same.",
     mechanism: "A RST is obeyed if its seq is exactly the next one expected (RFC 5961 3.2); \
         whoever sees the traffic can write one. What cannot be forged well: the number of hops \
-        (TTL), the peer's clock (RFC 7323), an answer before the question has arrived. Needs \
-        probe mode. Two signs that studies name are not used. A refusal that comes sooner than the \
+        (TTL), the peer's clock (RFC 7323), an answer before the question has arrived. All \
+        but a peer that goes on need probe mode. Two signs that studies name are not used. A refusal that comes sooner than the \
         peer could answer: rstmon times no connection that ends in order, so it has nothing to \
         compare with. Several peers with one clock: a transparent proxy shows it, and need not reset.",
     in_rstmon: &[

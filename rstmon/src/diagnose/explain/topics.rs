@@ -463,15 +463,16 @@ const BOTH_ENDS: Topic = Topic {
         },
         Section {
             heading: "Cut from outside: DuckDB or ClickHouse",
-            text: "Both ends received a RST and neither sent one. That is proof, if the connection \
-                ran between these two hosts and no event was lost (`lost` in the end records). In \
-                ClickHouse `file('*.jsonl', JSONEachRow)` takes the place of `event`.",
+            text: "Both ends received a RST and neither sent one, but for answers to segments that \
+                came after it. That is proof, if the connection ran between these two hosts and no \
+                event was lost (`lost` in the end records). In ClickHouse `file('*.jsonl', JSONEachRow)` takes the place of `event`.",
             points: &[],
             lines: &[
                 "SELECT community_id, min(time), count(*) FROM event",
                 "WHERE schema = 'rstmon.event/1' GROUP BY community_id",
                 "HAVING count(DISTINCT CASE WHEN kind = 'received' THEN host END) = 2",
-                "   AND count(CASE WHEN kind = 'sent' THEN 1 END) = 0;",
+                "   AND count(CASE WHEN kind = 'sent' AND cause NOT IN",
+                "       ('stale-segment', 'segment-after-close') THEN 1 END) = 0;",
             ],
         },
         Section {
