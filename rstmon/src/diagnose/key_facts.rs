@@ -165,11 +165,10 @@ fn probes(event: &Event) -> Option<String> {
 
 /// What ended the process: the signal, or that it was chosen to free memory.
 fn ending(event: &Event) -> Option<String> {
-    let out_of_memory = event.verdict.evidence.contains("oom_kill=yes");
-    match out_of_memory {
-        true => Some("OOM kill".to_owned()),
-        false => said(event, "signal=", ""),
+    if event.verdict.evidence.contains("oom_kill=yes") {
+        return Some("OOM kill".to_owned());
     }
+    said(event, "signal=", "")
 }
 
 fn reason(event: &Event) -> Option<String> {

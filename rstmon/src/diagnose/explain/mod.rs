@@ -8,7 +8,7 @@
 //! * [`page`]: what a page holds.
 //! * `close`, `host`, `answer`: causes of sent resets, by who begins them: an application that
 //!   closes, the host itself, a segment that arrived.
-//! * `peer`, `stranger`: causes of received ones: the peer's doing, or somebody else's.
+//! * `peer`, `quiet`, `stranger`: causes of received ones: the peer's doing, time's, or somebody else's.
 //! * `topics`: answers to questions that no single cause answers.
 
 mod answer;
@@ -17,6 +17,7 @@ mod host;
 pub mod markdown;
 pub mod page;
 mod peer;
+mod quiet;
 mod stranger;
 pub mod text;
 mod topics;
@@ -54,8 +55,8 @@ pub const fn page_of(cause: Cause) -> &'static CausePage {
         Cause::HandshakeAborted => &peer::HANDSHAKE_ABORTED,
         Cause::PeerAborted => &peer::PEER_ABORTED,
         Cause::PeerGone => &peer::PEER_GONE,
-        Cause::IdleTimeout => &peer::IDLE_TIMEOUT,
-        Cause::KeepaliveRace => &peer::KEEPALIVE_RACE,
+        Cause::IdleTimeout => &quiet::IDLE_TIMEOUT,
+        Cause::KeepaliveRace => &quiet::KEEPALIVE_RACE,
         Cause::PeerDataAfterClose => &peer::PEER_DATA_AFTER_CLOSE,
         Cause::MiddleboxReset => &stranger::MIDDLEBOX_RESET,
         Cause::ForgedSuspect => &stranger::FORGED_SUSPECT,
