@@ -13,7 +13,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -541,4 +542,41 @@ fn clients_that_hold_connections_open_do_not_stop_a_scrape() {
         })
     });
     drop(more);
+}
+
+#[test]
+fn the_sockets_of_systemd_are_served() {
+    if !bpf_works() {
+        return;
+    }
+    let refused = support::rstmon()
+        .args(["agent", "--socket=", "--web.systemd-socket"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("ListenStream="), "{said}");
+    // As sd_listen_fds(3) has it: the sockets begin at 3, and the variables name the process.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut agent = Agent::new();
+    agent.address = listener.local_addr().unwrap();
+    let ours = listener.as_raw_fd();
+    let script = format!(
+        "exec 3<&{ours}; LISTEN_FDS=1 LISTEN_PID=$$ exec {} agent --socket= --web.systemd-socket",
+        env!("CARGO_BIN_EXE_rstmon")
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    let keep_open = move || {
+        nix::fcntl::fcntl(
+            &listener,
+            nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+        )?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only makes a system call.
+    unsafe { command.pre_exec(keep_open) };
+    agent.run_command(command);
+    assert!(agent.scrape().sum("rstmon_build_info", &[]) > 0.5);
+    assert!(agent.end(Signal::SIGTERM).success());
 }
