@@ -39,6 +39,9 @@ pub(crate) fn install_tools() -> Result<Option<String>> {
             "install",
             "--quiet",
             "--no-cache-dir",
+            // Nothing that this user has installed is touched.
+            "--no-warn-conflicts",
+            "--root-user-action=ignore",
             "--upgrade",
             "--target",
         ])
