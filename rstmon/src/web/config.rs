@@ -106,8 +106,8 @@ impl TlsVersion {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct HttpConfig {
-    /// Whether HTTP/2 is offered: it never is, and no client needs it, so either is right.
-    #[expect(dead_code, reason = "files of other exporters have it")]
+    /// Whether HTTP/2 is offered, in files of other exporters: it never is, and no client needs it, so
+    /// either is right.
     pub(super) http2: bool,
     /// Response headers.
     #[serde(deserialize_with = "read_null_as_empty")]
