@@ -13,7 +13,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -310,8 +311,9 @@ fn clients_of_the_socket_get_what_they_ask_for_and_strangers_nothing() {
         return;
     }
     let mut agent = Agent::start(&[]);
-    let (client, server) = connected(Family::V4);
-    let port = server.local_addr().unwrap().port();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let port = target.port();
     // A storm of others on this host would fill the client's queue.
     let wish = format!(r#"{{"rstmon":1,"want":"events","filter":"port {port}"}}"#);
     let mut all = agent.client(&wish);
@@ -325,12 +327,18 @@ fn clients_of_the_socket_get_what_they_ask_for_and_strangers_nothing() {
         refusal["message"].as_str().unwrap().contains("sennt"),
         "{refusal}"
     );
-    abort(server);
+    // More than one: while others storm, a sample is reported.
+    std::thread::spawn(move || {
+        for _ in 0..50 {
+            let _client = TcpStream::connect(target).unwrap();
+            abort(listener.accept().unwrap().0);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
     let deadline = Instant::now() + Duration::from_secs(20);
     while next_line(&mut all)["local_port"] != port {
         assert!(Instant::now() < deadline);
     }
-    drop(client);
     // A client that says no more may go on listening, and is noticed when it leaves.
     let mut half = agent.client(r#"{"rstmon":1,"want":"board","every_ms":100}"#);
     half.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
@@ -541,4 +549,41 @@ fn clients_that_hold_connections_open_do_not_stop_a_scrape() {
         })
     });
     drop(more);
+}
+
+#[test]
+fn the_sockets_of_systemd_are_served() {
+    if !bpf_works() {
+        return;
+    }
+    let refused = support::rstmon()
+        .args(["agent", "--socket=", "--web.systemd-socket"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("ListenStream="), "{said}");
+    // As sd_listen_fds(3) has it: the sockets begin at 3, and the variables name the process.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut agent = Agent::new();
+    agent.address = listener.local_addr().unwrap();
+    let ours = listener.as_raw_fd();
+    let script = format!(
+        "exec 3<&{ours}; LISTEN_FDS=1 LISTEN_PID=$$ exec {} agent --socket= --web.systemd-socket",
+        env!("CARGO_BIN_EXE_rstmon")
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    let keep_open = move || {
+        nix::fcntl::fcntl(
+            &listener,
+            nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+        )?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only makes a system call.
+    unsafe { command.pre_exec(keep_open) };
+    agent.run_command(command);
+    assert!(agent.scrape().sum("rstmon_build_info", &[]) > 0.5);
+    assert!(agent.end(Signal::SIGTERM).success());
 }

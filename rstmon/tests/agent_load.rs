@@ -1,4 +1,4 @@
-//! What `rstmon agent` costs when nothing happens.
+//! What `rstmon agent` costs when nothing happens, and when a page of many series is scraped.
 //!
 //! The promises are of a release build: `cargo test --release -p rstmon --test agent_load`. A debug
 //! build is held to lax bounds.
@@ -13,15 +13,25 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 use support::agent::Agent;
-use support::bpf_works;
-use support::process::{cores_at_rest, resident_memory_kib};
+use support::process::{cores_at_rest, main_thread_time, resident_memory_kib};
+use support::programs::wait_until;
+use support::{Family, bpf_works, in_private_netns};
 
 const IS_DEBUG: bool = cfg!(debug_assertions);
 /// Part of a core.
 const REST: f64 = if IS_DEBUG { 0.02 } else { 0.001 };
 /// Memory, in KiB.
 const MEMORY_KIB: u64 = if IS_DEBUG { 64 << 10 } else { 30 << 10 };
+/// Series of the page that is scraped.
+const SERIES: usize = 2_000;
+/// Time of such a scrape, as its client sees it; the median, since a busy machine adds its own.
+const SCRAPE: Duration = Duration::from_millis(if IS_DEBUG { 1_000 } else { 20 });
+/// How long a scrape may keep the capture thread from the ring.
+const PAUSE: Duration = Duration::from_millis(if IS_DEBUG { 500 } else { 5 });
 
 #[test]
 fn at_rest_it_takes_nothing() {
@@ -35,4 +45,76 @@ fn at_rest_it_takes_nothing() {
     println!("{:.3} % of a core, {memory} KiB", rest * 100.0);
     assert!(rest < REST, "{rest}");
     assert!(memory < MEMORY_KIB, "{memory}");
+}
+
+#[test]
+fn a_scrape_of_many_series_is_quick_and_does_not_hold_up_the_ring() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&["--metrics.closed-ports", "--metrics.max-series=port=4000"]);
+    // Each port makes two series: its reset as it was sent, and as it was received.
+    refuse_on_ports(SERIES as u16 / 2);
+    wait_until("the series", || agent.scrape().0.len() > SERIES);
+    let mut client = Scraper::connect(agent.address);
+    let pid = agent.pid().as_raw().unsigned_abs();
+    let (mut times, mut pauses) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let (began, ran) = (Instant::now(), main_thread_time(pid));
+        let page = client.scrape();
+        times.push(began.elapsed());
+        assert!(page.lines().count() > SERIES);
+        std::thread::sleep(Duration::from_millis(20));
+        // Its turns meanwhile are in it: the pause is a part of that. Its waiting for a processor is not,
+        // which is the doing of others.
+        pauses.push(main_thread_time(pid).saturating_sub(ran));
+    }
+    times.sort();
+    pauses.sort();
+    let (scrape, pause) = (times[50], pauses[99]);
+    println!(
+        "scrape {scrape:?}, slowest {:?}; pause at most {pause:?}, usually {:?}",
+        times[99], pauses[50]
+    );
+    assert!(scrape < SCRAPE, "{scrape:?}");
+    assert!(pause < PAUSE, "{pause:?}");
+}
+
+/// Connections to so many ports of a namespace of their own, on none of which anybody listens.
+fn refuse_on_ports(ports: u16) {
+    in_private_netns(move |_| {
+        for port in 1..=ports {
+            let target = SocketAddr::new(Family::V4.loopback(), port);
+            TcpStream::connect(target).expect_err("nobody listens");
+        }
+    });
+}
+
+/// Scrapes on one connection, as Prometheus does.
+struct Scraper(BufReader<TcpStream>);
+
+impl Scraper {
+    fn connect(address: SocketAddr) -> Self {
+        Self(BufReader::new(TcpStream::connect(address).unwrap()))
+    }
+
+    fn scrape(&mut self) -> String {
+        let request = "GET /metrics HTTP/1.1\r\nHost: agent\r\n\r\n";
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    }
 }

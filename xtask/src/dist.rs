@@ -4,6 +4,8 @@
 //! Called by `main`. What it makes lies in `target/dist` and nowhere else.
 
 mod install_test;
+pub(crate) mod manifests;
+mod systemd_test;
 
 use crate::process::{cargo, root, run};
 use crate::setup::{Purpose, STATIC_TARGET, set_up};

@@ -4,6 +4,7 @@
 //! for everything. Where apt is not there, or this is not root and there is no sudo, what is missing
 //! is said by name.
 
+use crate::dist::manifests::install_tools;
 use crate::process::{as_root, can_be_root, cargo, is_installed, output_of, root, run};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -64,10 +65,13 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
         ("nft", "nftables", &[Tests, Machines]),
         ("nginx", "nginx-light", &[Tests, Bench]),
         ("perf", "linux-perf", &[Bench]),
+        ("pip3", "python3-pip", &[Packages]),
         ("prometheus", "prometheus", &[Tests, Work]),
         ("qemu-system-x86_64", "qemu-system-x86", &[Machines]),
         ("ss", "iproute2", &[Tests, Machines]),
         ("strip", "binutils", &[Packages]),
+        ("systemd-analyze", "systemd", &[Packages]),
+        ("systemd-nspawn", "systemd-container", &[Packages]),
         ("tcpdump", "tcpdump", &[Tests, Bench]),
         ("tmux", "tmux", &[Tests, Work]),
         ("wrk", "wrk", &[Tests, Bench]),
@@ -91,6 +95,9 @@ pub(crate) fn set_up(purposes: &[Purpose]) -> Result<()> {
     did.extend(crates()?);
     did.extend(file_systems());
     did.extend(packages(purposes)?);
+    if purposes.contains(&Purpose::Packages) {
+        did.extend(install_tools()?);
+    }
     if did.is_empty() {
         eprintln!("set-up: nothing to do");
     } else {

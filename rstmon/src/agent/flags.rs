@@ -44,11 +44,16 @@ impl Args for SettingFlags {
             } else {
                 format!(" [default: {}]", declared.default)
             };
-            Arg::new(declared.flag)
+            let flag = Arg::new(declared.flag)
                 .long(declared.flag)
                 .value_name(declared.form)
                 .action(clap::ArgAction::Append)
-                .help(format!("{}{default}", declared.help))
+                .help(format!("{}{default}", declared.help));
+            if declared.is_switch() {
+                flag.num_args(0..=1).default_missing_value("true")
+            } else {
+                flag
+            }
         });
         command.arg(config).args(flags)
     }

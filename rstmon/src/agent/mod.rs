@@ -18,4 +18,5 @@ pub mod settings;
 pub mod site;
 pub mod socket;
 pub mod subscribers;
+mod system_calls;
 pub mod systemd;

@@ -12,7 +12,7 @@ use crate::event::capture::HookReport;
 use crate::kernel::degradation::Degradation;
 use crate::kernel::hook::{Hook, Variant};
 use crate::kernel::probe_plan::{PlannedHook, ProbePlan};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
@@ -58,6 +58,8 @@ pub struct Capture {
     degradations: Vec<Degradation>,
     /// How often attaching failed to hooks whose modules have come.
     tries: BTreeMap<Hook, u32>,
+    /// Attached hooks whose modules were loaded then, and may go.
+    in_modules: BTreeSet<Hook>,
     /// Runs that the kernel left out, of programs that are detached.
     missed: u64,
 }
@@ -81,6 +83,7 @@ impl Capture {
             hooks: Vec::with_capacity(request.plan.hooks.len()),
             degradations: request.plan.degradations.clone(),
             tries: BTreeMap::new(),
+            in_modules: BTreeSet::new(),
             missed: 0,
         };
         for planned in &request.plan.hooks {
@@ -122,16 +125,41 @@ impl Capture {
                 .programs
                 .attach(&name, attach_point(planned.hook, variant))
             {
-                Ok(()) => return Ok(variant),
+                Ok(()) => {
+                    if module_is_loaded(planned.hook) {
+                        self.in_modules.insert(planned.hook);
+                    }
+                    return Ok(variant);
+                }
                 Err(error) => reasons.push(format!("{variant}: {error}")),
             }
         }
         Err(reasons.join("; "))
     }
 
-    /// Attaches the hooks whose modules have come since; returns those that it attached.
-    pub fn attach_arrived_modules(&mut self) -> Vec<Hook> {
-        let mut attached = Vec::new();
+    /// Attaches the hooks whose modules have come since, and notes those whose modules have gone; returns
+    /// whether there were any.
+    pub fn follow_modules(&mut self) -> bool {
+        let gone = self.note_departed_modules();
+        self.attach_arrived_modules() || gone
+    }
+
+    /// The kernel took the probe out together with its module; one that comes back has none.
+    fn note_departed_modules(&mut self) -> bool {
+        let before = self.in_modules.len();
+        self.in_modules.retain(|hook| {
+            let stays = module_is_loaded(*hook);
+            if !stays && let Some((_, state)) = self.hooks.iter_mut().find(|it| it.0.hook == *hook)
+            {
+                *state = None;
+            }
+            stays
+        });
+        self.in_modules.len() != before
+    }
+
+    fn attach_arrived_modules(&mut self) -> bool {
+        let mut has_attached = false;
         for index in 0..self.hooks.len() {
             let Some((planned, None)) = self.hooks.get(index).cloned() else {
                 continue;
@@ -143,13 +171,13 @@ impl Capture {
                 Ok(variant) => {
                     if let Some((_, state)) = self.hooks.get_mut(index) {
                         *state = Some(variant);
-                        attached.push(planned.hook);
+                        has_attached = true;
                     }
                 }
                 Err(reason) => self.fail_arrived(index, planned.hook, reason),
             }
         }
-        attached
+        has_attached
     }
 
     /// The module is there a moment before its symbols are, so the next look tries again; but not

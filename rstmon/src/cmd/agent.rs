@@ -121,6 +121,7 @@ fn capture_args(settings: &Settings) -> CaptureArgs {
 fn web_settings(settings: &Settings) -> WebSettings {
     WebSettings {
         listen_addresses: settings.web_listen_address.0.clone(),
+        are_sockets_passed: settings.web_systemd_socket,
         config_file: settings.web_config_file.0.clone(),
         max_requests: settings.web_max_requests as usize,
     }

@@ -137,7 +137,7 @@ impl Session {
         }
     }
 
-    /// Takes what is in the ring through the pipeline. Returns whether hooks were attached meanwhile.
+    /// Takes what is in the ring through the pipeline. Returns whether hooks came or went meanwhile.
     pub fn turn(&mut self, sink: &mut impl EventSink) -> io::Result<bool> {
         self.take_seed();
         let taken = self.drain(sink)?;
@@ -150,7 +150,7 @@ impl Session {
         self.follow_clock(now);
         self.pipeline.release(now, &mut self.annotator, sink)?;
         self.capture.flush_log();
-        if self.capture.awaits_modules() && !self.capture.attach_arrived_modules().is_empty() {
+        if self.capture.follow_modules() {
             self.pipeline.facts_mut().hooks = self.capture.hook_reports();
             return Ok(true);
         }

@@ -106,7 +106,8 @@ impl TlsVersion {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct HttpConfig {
-    /// HTTP/2, which is not there: `false` at most.
+    /// Whether HTTP/2 is offered, in files of other exporters: it never is, and no client needs it, so
+    /// either is right.
     pub(super) http2: bool,
     /// Response headers.
     #[serde(deserialize_with = "read_null_as_empty")]
@@ -187,12 +188,6 @@ fn explain(error: &str) -> String {
 }
 
 fn check_http(http: &HttpConfig) -> Result<(), String> {
-    if http.http2 {
-        return Err(
-            "http_server_config.http2: HTTP/2 is not spoken; set it to false or leave it out"
-                .to_owned(),
-        );
-    }
     for name in http.headers.keys() {
         let is_settable = |it: &&str| it.eq_ignore_ascii_case(name);
         if !SETTABLE_HEADERS.iter().any(is_settable) {

@@ -19,7 +19,7 @@ fn every_key_is_taken() {
          client_allowed_sans: [prometheus.example]\n  min_version: TLS13\n  max_version: TLS13\n  \
          cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n  \
          prefer_server_cipher_suites: false\n  curve_preferences: [CurveP256]\n\
-         http_server_config:\n  http2: false\n  headers:\n    X-Frame-Options: deny\n\
+         http_server_config:\n  http2: true\n  headers:\n    X-Frame-Options: deny\n\
          basic_auth_users:\n  alice: {HASH}\n"
     ))
     .unwrap();
@@ -75,7 +75,6 @@ fn the_rest_is_refused_in_clear_words() {
             "tls_server_config:\n  cert_file: a\n".to_owned(),
             "key_file",
         ),
-        ("http_server_config:\n  http2: true\n".to_owned(), "HTTP/2"),
         (
             "http_server_config:\n  headers:\n    Set-Cookie: a\n".to_owned(),
             "Set-Cookie",

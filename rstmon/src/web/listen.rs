@@ -4,8 +4,10 @@
 use super::passwords::PasswordGate;
 use super::reload::LiveConfig;
 use super::{Counters, WebError, WebServer, WebSettings};
+use libsystemd::activation::{IsType, receive_descriptors};
 use std::io::{Error, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::Arc;
 
 /// Takes the addresses and reads the web configuration.
@@ -14,10 +16,12 @@ use std::sync::Arc;
 pub fn bind(settings: &WebSettings) -> Result<WebServer, WebError> {
     let counters = Arc::new(Counters::default());
     let config = LiveConfig::read(settings.config_file.as_deref(), Arc::clone(&counters))?;
-    let mut listeners = Vec::new();
-    for address in &settings.listen_addresses {
-        listeners.push(listen(address)?);
-    }
+    let listeners = if settings.are_sockets_passed {
+        passed_sockets()?
+    } else {
+        let addresses = settings.listen_addresses.iter();
+        addresses.map(|it| listen(it)).collect::<Result<_, _>>()?
+    };
     Ok(WebServer {
         listeners,
         config,
@@ -38,6 +42,28 @@ fn listen(address: &str) -> Result<TcpListener, WebError> {
         advice: advice(&source),
         source,
     })
+}
+
+/// The sockets that systemd hands over (sd_listen_fds(3)), all of them listening for TCP.
+fn passed_sockets() -> Result<Vec<TcpListener>, WebError> {
+    let wrong = |reason: String| WebError::Passed { reason };
+    // The variables stay: the agent starts no program that would take the sockets for its own.
+    let passed = receive_descriptors(false).map_err(|error| wrong(error.to_string()))?;
+    if passed.is_empty() {
+        return Err(wrong("systemd handed no socket over".to_owned()));
+    }
+    let listeners = passed.into_iter().map(|descriptor| {
+        if !descriptor.is_inet() {
+            return Err(wrong("a socket is not of TCP".to_owned()));
+        }
+        // SAFETY: it was made for this process, and nobody else knows its number.
+        let listener = unsafe { TcpListener::from_raw_fd(descriptor.into_raw_fd()) };
+        listener
+            .set_nonblocking(true)
+            .map_err(|error| wrong(error.to_string()))?;
+        Ok(listener)
+    });
+    listeners.collect()
 }
 
 /// The addresses to try, in order: the first that can be had is used.

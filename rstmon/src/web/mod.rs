@@ -67,6 +67,8 @@ pub struct Page {
 pub struct WebSettings {
     /// `host:port`; `:port` is every address of this host.
     pub listen_addresses: Vec<String>,
+    /// Whether systemd hands over the listening sockets, and no address is taken.
+    pub are_sockets_passed: bool,
     /// The web configuration (TLS, passwords, headers); none: plain HTTP for everybody.
     pub config_file: Option<PathBuf>,
     /// Requests answered at a time; more get 503.
@@ -124,6 +126,15 @@ pub enum WebError {
         source: std::io::Error,
         /// What to do.
         advice: &'static str,
+    },
+    /// Sockets of systemd that are not there, or are not what they should be.
+    #[error(
+        "--web.systemd-socket: {reason}; start the agent by a socket unit with ListenStream=HOST:PORT, \
+         or leave the flag out"
+    )]
+    Passed {
+        /// What is wrong.
+        reason: String,
     },
     /// A web configuration that cannot be used.
     #[error("web configuration {}: {reason}", file.display())]

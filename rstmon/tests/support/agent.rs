@@ -23,20 +23,30 @@ pub struct Agent {
 pub struct Metrics(pub BTreeMap<String, f64>);
 
 impl Agent {
-    /// Starts one and waits until it is ready.
-    pub fn start(args: &[&str]) -> Self {
-        let mut agent = Self {
+    /// One that does not run yet.
+    pub fn new() -> Self {
+        Self {
             child: None,
             folder: tempfile::tempdir().unwrap(),
             address: free_address(),
-        };
+        }
+    }
+
+    /// Starts one and waits until it is ready.
+    pub fn start(args: &[&str]) -> Self {
+        let mut agent = Self::new();
         agent.run(args);
         agent
     }
 
     /// Starts it again, after it has ended.
     pub fn run(&mut self, args: &[&str]) {
-        let child = self.command(args).spawn().expect("rstmon starts");
+        self.run_command(self.command(args));
+    }
+
+    /// Starts it by a command and waits until it is ready.
+    pub fn run_command(&mut self, mut command: Command) {
+        let child = command.spawn().expect("rstmon starts");
         self.child = Some(child);
         wait_until("the agent", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();

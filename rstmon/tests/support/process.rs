@@ -1,15 +1,22 @@
 //! What a running process costs, as the kernel counts it: for the tests of rest and storm.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Time on a CPU that the threads of a process have had.
 pub fn cpu_time(pid: u32) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let times = tasks.map(|task| {
-        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
-        text.split(' ').next().unwrap().parse::<u64>().unwrap()
-    });
-    Duration::from_nanos(times.sum())
+    tasks.map(|task| thread_time(&task.unwrap().path())).sum()
+}
+
+/// The same of its first thread: of an agent, the one that captures.
+pub fn main_thread_time(pid: u32) -> Duration {
+    thread_time(Path::new(&format!("/proc/{pid}/task/{pid}")))
+}
+
+fn thread_time(task: &Path) -> Duration {
+    let text = std::fs::read_to_string(task.join("schedstat")).unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// Part of a core that a process takes when nothing happens: the least of three times three seconds,

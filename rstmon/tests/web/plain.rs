@@ -84,6 +84,7 @@ fn a_taken_port_is_said_with_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let bound = bind(&WebSettings {
+        are_sockets_passed: false,
         listen_addresses: vec!["127.0.0.1:0".to_owned(), address.clone()],
         config_file: None,
         max_requests: 40,
@@ -97,6 +98,7 @@ fn a_taken_port_is_said_with_what_to_do() {
 #[test]
 fn a_missing_configuration_ends_the_start() {
     let bound = bind(&WebSettings {
+        are_sockets_passed: false,
         listen_addresses: Vec::new(),
         config_file: Some("/nowhere/web.yml".into()),
         max_requests: 40,

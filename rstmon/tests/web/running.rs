@@ -64,6 +64,7 @@ impl Running {
 
     fn start(folder: tempfile::TempDir, config_file: Option<PathBuf>, max_requests: usize) -> Self {
         let server = bind(&WebSettings {
+            are_sockets_passed: false,
             listen_addresses: vec!["127.0.0.1:0".to_owned()],
             config_file,
             max_requests,

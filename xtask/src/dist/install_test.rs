@@ -1,10 +1,12 @@
 //! Installs the .deb on this machine, looks at what came, starts what the unit starts, purges it, and
-//! looks for what stayed.
+//! looks for what stayed. Then the service under a systemd, and the manifests.
 //!
 //! Called by `dist --test`. A machine that has rstmon installed, or files of its own where the
 //! package puts or removes some, is refused before anything is touched.
 
-use crate::process::{as_root, output_of, run};
+use super::manifests;
+use super::systemd_test::{is_hardened, run_service};
+use crate::process::{as_root, output_of, root, run};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -54,6 +56,13 @@ pub(super) fn test_deb(deb: &Path) -> Result<bool> {
     let left = still_there(&files);
     checks.add(&format!("no file stays {left:?}"), left.is_empty());
     checks.add("no group stays", !has_group());
+    let unit = root().join("packaging/systemd/rstmon.service");
+    checks.add("the unit is hardened as documented", is_hardened(&unit));
+    for (name, passed) in run_service(deb)? {
+        checks.add(&name, passed);
+    }
+    let are_valid = manifests::are_valid()?;
+    checks.add("chart and kustomizations are valid", are_valid);
     Ok(checks.failed == 0)
 }
 

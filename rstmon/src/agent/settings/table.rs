@@ -40,6 +40,12 @@ impl Declaration {
         format!("RSTMON_{key}")
     }
 
+    /// Whether its flag alone, without a value, means that it is on.
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        self.form == <bool as SettingValue>::FORM
+    }
+
     /// Section and key within it.
     #[must_use]
     pub fn section_and_key(&self) -> (&'static str, &'static str) {
@@ -161,6 +167,8 @@ settings! {
         "Clients of the control socket at a time";
     web_listen_address: ListenAddresses = "web.listen-address", "web.listen-address", "127.0.0.1:19435", false,
         "Addresses of the web server; empty: none";
+    web_systemd_socket: bool = "web.systemd-socket", "web.systemd-socket", "false", false,
+        "Take the web server's sockets from systemd's socket unit instead of listening on addresses";
     web_telemetry_path: String = "web.telemetry-path", "web.telemetry-path", "/metrics", false,
         "Path of the metrics";
     web_config_file: OptionalPath = "web.config-file", "web.config.file", "", false,

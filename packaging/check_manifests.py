@@ -1,0 +1,123 @@
+"""Renders the Helm chart and the kustomizations of this folder, and validates what comes out.
+
+Run by `cargo xtask dist --test`, with the tools of `MANIFEST_TOOLS` in xtask/src/setup.rs: Helm's own
+engine, the schemas of Kubernetes, and the models of the Prometheus operator. Prints a line for each
+check; exits with 1 if one fails.
+"""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import helm_python as helm
+import kubernetes_validate as kubernetes
+import yaml
+from cloudcoil.models.prometheus_operator.v1 import PodMonitor
+
+HERE = pathlib.Path(__file__).parent
+CHART = HERE / "helm" / "rstmon"
+# The oldest that `kubeVersion` of the chart allows, and the newest of which there is a schema.
+VERSIONS = ["1.30", kubernetes.latest_version()]
+# What a chart is rendered with; together they take every branch of its templates.
+VALUES = {
+    "defaults": {},
+    "everything": {
+        "image": {"tag": "1.2.3", "pullPolicy": "Always"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "extraArgs": ["--metrics.peers", "true"],
+        "port": 9999,
+        "priorityClassName": "system-node-critical",
+        "resources": {},
+        "podMonitor": {"enabled": True, "labels": {"release": "prom"}, "interval": "15s"},
+    },
+    "privileged": {"privileged": True, "nodeSelector": {}, "tolerations": []},
+}
+
+failed = 0
+
+
+def check(name, complaint):
+    """A line for a check; `complaint` is empty where nothing is wrong."""
+    global failed
+    failed += bool(complaint)
+    print(f"test manifests: {name} ... {'FAILED: ' + complaint if complaint else 'ok'}", flush=True)
+
+
+def complaint_of(document):
+    """What is wrong with a manifest by the schema of its kind."""
+    if document["kind"] == "PodMonitor":
+        try:
+            known = PodMonitor.model_validate(document)
+        except ValueError as error:
+            return str(error)
+        # The model leaves out what it does not know.
+        known = known.model_dump(by_alias=True, exclude_unset=True, mode="json")
+        return "" if known == document else f"unknown fields: {json.dumps(document)}"
+    for version in VERSIONS:
+        try:
+            kubernetes.validate(document, version, strict=True)
+        except kubernetes.ValidationError as error:
+            return f"{version}: {error}"
+    return ""
+
+
+def check_all(name, text):
+    """Validates each document of a text, and returns them by kind."""
+    documents = {}
+    for document in filter(None, yaml.safe_load_all(text)):
+        documents[document["kind"]] = document
+        check(f"{name}: {document['kind']}", complaint_of(document))
+    return documents
+
+
+def pod_of(documents):
+    """The pod of a set of manifests, and its only container."""
+    pod = documents["DaemonSet"]["spec"]["template"]["spec"]
+    return pod, pod["containers"][0]
+
+
+def check_chart():
+    """Lints the chart and renders it with all values; by default it is the kustomization's."""
+    found = helm.lint(str(CHART), strict=True)
+    errors = found["errors"] + [it for it in found["messages"] if it["severity"] > 1]
+    check("helm lint", "; ".join(map(str, errors)))
+    rendered = {}
+    with helm.Chart.load(str(CHART)) as chart:
+        for name, values in VALUES.items():
+            manifests = chart.render(values, name="demo", namespace="monitoring")
+            rendered[name] = check_all(f"helm {name}", "\n---\n".join(manifests.values()))
+    by_default, (_, everything) = pod_of(rendered["defaults"])[1], pod_of(rendered["everything"])
+    check("helm: no PodMonitor by default", "PodMonitor" in rendered["defaults"] and "it is there")
+    asked = everything["args"][1:] == ["--web.listen-address=0.0.0.0:9999", "--metrics.peers", "true"]
+    check("helm: arguments are passed on", "" if asked else str(everything["args"]))
+    plain = yaml.safe_load((HERE / "kubernetes/base/daemonset.yaml").read_text())
+    plain = pod_of({"DaemonSet": plain})[1]
+    same = ["args", "ports", "securityContext", "volumeMounts", "resources", "startupProbe"]
+    differing = [key for key in same if by_default[key] != plain[key]]
+    check("helm: the container is the kustomization's", ", ".join(differing))
+
+
+def check_kustomizations():
+    """Builds each kustomization, where kubectl is new enough to know what they use."""
+    folders = [path.parent for path in sorted(HERE.glob("kubernetes/**/kustomization.yaml"))]
+    for folder in folders:
+        name = f"kustomize {folder.relative_to(HERE / 'kubernetes')}"
+        built = subprocess.run(
+            ["kubectl", "kustomize", folder], capture_output=True, text=True, check=False
+        )
+        check(name, built.stderr.strip() if built.returncode else "")
+        if built.returncode == 0:
+            check_all(name, built.stdout)
+
+
+check_chart()
+if shutil.which("kubectl"):
+    check_kustomizations()
+else:
+    print("NOT RUN: the kustomizations: kubectl is not there")
+    for file in sorted(HERE.glob("kubernetes/**/*.yaml")):
+        if file.name != "kustomization.yaml":
+            check_all(str(file.relative_to(HERE)), file.read_text())
+sys.exit(failed != 0)
