@@ -22,6 +22,8 @@ pub(super) struct Declaration {
     pub(super) degraded: Vec<Rule>,
     /// Scenarios that a run does not show, or not whole.
     pub(super) unseen: Vec<Rule>,
+    /// Scenarios that are told as another cause: known defects.
+    pub(super) mistold: Vec<Rule>,
     /// Scenarios that the lab does not play there.
     pub(super) not_run: Vec<Rule>,
     /// Scenarios that are seen at one time and not at another.
@@ -34,6 +36,9 @@ pub(super) struct Declaration {
 pub(super) struct Rule {
     /// What it is about.
     pub(super) names: Vec<String>,
+    /// What it is not about, where the only name is [`EVERY`].
+    #[serde(default)]
+    pub(super) but: Vec<String>,
     /// For which kernels.
     #[serde(default = "all_kernels", deserialize_with = "kernels")]
     pub(super) kernels: Vec<(String, Range)>,
@@ -43,6 +48,9 @@ pub(super) struct Rule {
     /// Why.
     pub(super) why: String,
 }
+
+/// Stands for every scenario.
+pub(super) const EVERY: &str = "*";
 
 /// What must become of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +63,8 @@ pub(super) enum Expected {
     NotRun,
     /// The one or the other.
     SeenOrNot,
+    /// It is told as something else.
+    Mistold,
 }
 
 impl Declaration {
@@ -86,6 +96,7 @@ impl Declaration {
             &self.variant_missing,
             &self.degraded,
             &self.unseen,
+            &self.mistold,
             &self.not_run,
             &self.races,
         ]
@@ -117,13 +128,13 @@ impl Declaration {
     /// What must become of a scenario, `family` being `ipv4` or `ipv6`.
     pub(super) fn expected(&self, target: Target, run: &Run, id: &str, family: &str) -> Expected {
         let is_in = |rules: &[Rule]| {
-            names_for(rules, target, run).any(|name| match name.split_once('/') {
-                Some((name, of)) => name == id && of == family,
-                None => name == id,
-            })
+            let mut rules = rules_for(rules, target, run);
+            rules.any(|rule| rule.speaks_of(id, family))
         };
         if is_in(&self.not_run) {
             Expected::NotRun
+        } else if is_in(&self.mistold) {
+            Expected::Mistold
         } else if is_in(&self.races) {
             Expected::SeenOrNot
         } else if is_in(&self.unseen) {
@@ -135,25 +146,44 @@ impl Declaration {
 
     /// Every scenario that a rule speaks of, without the family.
     pub(super) fn scenarios(&self, target: Target, run: &Run) -> BTreeSet<&str> {
-        [&self.not_run, &self.races, &self.unseen]
+        [&self.not_run, &self.races, &self.mistold, &self.unseen]
             .into_iter()
             .flat_map(|rules| names_for(rules, target, run))
+            .filter(|name| *name != EVERY)
             .map(|name| name.split_once('/').map_or(name, |(id, _)| id))
             .collect()
     }
+
+    /// The scenarios that are played where most are not.
+    pub(super) fn only_played(&self, target: Target, run: &Run) -> Option<&[String]> {
+        let mut rules = rules_for(&self.not_run, target, run);
+        let rule = rules.find(|rule| rule.names().any(|name| name == EVERY))?;
+        Some(&rule.but)
+    }
+}
+
+fn rules_for<'a>(rules: &'a [Rule], target: Target, run: &Run) -> impl Iterator<Item = &'a Rule> {
+    let run = *run;
+    let rules = rules.iter();
+    rules.filter(move |rule| rule.is_for(target) && rule.is_about(&run))
 }
 
 fn names_for<'a>(rules: &'a [Rule], target: Target, run: &Run) -> impl Iterator<Item = &'a str> {
-    let run = *run;
-    rules
-        .iter()
-        .filter(move |rule| rule.is_for(target) && rule.is_about(&run))
-        .flat_map(Rule::names)
+    rules_for(rules, target, run).flat_map(Rule::names)
 }
 
 impl Rule {
     fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
+    }
+
+    /// Whether it speaks of this scenario.
+    fn speaks_of(&self, id: &str, family: &str) -> bool {
+        self.names().any(|name| match name.split_once('/') {
+            _ if name == EVERY => !self.but.iter().any(|but| but == id),
+            Some((name, of)) => name == id && of == family,
+            None => name == id,
+        })
     }
 
     /// Whether it speaks of this kernel.
@@ -208,6 +238,12 @@ mod tests {
         runs = ["tracepoint"]
         why = "no probes"
 
+        [[not-run]]
+        kernels = ["7.1"]
+        names = ["*"]
+        but = ["port-closed"]
+        why = "no modules"
+
         [[races]]
         names = ["data-after-close"]
         runs = ["classic"]
@@ -250,6 +286,12 @@ mod tests {
             expected("classic", "data-after-close", "ipv4"),
             Expected::SeenOrNot
         );
+        let of_7_1 = |id| declared.expected(target("7.1"), run("kprobe"), id, "ipv4");
+        assert_eq!(of_7_1("firewall-reject"), Expected::NotRun);
+        assert_eq!(of_7_1("port-closed"), Expected::Seen);
+        let only = declared.only_played(target("7.1"), run("kprobe"));
+        assert_eq!(only, Some(&["port-closed".to_owned()][..]));
+        assert_eq!(declared.only_played(target("7.3"), run("kprobe")), None);
         let scenarios = declared.scenarios(target("7.3"), run("tracepoint"));
         assert_eq!(
             scenarios,

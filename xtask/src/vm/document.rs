@@ -3,7 +3,7 @@
 //! A run of `cargo xtask vm` fails where a kernel differs from the declaration, so this is also what
 //! the kernels gave.
 
-use super::declared::{Declaration, Rule};
+use super::declared::{Declaration, EVERY, Rule};
 use super::record::Record;
 use super::runs::{RUNS, Run};
 use super::target::{Arch, Target};
@@ -25,7 +25,7 @@ stands here, in either direction.
 | `classic` | `--mode classic`: the tracepoints by their format files |
 | `btf-file` | the kernel's own BTF is hidden, and a file with it given by `--btf FILE` |
 
-A number is how many of the lab's scenarios are not seen there, not whole, or not played;
+A number is how many of the lab's scenarios are not seen there, not whole, told otherwise or not played; “only” is how many are played;
 below stands which, and why. “–” is a way that the kernel does not allow.
 ";
 
@@ -51,6 +51,7 @@ pub(super) fn render(declared: &Declaration, record: &Record) -> String {
         &declared.degraded,
     );
     render_rules(&mut text, "Not seen, or not whole", &declared.unseen);
+    render_rules(&mut text, "Told as another cause", &declared.mistold);
     render_rules(
         &mut text,
         "Seen at one time and not at another",
@@ -94,6 +95,9 @@ fn cell(declared: &Declaration, target: Target, run: &Run) -> String {
     if declared.is_missing(target, run) {
         return "–".to_owned();
     }
+    if let Some(played) = declared.only_played(target, run) {
+        return format!("only {}", played.len());
+    }
     match declared.scenarios(target, run).len() {
         0 => "all".to_owned(),
         count => format!("−{count}"),
@@ -106,14 +110,15 @@ fn render_rules(text: &mut String, title: &str, rules: &[Rule]) {
     }
     let _ = writeln!(text, "\n## {title}\n");
     for rule in rules {
-        let names: Vec<String> = rule.names.iter().map(|name| format!("`{name}`")).collect();
-        let _ = writeln!(
-            text,
-            "* {}: {}.\n  {}",
-            scope(rule),
-            names.join(", "),
-            rule.why.trim()
-        );
+        let quoted = |names: &[String]| -> String {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            names.join(", ")
+        };
+        let mut names = quoted(&rule.names);
+        if rule.names == [EVERY] {
+            names = format!("every scenario but {}", quoted(&rule.but));
+        }
+        let _ = writeln!(text, "* {}: {}.\n  {}", scope(rule), names, rule.why.trim());
     }
 }
 

@@ -33,6 +33,7 @@ struct LabRun {
     seen: usize,
     not_visible: usize,
     not_run: usize,
+    mistold: usize,
     failed: usize,
     /// Those that the lab itself calls a failure.
     lab_failed: usize,
@@ -53,6 +54,10 @@ impl LabRun {
                 matches!(expected, Expected::Unseen | Expected::SeenOrNot),
             ),
             "not-run" | "skipped" => ("not run", &mut self.not_run, expected == Expected::NotRun),
+            "differs" if expected == Expected::Mistold => {
+                self.lab_failed += 1;
+                ("told otherwise", &mut self.mistold, true)
+            }
             _ => {
                 self.lab_failed += 1;
                 return Some(verdict.to_owned());
@@ -151,6 +156,7 @@ impl Judge<'_> {
                 seen: 0,
                 not_visible: 0,
                 not_run: 0,
+                mistold: 0,
                 failed: 0,
                 lab_failed: 0,
             }),
@@ -274,15 +280,16 @@ impl Judge<'_> {
                 listed(&unknown)
             )),
             ("0", _) => None,
-            // What failed was counted already.
-            ("1", _) if lab.lab_failed > 0 => return,
+            // What failed was counted already, and what is declared to be told otherwise fails the lab.
+            ("1", _) if lab.lab_failed > lab.mistold => return,
+            ("1", _) if lab.mistold > 0 => None,
             _ => Some(meaning_of(code)),
         };
         self.report.add(&name, failure.as_deref());
         if lab.failed == 0 {
             self.report.remark(&format!(
-                "{} seen, {} not visible, {} not run, all as declared",
-                lab.seen, lab.not_visible, lab.not_run
+                "{} seen, {} not visible, {} not run, {} told otherwise, all as declared",
+                lab.seen, lab.not_visible, lab.not_run, lab.mistold
             ));
         }
     }

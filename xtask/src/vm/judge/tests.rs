@@ -71,7 +71,7 @@ fn a_guest_that_shows_what_is_declared_passes() {
     // Two checks, three scenarios and the run, two variants and their sum, the log, the end.
     assert_eq!(report.passed, 11, "{:#?}", report.lines);
     let text = report.lines.join("\n");
-    assert!(text.contains("1 seen, 1 not visible, 1 not run, all as declared"));
+    assert!(text.contains("1 seen, 1 not visible, 1 not run, 0 told otherwise, all as declared"));
     assert!(text.contains("check fentry ... ok\n     not to be had: no trampolines"));
 }
 
@@ -153,6 +153,16 @@ fn either_is_right_where_it_is_a_race() {
     }
     let differs = CONSOLE.replacen("not-visible", "differs", 1);
     assert_failures(&judged_by(&race, &differs), &["differs: no drops"]);
+}
+
+#[test]
+fn a_known_defect_is_declared_and_its_end_is_noticed() {
+    let defect = DECLARED.replace("[[unseen]]", "[[mistold]]");
+    let differs = CONSOLE.replacen("not-visible", "differs", 1);
+    let differs = differs.replace("@@lab-end run=kprobe code=0", "@@lab-end run=kprobe code=1");
+    assert_failures(&judged_by(&defect, &differs), &[]);
+    let mended = CONSOLE.replacen("not-visible", "matched", 1);
+    assert_failures(&judged_by(&defect, &mended), &["seen, declared otherwise"]);
 }
 
 #[test]
