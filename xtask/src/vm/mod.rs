@@ -56,6 +56,9 @@ pub(crate) struct VmArgs {
     /// Boot nothing: record the newest packages of these kernels in xtask/kernels.toml
     #[arg(long, conflicts_with_all = ["repeat", "mode", "document"])]
     record: bool,
+    /// Boot nothing: compare the consoles of the last run with the declaration as it is now
+    #[arg(long)]
+    again: bool,
     /// Boot nothing: write docs/kernel-support.md from docs/kernel-support.toml
     #[arg(long)]
     pub(crate) document: bool,
@@ -71,6 +74,7 @@ impl VmArgs {
             mode: None,
             jobs: 2,
             record: false,
+            again: false,
             document: false,
         };
         let targets = all.targets(&Record::read()?)?;
@@ -157,8 +161,26 @@ struct Plan<'a> {
     repeat: u32,
 }
 
+/// Judges what the kernels said last time.
+fn judge_again(args: &VmArgs) -> Result<VmOutcome> {
+    let declared = Declaration::read(&declaration_path())?;
+    let mut outcome = VmOutcome::default();
+    for target in args.targets(&Record::read()?)? {
+        let console = std::fs::read(boot::log_path(target))
+            .with_context(|| format!("{target} was not booted yet"))?;
+        let console = String::from_utf8_lossy(&console);
+        let report = judge::judge(target, &args.runs(), &declared, &console);
+        tell(target, &report, None, 0);
+        outcome.add(&report);
+    }
+    Ok(outcome)
+}
+
 /// Gets the kernels, then boots them, some beside each other.
 pub(crate) fn run_vm(args: &VmArgs) -> Result<VmOutcome> {
+    if args.again {
+        return judge_again(args);
+    }
     let record = Record::read()?;
     let declared = Declaration::read(&declaration_path())?;
     let targets = args.targets(&record)?;
