@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Socket, Type};
 
-use crate::error::{Doing, LabError};
+use crate::error::{Doing, LabError, NoTun};
 use crate::wait::wait_until;
 
 mod ioctl {
@@ -33,17 +33,16 @@ pub(crate) fn bring_loopback_up() -> Result<(), LabError> {
 }
 
 /// A TUN device of the calling thread's namespace, up, with this host's addresses. It goes away
-/// when the file is closed. Reads and writes are whole IP packets; reads do not block.
-pub(crate) fn create_tun(address: Ipv4Addr, address6: Option<Ipv6Addr>) -> Result<File, LabError> {
-    let tun = open_tun()?;
-    let mut request = named_request(TUN_NAME);
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
-    // SAFETY: the descriptor is open and the request a whole ifreq that outlives the call.
-    unsafe { ioctl::attach_tun(tun.as_raw_fd(), &raw const request) }.map_err(|errno| {
-        LabError::NoTun {
-            source: errno.into(),
-        }
-    })?;
+/// when the file is closed. Reads and writes are whole IP packets; reads do not block. The inner
+/// error: there is no such device here.
+pub(crate) fn create_tun(
+    address: Ipv4Addr,
+    address6: Option<Ipv6Addr>,
+) -> Result<Result<File, NoTun>, LabError> {
+    let tun = match open_tun() {
+        Ok(tun) => tun,
+        Err(error) => return Ok(Err(error)),
+    };
     set_ipv4(TUN_NAME, address, Ipv4Addr::new(255, 255, 0, 0))?;
     bring_up(TUN_NAME)?;
     if let Some(address6) = address6 {
@@ -53,16 +52,23 @@ pub(crate) fn create_tun(address: Ipv4Addr, address6: Option<Ipv6Addr>) -> Resul
             Ok(UdpSocket::bind((address6, 0)).is_ok())
         })?;
     }
-    Ok(tun)
+    Ok(Ok(tun))
 }
 
-fn open_tun() -> Result<File, LabError> {
-    OpenOptions::new()
+fn open_tun() -> Result<File, NoTun> {
+    let tun = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(TUN_PATH)
-        .map_err(|source| LabError::NoTun { source })
+        .map_err(|source| NoTun { source })?;
+    let mut request = named_request(TUN_NAME);
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the descriptor is open and the request a whole ifreq that outlives the call.
+    unsafe { ioctl::attach_tun(tun.as_raw_fd(), &raw const request) }.map_err(|errno| NoTun {
+        source: errno.into(),
+    })?;
+    Ok(tun)
 }
 
 fn bring_up(name: &str) -> Result<(), LabError> {

@@ -17,15 +17,6 @@ pub enum LabError {
         /// What unshare(2) said.
         source: io::Error,
     },
-    /// No TUN device to be had.
-    #[error(
-        "cannot open /dev/net/tun: {source}; load the module (modprobe tun) or give this \
-         container the device (--device /dev/net/tun)"
-    )]
-    NoTun {
-        /// What open(2) or TUNSETIFF said.
-        source: io::Error,
-    },
     /// A scenario needs what this machine does not have.
     #[error("skipped: {reason}")]
     Skipped {
@@ -60,6 +51,25 @@ pub enum LabError {
         /// Which scenario.
         scenario: &'static str,
     },
+}
+
+/// No TUN device to be had: what open(2) or TUNSETIFF said.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "its fake peer needs /dev/net/tun: {source}; load the module (modprobe tun) or give this \
+     container the device (--device /dev/net/tun)"
+)]
+pub(crate) struct NoTun {
+    pub(crate) source: io::Error,
+}
+
+impl NoTun {
+    /// What becomes of a scenario that needs it.
+    pub(crate) fn to_error(&self) -> LabError {
+        LabError::Skipped {
+            reason: self.to_string(),
+        }
+    }
 }
 
 /// Puts what was being done to an I/O error.

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::error::{Doing, LabError};
+use crate::error::{Doing, LabError, NoTun};
 use crate::segment::{Segment, TTL, flag};
 use crate::wait::PATIENCE;
 
@@ -22,18 +22,24 @@ const POLL_MS: u16 = 20;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct FakePeer {
-    tun: File,
+    tun: Result<File, NoTun>,
     unread: Vec<Segment>,
     resets: Vec<Segment>,
 }
 
 impl FakePeer {
-    pub(crate) const fn new(tun: File) -> Self {
+    /// Without a TUN device, each scenario that turns to the peer is skipped.
+    pub(crate) const fn new(tun: Result<File, NoTun>) -> Self {
         Self {
             tun,
             unread: Vec::new(),
             resets: Vec::new(),
         }
+    }
+
+    /// An error where there is no peer.
+    pub(crate) fn require(&self) -> Result<&File, LabError> {
+        self.tun.as_ref().map_err(NoTun::to_error)
     }
 
     /// Hands a segment to this host. The kernel has mostly dealt with it by the return.
@@ -42,7 +48,7 @@ impl FakePeer {
             .to_packet()
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
             .doing("build a segment of the fake peer")?;
-        self.tun
+        self.require()?
             .write_all(&packet)
             .doing("send a segment of the fake peer")
     }
@@ -54,6 +60,7 @@ impl FakePeer {
         what: &str,
         is_it: impl Fn(&Segment) -> bool,
     ) -> Result<Segment, LabError> {
+        self.require()?;
         let start = Instant::now();
         loop {
             self.read_waiting()?;
@@ -79,7 +86,7 @@ impl FakePeer {
     }
 
     fn wait_readable(&self) -> Result<(), LabError> {
-        let mut waiting = [PollFd::new(self.tun.as_fd(), PollFlags::POLLIN)];
+        let mut waiting = [PollFd::new(self.require()?.as_fd(), PollFlags::POLLIN)];
         match poll(&mut waiting, PollTimeout::from(POLL_MS)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno).doing("wait for a segment to the fake peer"),
@@ -87,9 +94,12 @@ impl FakePeer {
     }
 
     fn read_waiting(&mut self) -> Result<(), LabError> {
+        let Ok(tun) = &mut self.tun else {
+            return Ok(());
+        };
         let mut packet = [0; PACKET_MAX];
         loop {
-            let length = match self.tun.read(&mut packet) {
+            let length = match tun.read(&mut packet) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error).doing("read a segment to the fake peer"),

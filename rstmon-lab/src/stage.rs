@@ -165,6 +165,7 @@ impl Stage {
 
     /// A listener towards the fake peer.
     pub(crate) fn listener(&self, backlog: i32) -> Result<Endpoint, LabError> {
+        self.peer.require()?;
         Endpoint::listen(self.local(SERVICE_PORT), backlog)
     }
 
@@ -195,6 +196,7 @@ impl Stage {
 
     /// This host's SYN to the fake peer: this host is then in SYN-SENT.
     pub(crate) fn connecting(&mut self) -> Result<(Endpoint, FakeEnd), LabError> {
+        self.peer.require()?;
         let fake = self.fake(FAKE_SERVICE_PORT);
         let endpoint = Endpoint::connect(fake)?;
         let local = endpoint.local()?;

@@ -4,7 +4,7 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use rstmon::bpf::support::ask_probe_support;
 use rstmon::cmd::agent::{AgentArgs, run_agent};
-use rstmon::cmd::check::{CheckArgs, Questions, run_check};
+use rstmon::cmd::check::{CheckArgs, Questions, run_check, run_variants};
 use rstmon::cmd::config::{ConfigArgs, run_config};
 use rstmon::cmd::exit::Failure;
 use rstmon::cmd::explain::{ExplainArgs, run_explain};
@@ -78,6 +78,12 @@ fn main() -> ExitCode {
 
 /// Runs `check`, which knows its exit code itself.
 fn check(args: &CheckArgs) -> ExitCode {
+    if args.variants {
+        return match run_variants(args, &mut std::io::stdout().lock()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => fail(&failure),
+        };
+    }
     let ask = Questions {
         probe_support: |_: &KernelFacts| ask_probe_support(),
         trial: try_capture,

@@ -49,7 +49,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run `check` and the lab in QEMU, on Debian's kernels, in every mode they allow
+    /// Run `check` and the lab in QEMU, on Debian's kernels, in every way to capture
     Vm(vm::VmArgs),
     /// Measure what rstmon costs, beside nothing and beside other tools
     Bench(bench::BenchArgs),
@@ -97,7 +97,10 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Test(args) => test::run_tests(&args)?,
         Command::Ci => test::run_tests(&test::TestArgs::default())?,
         Command::Vm(args) => {
-            setup::set_up(&[Purpose::Machines])?;
+            if vm::run_without_machines(&args)? {
+                return Ok(true);
+            }
+            setup::set_up(&[Purpose::Machines, args.arch.purpose()])?;
             let outcome = vm::run_vm(&args)?;
             println!("{} passed, {} failed", outcome.passed, outcome.failed);
             outcome.failed == 0

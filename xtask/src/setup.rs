@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     Tests,
     /// The virtual machines.
     Machines,
+    /// The virtual machines of arm64.
+    Arm64Machines,
     /// The measurements.
     Bench,
     /// The packages.
@@ -32,6 +34,7 @@ impl Purpose {
     pub(crate) const ALL: &[Self] = &[
         Self::Tests,
         Self::Machines,
+        Self::Arm64Machines,
         Self::Bench,
         Self::Packages,
         Self::Work,
@@ -46,11 +49,19 @@ const COMPONENTS: &[&str] = &["rust-src", "clippy", "rustfmt"];
 const PACKAGERS: &[(&str, &str)] = &[("cargo-deb", "3.8.0"), ("cargo-generate-rpm", "0.16.1")];
 /// The target of the binary that needs no library: for virtual machines and packages.
 pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-musl";
+/// The same for arm64.
+pub(crate) const STATIC_ARM64_TARGET: &str = "aarch64-unknown-linux-musl";
 /// Programs that are run, or whole paths of files; the Debian package of each, and what needs it.
 const PROGRAMS: &[(&str, &str, &[Purpose])] = {
-    use Purpose::{Bench, Machines, Packages, Tests, Work};
+    use Purpose::{Arm64Machines, Bench, Machines, Packages, Tests, Work};
     &[
+        (ARM64_C_HEADERS, "libc6-dev-arm64-cross", &[Arm64Machines]),
         (DEBIAN_KEYRING, "debian-archive-keyring", &[Machines]),
+        (
+            "aarch64-linux-gnu-gcc",
+            "gcc-aarch64-linux-gnu",
+            &[Arm64Machines],
+        ),
         ("bpftool", "bpftool", &[Tests, Bench]),
         ("bpftrace", "bpftrace", &[Tests, Bench]),
         ("cpio", "cpio", &[Machines]),
@@ -67,6 +78,7 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
         ("perf", "linux-perf", &[Bench]),
         ("pip3", "python3-pip", &[Packages]),
         ("prometheus", "prometheus", &[Tests, Work]),
+        ("qemu-system-aarch64", "qemu-system-arm", &[Arm64Machines]),
         ("qemu-system-x86_64", "qemu-system-x86", &[Machines]),
         ("ss", "iproute2", &[Tests, Machines]),
         ("strip", "binutils", &[Packages]),
@@ -81,6 +93,8 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
 };
 /// What the suites of Debian's archive are signed with.
 pub(crate) const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// What the C code of some crates includes.
+const ARM64_C_HEADERS: &str = "/usr/aarch64-linux-gnu/include/stdint.h";
 /// Told by Debian's packages before they start a daemon; 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -120,16 +134,27 @@ fn toolchain(purposes: &[Purpose]) -> Result<Vec<String>> {
             did.push(format!("added {component}"));
         }
     }
-    let is_static_needed = [Purpose::Machines, Purpose::Packages]
-        .iter()
-        .any(|it| purposes.contains(it));
-    if is_static_needed && !targets.lines().any(|line| line == STATIC_TARGET) {
-        run(Command::new("rustup")
-            .args(["target", "add", STATIC_TARGET])
-            .current_dir(root()))?;
-        did.push(format!("added {STATIC_TARGET}"));
+    for target in static_targets(purposes) {
+        if !targets.lines().any(|line| line == target) {
+            run(Command::new("rustup")
+                .args(["target", "add", target])
+                .current_dir(root()))?;
+            did.push(format!("added {target}"));
+        }
     }
     Ok(did)
+}
+
+/// The targets of static binaries that are needed.
+fn static_targets(purposes: &[Purpose]) -> impl Iterator<Item = &'static str> {
+    let needed_by: [(&str, &[Purpose]); 2] = [
+        (STATIC_TARGET, &[Purpose::Machines, Purpose::Packages]),
+        (STATIC_ARM64_TARGET, &[Purpose::Arm64Machines]),
+    ];
+    needed_by
+        .into_iter()
+        .filter(|(_, needed_by)| needed_by.iter().any(|it| purposes.contains(it)))
+        .map(|(target, _)| target)
 }
 
 /// Checks that the toolchain has what rustup would have added.
@@ -156,9 +181,8 @@ fn missing_libraries(sysroot: &Path, purposes: &[Purpose]) -> Vec<String> {
     if !libraries.join("src/rust/library/core").is_dir() {
         missing.push("the component rust-src".to_owned());
     }
-    if purposes.contains(&Purpose::Machines) && !libraries.join(STATIC_TARGET).is_dir() {
-        missing.push(format!("the target {STATIC_TARGET}"));
-    }
+    let targets = static_targets(purposes).filter(|target| !libraries.join(target).is_dir());
+    missing.extend(targets.map(|target| format!("the target {target}")));
     missing
 }
 

@@ -92,10 +92,7 @@ impl Layer {
                 run_dist(&DistArgs { test: true })?,
             ),
             Self::Vm => {
-                let outcome = run_vm(&VmArgs {
-                    kernels: VM_KERNELS.map(str::to_owned).to_vec(),
-                    ..VmArgs::default()
-                })?;
+                let outcome = run_vm(&VmArgs::ends()?)?;
                 sums.passed += outcome.passed;
                 sums.failed += outcome.failed;
             }
@@ -104,8 +101,6 @@ impl Layer {
     }
 }
 
-/// Oldest and newest kernel of the matrix.
-const VM_KERNELS: [&str; 2] = ["5.10", "7.3"];
 /// The eBPF programs are no member that cargo builds by default: they have their own target.
 const WORKSPACE: &[&str] = &["--workspace", "--exclude", "rstmon-ebpf", "--locked"];
 

@@ -26,10 +26,12 @@ macro_rules! raw_tp_arg {
     };
 }
 
-/// Argument `n` of a function entered through fentry.
+/// Argument `n` of a function entered through fentry. It is read like other memory: what the context
+/// gives is a typed pointer, with which the verifier allows no arithmetic, and keys are made of
+/// addresses.
 macro_rules! fentry_arg {
     ($ctx:ident, $n:literal) => {
-        $crate::read::KernelAddr::new($ctx.arg::<u64>($n))
+        $crate::hooks::context_word(aya_ebpf::EbpfContext::as_ptr(&$ctx) as u64, $n)
     };
 }
 
@@ -49,6 +51,13 @@ pub(crate) fn register(value: Option<u64>) -> KernelAddr {
         Some(value) => KernelAddr::new(value),
         None => KernelAddr::NULL,
     }
+}
+
+/// Word `n` of a program's context.
+#[inline(always)]
+pub(crate) fn context_word(context: u64, n: u64) -> KernelAddr {
+    let place = KernelAddr::new(context).plus(n * size_of::<u64>() as u64);
+    register(place.read())
 }
 
 /// The record of a classic tracepoint.

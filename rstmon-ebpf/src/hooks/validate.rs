@@ -28,7 +28,10 @@ const SACK_BLOCKS: u8 = 4;
 /// `tcp_validate_incoming(sk, skb, th, syn_inerr)`.
 #[fentry(function = "tcp_validate_incoming")]
 fn fentry_tcp_validate_incoming(ctx: FEntryContext) -> i32 {
-    validate(fentry_arg!(ctx, 0), fentry_arg!(ctx, 1));
+    // Most segments end here, before anything that needs more than the typed pointer.
+    if is_rst_at_data(KernelAddr::new(ctx.arg(1))) {
+        validate(fentry_arg!(ctx, 0), fentry_arg!(ctx, 1));
+    }
     0
 }
 

@@ -32,6 +32,7 @@ fn enable() -> Result<(), LabError> {
 
 fn join(stage: &mut Stage) -> Result<(), LabError> {
     enable()?;
+    stage.peer.require()?;
     let _listener = Endpoint::listen_mptcp(stage.local(SERVICE_PORT), 8)?;
     let end = stage.stranger(SERVICE_PORT);
     let syn = end.segment(flag::SYN).with_options(&JOIN);

@@ -265,7 +265,7 @@ impl Capture {
 }
 
 /// Where a hook's program hangs on.
-fn attach_point(hook: Hook, variant: Variant) -> AttachPoint<'static> {
+pub(super) fn attach_point(hook: Hook, variant: Variant) -> AttachPoint<'static> {
     match variant {
         Variant::RawTracepoint => AttachPoint::RawTracepoint(hook.name()),
         Variant::ClassicTracepoint => {

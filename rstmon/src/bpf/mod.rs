@@ -11,3 +11,4 @@ mod misses;
 pub mod programs;
 pub mod ring;
 pub mod support;
+pub mod variants;

@@ -265,7 +265,12 @@ fn refused(error: &ProgramError) -> ProgramsError {
 
 /// The line of the verifier's log that says why: the last one before the statistics.
 fn verifier_verdict(log: &str) -> Option<&str> {
-    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    const STATISTICS: [&str; 4] = [
+        "processed ",
+        "verification time ",
+        "stack depth ",
+        "subprog ",
+    ];
     log.lines()
         .rev()
         .map(str::trim)
@@ -289,6 +294,7 @@ mod tests {
         let log = "0: R1=ctx() R10=fp0\n; some source\n1: (79) r2 = *(u64 *)(r1 +8)\n\
                    invalid bpf_context access off=8 size=8\n\
                    verification time 80 usec\nstack depth 0\n\
+                   subprog 0 (main) main insns_self 2 insns_total 2 stack 0\n\
                    processed 2 insns (limit 1000000) max_states_per_insn 0\n\n";
         assert_eq!(
             verifier_verdict(log),

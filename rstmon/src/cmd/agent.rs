@@ -114,7 +114,7 @@ fn capture_args(settings: &Settings) -> CaptureArgs {
         mode: settings.capture_mode,
         btf: settings.capture_btf.0.clone(),
         max_events_per_sec: settings.capture_max_events_per_sec,
-        ebpf_log: None,
+        ..CaptureArgs::default()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::filter::{Filter, Pushdown};
 use crate::kernel::capabilities::require_privilege;
 use crate::kernel::degradation::Degradation;
 use crate::kernel::facts::{KernelFacts, read_kernel_facts};
-use crate::kernel::hook::Hook;
+use crate::kernel::hook::{Hook, Variant};
 use crate::kernel::mode::{Mode, ModeRequest};
 use crate::kernel::probe_plan::{PlanError, PlanRequest, ProbePlan, plan};
 use crate::kernel::windows::place_windows;
@@ -28,6 +28,9 @@ pub struct CaptureArgs {
     /// How to capture: auto, probe, tracepoint or classic
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub mode: ModeRequest,
+    /// How functions are entered in probe mode: fentry or kprobe; to test each on every kernel
+    #[arg(long, value_name = "VARIANT", hide = true)]
+    pub probe: Option<Variant>,
     /// BTF of this kernel, where it brings none of its own
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -42,11 +45,24 @@ pub struct CaptureArgs {
     pub ebpf_log: Option<log::Level>,
 }
 
+impl Default for CaptureArgs {
+    fn default() -> Self {
+        Self {
+            mode: ModeRequest::Auto,
+            probe: None,
+            btf: None,
+            max_events_per_sec: DEFAULT_MAX_EVENTS_PER_SEC,
+            ebpf_log: None,
+        }
+    }
+}
+
 impl CaptureArgs {
     /// Whether nothing was asked for.
     #[must_use]
     pub fn is_default(&self) -> bool {
         self.mode == ModeRequest::Auto
+            && self.probe.is_none()
             && self.btf.is_none()
             && self.max_events_per_sec == DEFAULT_MAX_EVENTS_PER_SEC
             && self.ebpf_log.is_none()
@@ -118,14 +134,13 @@ pub struct Trial {
     pub degradations: Vec<Degradation>,
 }
 
-/// Loads and attaches what a capture in this mode would, and takes it out again: what a plan cannot
-/// know, as the verifier has the last word. `kernel` holds the answers of bpf(2).
-pub fn try_capture(kernel: &KernelFacts, mode: ModeRequest) -> Result<Trial, Failure> {
+/// Loads and attaches what a capture with this request would, and takes it out again: what a plan
+/// cannot know, as the verifier has the last word. `kernel` holds the answers of bpf(2).
+pub fn try_capture(kernel: &KernelFacts, request: &PlanRequest) -> Result<Trial, Failure> {
     let args = CaptureArgs {
-        mode,
-        btf: None,
-        max_events_per_sec: DEFAULT_MAX_EVENTS_PER_SEC,
-        ebpf_log: None,
+        mode: request.mode,
+        probe: request.probe,
+        ..CaptureArgs::default()
     };
     let (capture, plan) = attach_plan(kernel, &args, &Filter::all().pushdown())?;
     Ok(Trial {
@@ -143,6 +158,7 @@ fn attach_plan(
 ) -> Result<(Capture, ProbePlan), Failure> {
     let mut request = PlanRequest {
         mode: args.mode,
+        probe: args.probe,
         refused: BTreeMap::new(),
     };
     loop {
@@ -192,7 +208,7 @@ fn start_failure(error: &CaptureError) -> Failure {
 }
 
 /// What the programs are told.
-fn freeze(
+pub(super) fn freeze(
     kernel: &KernelFacts,
     plan: &ProbePlan,
     args: &CaptureArgs,

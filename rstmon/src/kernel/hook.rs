@@ -5,6 +5,8 @@
 
 use rstmon_common::wire;
 use std::fmt;
+use std::str::FromStr;
+use thiserror::Error;
 
 /// What kind of place a hook is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,28 @@ impl Variant {
             Self::Fentry => "fentry",
             Self::Kprobe => "kprobe",
         }
+    }
+}
+
+/// A word that is no way into a function.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("unknown variant `{found}`; give fentry or kprobe")]
+pub struct UnknownProbe {
+    /// The word.
+    found: String,
+}
+
+impl FromStr for Variant {
+    type Err = UnknownProbe;
+
+    /// Those of functions: of tracepoints the mode says which.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Fentry, Self::Kprobe]
+            .into_iter()
+            .find(|variant| variant.name() == text)
+            .ok_or_else(|| UnknownProbe {
+                found: text.to_owned(),
+            })
     }
 }
 
@@ -243,6 +267,15 @@ mod tests {
     fn every_number_of_the_wire_record_has_its_hook() {
         for number in wire::HOOK_TCP_SEND_RESET..=wire::HOOK_NF_REJECT_SKB_V6 {
             assert!(Hook::from_number(number).is_some(), "hook {number}");
+        }
+    }
+
+    #[test]
+    fn only_ways_into_functions_are_asked_for_by_name() {
+        assert_eq!("fentry".parse(), Ok(Variant::Fentry));
+        assert_eq!("kprobe".parse(), Ok(Variant::Kprobe));
+        for wrong in ["raw_tp", "tp", ""] {
+            assert!(wrong.parse::<Variant>().is_err(), "{wrong}");
         }
     }
 

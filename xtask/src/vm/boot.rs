@@ -3,9 +3,10 @@
 use super::cache;
 use super::judge::BEGIN;
 use super::kernels::Kernel;
+use super::target::Target;
 use anyhow::{Context, Result, bail};
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -17,25 +18,25 @@ const TRIES: u32 = 3;
 const REACH_INIT: Duration = Duration::from_mins(2);
 /// Time without a word after that: longer than the guest gives one run of the lab.
 const SILENCE: Duration = Duration::from_mins(6);
-/// Time for the first run of the lab in three modes, which takes a few minutes.
-const FIRST_RUN: Duration = Duration::from_mins(15);
-/// Time for each further run.
-const FURTHER_RUN: Duration = Duration::from_mins(10);
+/// Time for all that is not the lab.
+const CHECKS: Duration = Duration::from_mins(5);
+/// Time for each run of the lab, which takes about a minute on an idle machine.
+const LAB: Duration = Duration::from_mins(5);
 
 /// Where the console's text is kept.
-pub(super) fn log_path(version: &str) -> PathBuf {
-    cache().join("logs").join(format!("{version}.log"))
+pub(super) fn log_path(target: Target) -> PathBuf {
+    cache().join("logs").join(format!("{target}.log"))
 }
 
 /// Boots until the guest reaches `/init`, and returns its console. What happens after that is ours
 /// and is not tried again.
-pub(super) fn boot(version: &str, kernel: &Kernel, image: &Path, repeat: u32) -> Result<String> {
-    let time = FIRST_RUN + FURTHER_RUN * repeat.saturating_sub(1);
+///
+/// `labs`: how often the lab runs in it.
+pub(super) fn boot(target: Target, kernel: &Kernel, image: &Path, labs: u32) -> Result<String> {
+    let time = CHECKS + LAB * labs;
     for attempt in 1..=TRIES {
         eprintln!("vm: booting {} (attempt {attempt})", kernel.release);
-        let console = boot_once(kernel, image, time)?;
-        fs::create_dir_all(cache().join("logs"))?;
-        fs::write(log_path(version), &console)?;
+        let console = boot_once(target, kernel, image, time)?;
         if console.contains(BEGIN) {
             return Ok(console);
         }
@@ -43,26 +44,29 @@ pub(super) fn boot(version: &str, kernel: &Kernel, image: &Path, repeat: u32) ->
     bail!(
         "{} did not reach /init in {TRIES} boots; its console is in {}",
         kernel.release,
-        log_path(version).display()
+        log_path(target).display()
     )
 }
 
 /// Removes what an earlier run has left.
-pub(super) fn forget_log(version: &str) -> Result<()> {
-    let log = log_path(version);
+pub(super) fn forget_log(target: Target) -> Result<()> {
+    let log = log_path(target);
     if log.exists() {
         fs::remove_file(&log).with_context(|| format!("cannot remove {}", log.display()))?;
     }
     Ok(())
 }
 
-/// Boots once, and returns the console when QEMU ends or is ended.
-fn boot_once(kernel: &Kernel, image: &Path, time: Duration) -> Result<String> {
-    let mut child = qemu(kernel, image)
+/// Boots once, and returns the console when QEMU ends or is ended. It is kept line by line, for those
+/// who watch.
+fn boot_once(target: Target, kernel: &Kernel, image: &Path, time: Duration) -> Result<String> {
+    fs::create_dir_all(cache().join("logs"))?;
+    let mut log = File::create(log_path(target)).context("cannot keep the console")?;
+    let mut child = qemu(target, kernel, image)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot start qemu-system-x86_64; run `cargo xtask setup`")?;
+        .context("cannot start QEMU; run `cargo xtask setup`")?;
     let lines = read_lines(child.stdout.take().context("QEMU has no output")?);
     let started = Instant::now();
     let mut has_reached_init = false;
@@ -76,6 +80,8 @@ fn boot_once(kernel: &Kernel, image: &Path, time: Duration) -> Result<String> {
         match lines.recv_timeout(patience) {
             Ok(line) => {
                 has_reached_init |= line.starts_with(BEGIN);
+                // It is judged from memory: a full disk only hides it.
+                let _ = log.write_all(line.as_bytes());
                 console.push_str(&line);
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -91,19 +97,19 @@ fn boot_once(kernel: &Kernel, image: &Path, time: Duration) -> Result<String> {
 }
 
 /// QEMU with a console on its standard output, and nothing else of a machine's periphery.
-fn qemu(kernel: &Kernel, image: &Path) -> Command {
-    let machine = "-M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 768M -nodefaults \
-                   -no-user-config -display none -serial stdio -no-reboot";
-    // Without no_timer_check the check of the timer warns in many emulated boots.
-    let command_line = "console=ttyS0 panic=-1 loglevel=3 no_timer_check";
-    let mut command = Command::new("qemu-system-x86_64");
+fn qemu(target: Target, kernel: &Kernel, image: &Path) -> Command {
+    let (emulator, machine) = target.arch.machine();
+    let periphery = "-accel tcg,thread=multi -smp 2 -m 768M -nodefaults -no-user-config \
+                     -display none -serial stdio -no-reboot";
+    let mut command = Command::new(emulator);
     command
         .args(machine.split_whitespace())
+        .args(periphery.split_whitespace())
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(image)
-        .args(["-append", command_line]);
+        .args(["-append", target.arch.command_line()]);
     command
 }
 

@@ -1,7 +1,10 @@
 //! What runs in the guest: busybox, the static binary, `nft`, a few modules, and the script `/init`.
 
+use super::apt::entries;
 use super::cache;
-use super::kernels::Kernel;
+use super::kernels::{self, Kernel};
+use super::runs::{BTF_COPY, Run};
+use super::target::{Arch, Target};
 use crate::process::{output_of, run};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
@@ -36,20 +39,38 @@ const MODULES: &[&str] = &[
 /// How long one run of the lab, or a check, may take in the guest, in seconds: one that hangs must
 /// not hide the others.
 const RUN_LIMIT: u32 = 300;
-/// The programs of the lab that are not its own.
+/// The programs of the lab that are not its own, on this machine.
 const PROGRAMS: &[&str] = &["/usr/sbin/nft", "/usr/bin/ss"];
+/// And where they lie in Debian's packages.
+const PACKAGED_PROGRAMS: &[&str] = &["usr/sbin/nft", "bin/ss"];
 
 /// How the kernel begins to tell of the process that the lab lets run out of memory; the trace that
 /// comes with it is no complaint.
 const OOM_BEGINS: &str = "invoked oom-killer";
 
-/// The guest's `/init`: every mode that the kernel allows, then what the kernel logged.
-pub(super) fn init_script(modes: &[&str], repeat: u32) -> String {
-    let modes = modes.join(" ");
-    let runs = (1..=repeat)
-        .map(|run| run.to_string())
-        .collect::<Vec<_>>()
-        .join(" ");
+/// The guest's `/init`: all runs, then every variant, then what the kernel logged.
+pub(super) fn init_script(runs: &[&Run], repeat: u32) -> String {
+    let line = |run: &&&Run| {
+        let Run { name, args, .. } = run;
+        let lab = if run.has_lab {
+            format!(" && lab {name} {args}")
+        } else {
+            String::new()
+        };
+        format!("check {name} {args}{lab}\n")
+    };
+    let lines = |is_meant: &dyn Fn(&Run) -> bool| -> String {
+        runs.iter()
+            .filter(|run| is_meant(run))
+            .map(|run| line(&run))
+            .collect()
+    };
+    // Of what is in modules, a check without the lab shows that it waits for them.
+    let unloaded = lines(&|run| !run.hides_btf && !run.has_lab);
+    let loaded = lines(&|run| !run.hides_btf && run.has_lab);
+    let hidden = lines(&|run| run.hides_btf);
+    let numbers: Vec<String> = (1..=repeat).map(|number| number.to_string()).collect();
+    let numbers = numbers.join(" ");
     format!(
         r#"#!/bin/sh
 echo "@@begin"
@@ -63,21 +84,34 @@ ip link set lo up
 modprobe tun
 mkdir -p /dev/net
 [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
-for mode in {modes}; do
-  timeout -k 5 {RUN_LIMIT} rstmon check --mode $mode -o json > /tmp/check 2> /tmp/err
+check() {{
+  name=$1; shift
+  timeout -k 5 {RUN_LIMIT} rstmon check "$@" -o json > /tmp/check 2> /tmp/err
   code=$?
-  echo "@@check mode=$mode code=$code"
-  cat /tmp/err
-  if [ $code = 0 ]; then
-    for run in {runs}; do
-      echo "@@lab mode=$mode run=$run"
-      timeout -k 5 {RUN_LIMIT} rstmon lab --global --mode $mode -o json 2> /tmp/err
-      echo "@@lab-end mode=$mode run=$run code=$?"
-      cat /tmp/err
-    done
-  fi
-done
-echo "@@dmesg"
+  echo "@@check run=$name code=$code"
+  cat /tmp/check /tmp/err
+  return $code
+}}
+# The first run in the lab's order, each further one in an order of its own, which the lab tells.
+lab() {{
+  name=$1; shift
+  order=
+  for number in {numbers}; do
+    echo "@@lab run=$name number=$number"
+    timeout -k 5 {RUN_LIMIT} rstmon lab --global "$@" $order -o json 2> /tmp/err
+    echo "@@lab-end run=$name number=$number code=$?"
+    cat /tmp/err
+    order=--shuffle
+  done
+}}
+{unloaded}modprobe -a nf_reject_ipv4 nf_reject_ipv6 2> /dev/null
+{loaded}echo "@@variants"
+timeout -k 5 {RUN_LIMIT} rstmon check --variants 2>&1
+echo "@@hidden"
+cat /sys/kernel/btf/vmlinux > {BTF_COPY}
+mkdir /tmp/nothing
+mount -o bind /tmp/nothing /sys/kernel/btf
+{hidden}echo "@@dmesg"
 dmesg | sed '/{OOM_BEGINS}/,/Call Trace/d' | grep -E 'WARNING:|BUG:|Oops|Call Trace|general protection|refcount_t|stack-protector'
 echo "@@done"
 poweroff -f
@@ -86,7 +120,13 @@ poweroff -f
 }
 
 /// Packs the image and returns its path.
-pub(super) fn pack(kernel: &Kernel, binary: &Path, busybox: &Path, init: &str) -> Result<PathBuf> {
+pub(super) fn pack(
+    target: Target,
+    kernel: &Kernel,
+    binary: &Path,
+    busybox: &Path,
+    init: &str,
+) -> Result<PathBuf> {
     let images = cache().join("images");
     fs::create_dir_all(&images)?;
     let tree = tempfile::tempdir_in(&images).context("cannot make a directory for the image")?;
@@ -100,13 +140,20 @@ pub(super) fn pack(kernel: &Kernel, binary: &Path, busybox: &Path, init: &str) -
     }
     std::os::unix::fs::symlink("/bin/busybox", root.join("sbin/modprobe"))?;
     install(binary, &root.join("bin/rstmon"))?;
-    for program in PROGRAMS {
-        install_with_libraries(Path::new(program), root)?;
+    match target.arch {
+        Arch::Amd64 => {
+            for program in PROGRAMS {
+                install_with_libraries(Path::new(program), root)?;
+            }
+        }
+        Arch::Arm64 => install_packaged(&kernels::get_programs(target.arch)?, root)?,
     }
-    install_modules(kernel, root)?;
+    if let Some(modules) = &kernel.modules {
+        install_modules(modules, &kernel.release, root)?;
+    }
     fs::write(root.join("init"), init)?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
-    let image = images.join(format!("{}.cpio.gz", kernel.release));
+    let image = images.join(format!("{target}.cpio.gz"));
     let script = "find . | cpio --quiet -o -H newc -R 0:0 | gzip -1 > \"$0\"";
     run(Command::new("sh")
         .args(["-c", script])
@@ -138,9 +185,27 @@ fn install_with_libraries(program: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Installs programs of another architecture, and all libraries of the packages that they came with.
+fn install_packaged(packages: &Path, root: &Path) -> Result<()> {
+    for program in PACKAGED_PROGRAMS {
+        let program = packages.join(program);
+        let name = program.file_name().context("a program has a name")?;
+        install(&program, &root.join("bin").join(name))?;
+    }
+    for place in ["lib", "lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu"] {
+        let to = root.join(place);
+        fs::create_dir_all(&to)?;
+        let files = entries(&packages.join(place)).into_iter();
+        for file in files.filter(|file| file.is_file()) {
+            let name = file.file_name().context("a file has a name")?;
+            install(&file, &to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Installs the modules with all that they depend on, unpacked, and the lists that modprobe reads.
-fn install_modules(kernel: &Kernel, root: &Path) -> Result<()> {
-    let from = &kernel.modules;
+fn install_modules(from: &Path, release: &str, root: &Path) -> Result<()> {
     // depmod wants the directory that holds lib/modules.
     let base = from
         .ancestors()
@@ -149,7 +214,7 @@ fn install_modules(kernel: &Kernel, root: &Path) -> Result<()> {
     let depmod = Command::new("/sbin/depmod")
         .arg("-b")
         .arg(base)
-        .arg(&kernel.release)
+        .arg(release)
         .output()
         .context("cannot start depmod; run `cargo xtask setup`")?;
     // It warns of lists that lie in packages nobody needs here.
@@ -157,7 +222,7 @@ fn install_modules(kernel: &Kernel, root: &Path) -> Result<()> {
         bail!("depmod: {}", String::from_utf8_lossy(&depmod.stderr).trim());
     }
     let dependencies = fs::read_to_string(from.join("modules.dep"))?;
-    let to = root.join("lib/modules").join(&kernel.release);
+    let to = root.join("lib/modules").join(release);
     fs::create_dir_all(&to)?;
     let mut list = String::new();
     for (module, needs) in closure(&dependencies) {
@@ -235,6 +300,7 @@ fn unpack_module(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::runs::RUNS;
 
     #[test]
     fn modules_come_with_what_they_need() {
@@ -255,9 +321,14 @@ mod tests {
     }
 
     #[test]
-    fn the_script_runs_every_mode_as_often_as_asked() {
-        let script = init_script(&["probe", "classic"], 2);
-        assert!(script.contains("for mode in probe classic;"));
-        assert!(script.contains("for run in 1 2;"));
+    fn the_script_makes_every_run_as_often_as_asked_and_hides_btf_before_those_that_lack_it() {
+        let all: Vec<&Run> = RUNS.iter().collect();
+        let script = init_script(&all, 2);
+        assert!(script.contains("\ncheck kprobe --mode probe --probe kprobe && lab kprobe --mode"));
+        assert!(script.contains("\ncheck auto \n"));
+        assert!(script.contains("for number in 1 2;"));
+        let place = |text: &str| script.find(text);
+        let hiding = place("mount -o bind");
+        assert!(place("\ncheck classic") < hiding && hiding < place("\ncheck no-btf "));
     }
 }

@@ -1,9 +1,18 @@
-//! Reads the guest's console. Pure.
+//! Reads the guest's console and compares it with what is declared. Pure.
 //!
-//! The guest prints a marker before and after each part; what lies between is JSON of `rstmon lab`,
-//! or what the kernel logged.
+//! The guest prints a marker before and after each part; what lies between is JSON of `check` or of
+//! the lab, or what the kernel logged. A difference from the declaration fails, in both directions:
+//! what is declared away and was seen is a wrong declaration.
 
+mod report;
+
+pub(super) use report::Report;
+
+use super::declared::{Declaration, Expected};
+use super::runs::{Run, find_run};
+use super::target::Target;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The guest has reached `/init`.
 pub(super) const BEGIN: &str = "@@begin";
@@ -11,166 +20,382 @@ pub(super) const BEGIN: &str = "@@begin";
 const DONE: &str = "done";
 /// Exit code of `rstmon check` where the kernel cannot support a mode.
 const KERNEL_CANNOT: &str = "4";
-
 /// Last lines of a console shown when the guest died: where a panic says what it was.
 const LAST_LINES: usize = 12;
 
-/// The lines for people, and the sums.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) lines: Vec<String>,
-    pub(super) passed: usize,
-    pub(super) failed: usize,
-    /// Of those that passed: what the mode cannot show on this kernel.
-    pub(super) not_visible: usize,
-    /// Of those that passed: left out, because the kernel has no such thing.
-    pub(super) not_run: usize,
-}
-
-impl Report {
-    fn add(&mut self, name: &str, failure: Option<&str>) {
-        let word = failure.map_or_else(|| "ok".to_owned(), |why| format!("FAILED: {why}"));
-        self.lines.push(format!("test {name} ... {word}"));
-        if failure.is_some() {
-            self.failed += 1;
-        } else {
-            self.passed += 1;
-        }
-    }
-}
-
 /// A run of the lab that has begun, and what it gave so far.
 #[derive(Debug)]
-struct Run<'a> {
-    mode: &'a str,
-    number: &'a str,
-    scenarios: usize,
+struct LabRun {
+    run: &'static Run,
+    number: String,
+    /// Scenarios that came.
+    scenarios: BTreeSet<String>,
+    seen: usize,
+    not_visible: usize,
+    not_run: usize,
+    mistold: usize,
     failed: usize,
+    /// Those that the lab itself calls a failure.
+    lab_failed: usize,
+}
+
+impl LabRun {
+    /// Counts a scenario; what is wrong with its verdict, if anything.
+    fn count(&mut self, verdict: &str, expected: Expected) -> Option<String> {
+        let (word, sum, is_right) = match verdict {
+            "matched" => (
+                "seen",
+                &mut self.seen,
+                matches!(expected, Expected::Seen | Expected::SeenOrNot),
+            ),
+            "not-visible" => (
+                "not visible",
+                &mut self.not_visible,
+                matches!(expected, Expected::Unseen | Expected::SeenOrNot),
+            ),
+            "not-run" | "skipped" => ("not run", &mut self.not_run, expected == Expected::NotRun),
+            "differs" if expected == Expected::Mistold => {
+                self.lab_failed += 1;
+                ("told otherwise", &mut self.mistold, true)
+            }
+            _ => {
+                self.lab_failed += 1;
+                return Some(verdict.to_owned());
+            }
+        };
+        *sum += 1;
+        (!is_right).then(|| format!("{word}, declared otherwise"))
+    }
 }
 
 /// Where in the console a line is.
 #[derive(Debug)]
-enum Part<'a> {
+enum Part {
     /// Nothing is expected here but what the kernel or a program complains about.
     Outside,
-    /// After a `check` or a run of the lab: what it wrote to standard error.
+    /// After a `check`: its report, and what it wrote to standard error.
+    Check { run: &'static Run, code: String },
+    /// After a run of the lab: what it wrote to standard error.
     Complaints,
     /// A run of the lab.
-    Lab(Run<'a>),
+    Lab(LabRun),
+    /// Every variant of every hook.
+    Variants,
     /// What the kernel logged.
     Log,
 }
 
-/// Judges the console of one kernel.
-pub(super) fn judge(version: &str, console: &str) -> Report {
-    let mut report = Report::default();
+/// Judges the console of one kernel on which `runs` were to be made.
+pub(super) fn judge(
+    target: Target,
+    runs: &[&Run],
+    declared: &Declaration,
+    console: &str,
+) -> Report {
+    let mut judge = Judge {
+        target,
+        declared,
+        report: Report::of(target),
+        logged: Vec::new(),
+        variants: Variants::default(),
+        done: BTreeSet::new(),
+        has_log: false,
+        has_ended: false,
+    };
     let mut part = Part::Outside;
-    let mut allowed = 0;
-    let mut logged = Vec::new();
-    let (mut has_log, mut has_ended) = (false, false);
     for line in console.lines().map(str::trim_end) {
-        if let Some(marker) = line.strip_prefix("@@") {
-            let (mode, code) = (value_of(marker, "mode"), value_of(marker, "code"));
-            part = match (marker.split(' ').next(), part) {
-                (Some("check"), _) => {
-                    allowed += usize::from(check(&mut report, version, mode, code));
-                    Part::Complaints
-                }
-                (Some("lab"), _) => Part::Lab(Run {
-                    mode,
-                    number: value_of(marker, "run"),
-                    scenarios: 0,
-                    failed: 0,
-                }),
-                (Some("lab-end"), Part::Lab(run)) => {
-                    end_run(&mut report, version, &run, code);
-                    Part::Complaints
-                }
-                (Some("dmesg"), _) => {
-                    has_log = true;
-                    Part::Log
-                }
-                (word, _) => {
-                    has_ended |= word == Some(DONE);
-                    Part::Outside
-                }
-            };
-            continue;
-        }
-        match &mut part {
-            Part::Outside => {}
-            // So little is let through to the console that it is the end of the guest.
-            Part::Complaints | Part::Lab(_) if is_kernel_line(line) => logged.push(line),
-            Part::Complaints => report.lines.push(format!("     {line}")),
-            Part::Lab(run) => scenario(&mut report, version, run, line),
-            Part::Log => logged.push(line),
-        }
+        part = match line.strip_prefix("@@") {
+            Some(marker) => judge.marker(marker, part),
+            None => judge.line(line, part),
+        };
     }
-    judge_log(&mut report, version, &logged, has_log);
-    end_guest(&mut report, version, console, has_ended);
-    if allowed == 0 {
-        report.add(
-            &format!("vm {version} any mode"),
-            Some("the kernel allows none"),
-        );
-    }
-    report
+    judge.end(runs, console)
 }
 
 /// The report of a kernel that could not be had, packed or booted: it must not hide the others.
-pub(super) fn unbootable(version: &str, why: &str) -> Report {
-    let mut report = Report::default();
-    report.add(&format!("vm {version} boot"), Some(why));
+pub(super) fn unbootable(target: Target, why: &str) -> Report {
+    let mut report = Report::of(target);
+    report.add("boot", Some(why));
     report
 }
 
-/// What the kernel complained about. Of a guest that died before it was asked, silence says nothing.
-fn judge_log(report: &mut Report, version: &str, logged: &[&str], has_log: bool) {
-    if has_log || !logged.is_empty() {
-        report.add(&format!("vm {version} kernel log"), logged.first().copied());
-    }
-    let more = logged.iter().skip(1).map(|line| format!("     {line}"));
-    report.lines.extend(more);
+/// The variants that came, and those that the kernel refused.
+#[derive(Debug, Default)]
+struct Variants {
+    were_tried: bool,
+    attached: BTreeSet<String>,
+    refused: BTreeSet<String>,
 }
 
-/// Whether the guest came to its end; if not, what it said last.
-fn end_guest(report: &mut Report, version: &str, console: &str, has_ended: bool) {
-    let failure = (!has_ended).then_some("the guest did not come to its end; it said last");
-    report.add(&format!("vm {version} to its end"), failure);
-    if !has_ended {
-        let lines: Vec<&str> = console.lines().map(str::trim_end).collect();
-        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
-        report
-            .lines
-            .extend(last.iter().map(|line| format!("     {line}")));
+struct Judge<'a> {
+    target: Target,
+    declared: &'a Declaration,
+    report: Report,
+    logged: Vec<String>,
+    variants: Variants,
+    /// What was made: `check NAME` and `lab NAME`.
+    done: BTreeSet<String>,
+    has_log: bool,
+    has_ended: bool,
+}
+
+impl Judge<'_> {
+    fn marker(&mut self, marker: &str, part: Part) -> Part {
+        let code = value_of(marker, "code");
+        let run = find_run(value_of(marker, "run"));
+        match (marker.split(' ').next(), part, run) {
+            (Some("check"), _, Some(run)) => {
+                self.done.insert(format!("check {}", run.name));
+                let code = code.to_owned();
+                Part::Check { run, code }
+            }
+            (Some("lab"), _, Some(run)) => Part::Lab(LabRun {
+                run,
+                number: value_of(marker, "number").to_owned(),
+                scenarios: BTreeSet::new(),
+                seen: 0,
+                not_visible: 0,
+                not_run: 0,
+                mistold: 0,
+                failed: 0,
+                lab_failed: 0,
+            }),
+            (Some("lab-end"), Part::Lab(lab), _) => {
+                self.end_lab(&lab, code);
+                Part::Complaints
+            }
+            (Some("variants"), _, _) => {
+                self.variants.were_tried = true;
+                Part::Variants
+            }
+            (Some("dmesg"), _, _) => {
+                self.has_log = true;
+                Part::Log
+            }
+            (word, _, _) => {
+                self.has_ended |= word == Some(DONE);
+                Part::Outside
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str, mut part: Part) -> Part {
+        match &mut part {
+            Part::Outside => {}
+            Part::Log => self.logged.push(line.to_owned()),
+            // So little is let through to the console that it is the end of the guest.
+            _ if is_kernel_line(line) => self.logged.push(line.to_owned()),
+            Part::Check { run, code } => self.check_line(run, code, line),
+            Part::Complaints => self.report.remark(line),
+            Part::Lab(lab) => self.scenario(lab, line),
+            Part::Variants => self.variant(line),
+        }
+        part
+    }
+
+    /// The report of a `check`, or what it complained of.
+    fn check_line(&mut self, run: &Run, code: &str, line: &str) {
+        let result: Option<Value> = serde_json::from_str(line).ok();
+        let Some(result) = result.filter(|result| result["schema"].is_string()) else {
+            self.report.remark(line);
+            return;
+        };
+        let failure = self.check_failure(run, code, &result);
+        self.report
+            .add(&format!("check {}", run.name), failure.as_deref());
+        if code == KERNEL_CANNOT {
+            let why = result["problems"][0]["message"].as_str().unwrap_or("?");
+            self.report.remark(&format!("not to be had: {why}"));
+        }
+    }
+
+    /// What differs in a `check`: exit code, mode, degradations, hooks.
+    fn check_failure(&self, run: &Run, code: &str, result: &Value) -> Option<String> {
+        let is_missing = self.declared.is_missing(self.target, run);
+        match (code, is_missing) {
+            (KERNEL_CANNOT, true) => return None,
+            (_, true) => return Some(format!("{}, declared missing", meaning_of(code))),
+            ("0", false) => {}
+            _ => return Some(meaning_of(code)),
+        }
+        let mode = result["mode"].as_str().unwrap_or("none");
+        if mode != run.mode {
+            return Some(format!("the mode is {mode}, not {}", run.mode));
+        }
+        let ids = array(result, "degradations").filter_map(|it| it["id"].as_str());
+        let found: BTreeSet<&str> = ids.collect();
+        let declared = self.declared.degradations(self.target, run);
+        if found != declared {
+            return Some(format!(
+                "degraded is {}, declared is {}",
+                listed(&found),
+                listed(&declared)
+            ));
+        }
+        let lost = array(result, "hooks").find(|hook| {
+            hook["attached"] != Value::Bool(true) && hook["waits_for_module"].is_null()
+        });
+        lost.map(|hook| format!("{} is not attached", hook["hook"]))
+    }
+
+    /// One result of the lab. A line that is none is a failure too: nothing else belongs there, so
+    /// a result was torn.
+    fn scenario(&mut self, lab: &mut LabRun, line: &str) {
+        let result: Option<Value> = serde_json::from_str(line).ok();
+        let result = result.filter(|result| result["verdict"].is_string());
+        let name = format!("{} run {}", lab.run.name, lab.number);
+        let Some(result) = result else {
+            lab.failed += 1;
+            let why = format!("no result: {line}");
+            return self.report.add(&format!("{name} output"), Some(&why));
+        };
+        let word = |key: &str| result[key].as_str().unwrap_or("?");
+        let (id, family, verdict) = (word("scenario"), word("family"), word("verdict"));
+        lab.scenarios.insert(id.to_owned());
+        let expected = self.declared.expected(self.target, lab.run, id, family);
+        let failure = lab.count(verdict, expected);
+        let Some(failure) = failure else {
+            return self.report.pass();
+        };
+        lab.failed += 1;
+        let details: Vec<&str> = array(&result, "detail").filter_map(Value::as_str).collect();
+        let why = format!("{failure}: {}", details.join("; "));
+        self.report
+            .add(&format!("{name} {id}/{family}"), Some(&why));
+    }
+
+    /// A run as a whole: it must have shown what is declared, and its exit code must agree.
+    fn end_lab(&mut self, lab: &LabRun, code: &str) {
+        self.done.insert(format!("lab {}", lab.run.name));
+        let name = format!("{} run {} as a whole", lab.run.name, lab.number);
+        let declared = self.declared.scenarios(self.target, lab.run);
+        let unknown: BTreeSet<&str> = declared
+            .into_iter()
+            .filter(|id| !lab.scenarios.contains(*id))
+            .collect();
+        let failure = match (code, lab.scenarios.len()) {
+            ("0", 0) => Some("no scenario was run".to_owned()),
+            ("0", _) if !unknown.is_empty() => Some(format!(
+                "declared, but there is no such scenario: {}",
+                listed(&unknown)
+            )),
+            ("0", _) => None,
+            // What failed was counted already, and what is declared to be told otherwise fails the lab.
+            ("1", _) if lab.lab_failed > lab.mistold => return,
+            ("1", _) if lab.mistold > 0 => None,
+            _ => Some(meaning_of(code)),
+        };
+        self.report.add(&name, failure.as_deref());
+        if lab.failed == 0 {
+            self.report.remark(&format!(
+                "{} seen, {} not visible, {} not run, {} told otherwise, all as declared",
+                lab.seen, lab.not_visible, lab.not_run, lab.mistold
+            ));
+        }
+    }
+
+    fn variant(&mut self, line: &str) {
+        let result: Option<Value> = serde_json::from_str(line).ok();
+        let Some(result) = result.filter(|result| result["attached"].is_boolean()) else {
+            // What was complained of shows why the sums are not as declared.
+            return self.report.remark(line);
+        };
+        let word = |key: &str| result[key].as_str().unwrap_or("?");
+        let name = format!("{}_{}", word("variant"), word("hook"));
+        let is_declared = self
+            .declared
+            .missing_variants(self.target)
+            .contains(name.as_str());
+        let failure = match (result["attached"] == Value::Bool(true), is_declared) {
+            (true, false) | (false, true) => None,
+            (true, true) => Some("attached, declared missing".to_owned()),
+            (false, false) => Some(format!("not attached: {}", word("refusal"))),
+        };
+        match failure {
+            None => self.report.pass(),
+            Some(why) => self.report.add(&format!("variant {name}"), Some(&why)),
+        }
+        if result["attached"] == Value::Bool(true) {
+            self.variants.attached.insert(name);
+        } else {
+            self.variants.refused.insert(name);
+        }
+    }
+
+    fn end(mut self, runs: &[&Run], console: &str) -> Report {
+        self.end_variants();
+        if self.has_log || !self.logged.is_empty() {
+            let first = self.logged.first().cloned();
+            self.report.add("kernel log", first.as_deref());
+        }
+        for more in self.logged.iter().skip(1) {
+            self.report.remark(more);
+        }
+        let failure =
+            (!self.has_ended).then_some("the guest did not come to its end; it said last");
+        self.report.add("to its end", failure);
+        if self.has_ended {
+            self.miss_runs(runs);
+        } else {
+            let lines: Vec<&str> = console.lines().map(str::trim_end).collect();
+            for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+                self.report.remark(line);
+            }
+        }
+        self.report
+    }
+
+    fn end_variants(&mut self) {
+        if !self.variants.were_tried {
+            return;
+        }
+        let (attached, refused) = (&self.variants.attached, &self.variants.refused);
+        let declared = self.declared.missing_variants(self.target);
+        let unknown: BTreeSet<&str> = declared
+            .into_iter()
+            .filter(|name| !attached.contains(*name) && !refused.contains(*name))
+            .collect();
+        let failure = if attached.is_empty() {
+            Some("no variant was attached".to_owned())
+        } else {
+            (!unknown.is_empty()).then(|| format!("there is no variant {}", listed(&unknown)))
+        };
+        let sums = format!(
+            "{} variants attached, {} refused",
+            attached.len(),
+            refused.len()
+        );
+        self.report.add("every variant", failure.as_deref());
+        self.report.remark(&sums);
+    }
+
+    /// Nothing that was to be made may be left out in silence.
+    fn miss_runs(&mut self, runs: &[&Run]) {
+        for run in runs {
+            let has_lab = run.has_lab && !self.declared.is_missing(self.target, run);
+            let due = [Some("check"), has_lab.then_some("lab")];
+            for what in due.into_iter().flatten() {
+                let name = format!("{what} {}", run.name);
+                if !self.done.contains(&name) {
+                    self.report.add(&name, Some("it was not made"));
+                }
+            }
+        }
+        if !self.variants.were_tried {
+            self.report.add("every variant", Some("it was not made"));
+        }
     }
 }
 
-/// Whether the mode is allowed. That it is not, is no failure: `check` said so and the guest left
-/// the lab out.
-fn check(report: &mut Report, version: &str, mode: &str, code: &str) -> bool {
-    let name = format!("vm {version} check {mode}");
-    match code {
-        "0" => report.add(&name, None),
-        KERNEL_CANNOT => report
-            .lines
-            .push(format!("test {name} ... not allowed by this kernel")),
-        _ => report.add(&name, Some(&meaning_of(code))),
-    }
-    code == "0"
+fn array<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value[key].as_array().into_iter().flatten()
 }
 
-/// A run as a whole: it must have shown something, and its exit code must agree with that.
-fn end_run(report: &mut Report, version: &str, run: &Run<'_>, code: &str) {
-    let failure = match (code, run.scenarios, run.failed) {
-        ("0", 0, _) => Some("no scenario was run".to_owned()),
-        ("0", _, _) => None,
-        // What failed was counted already.
-        ("1", _, 1..) => return,
-        _ => Some(meaning_of(code)),
-    };
-    let name = format!("vm {version} {} run {} as a whole", run.mode, run.number);
-    report.add(&name, failure.as_deref());
+fn listed(words: &BTreeSet<&str>) -> String {
+    if words.is_empty() {
+        return "nothing".to_owned();
+    }
+    words.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
 /// An exit code in words; from 124 on they are those of the guest's `timeout` and shell.
@@ -181,51 +406,6 @@ fn meaning_of(code: &str) -> String {
         _ => "",
     };
     format!("exit code {code}{meaning}")
-}
-
-/// One result of the lab. A line that is none is a failure too: nothing else belongs there, so a
-/// result was torn.
-fn scenario(report: &mut Report, version: &str, run: &mut Run<'_>, line: &str) {
-    let place = format!("vm {version} {} run {}", run.mode, run.number);
-    let result: Option<Value> = serde_json::from_str(line).ok();
-    let Some(result) = result.filter(|result| result["verdict"].is_string()) else {
-        run.failed += 1;
-        report.add(
-            &format!("{place} output"),
-            Some(&format!("no result: {line}")),
-        );
-        return;
-    };
-    let word = |key: &str| result[key].as_str().unwrap_or("?");
-    let details: Vec<&str> = result["detail"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    run.scenarios += 1;
-    let name = format!("{place} {}/{}", word("scenario"), word("family"));
-    let details = details.join("; ");
-    let remark = match word("verdict") {
-        "matched" => return report.add(&name, None),
-        "not-visible" => {
-            report.not_visible += 1;
-            "not visible"
-        }
-        "not-run" => {
-            report.not_run += 1;
-            "not run"
-        }
-        // The guest has all that a scenario asks for, so one that was left out is a failure.
-        verdict => {
-            run.failed += 1;
-            return report.add(&name, Some(&format!("{verdict}: {details}")));
-        }
-    };
-    report.passed += 1;
-    report
-        .lines
-        .push(format!("test {name} ... ok, {remark}: {details}"));
 }
 
 /// Whether the kernel itself wrote this: `[   12.345678] text`.
@@ -243,134 +423,4 @@ fn value_of<'a>(marker: &'a str, key: &str) -> &'a str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONSOLE: &str = "\
-[    1.0] noise\r
-@@begin\r
-@@check mode=probe code=0\r
-@@lab mode=probe run=1\r
-{\"scenario\":\"port-closed\",\"family\":\"ipv4\",\"verdict\":\"matched\",\"detail\":[]}\r
-{\"scenario\":\"port-closed\",\"family\":\"ipv6\",\"verdict\":\"differs\",\"detail\":[\"missing\"]}\r
-{\"scenario\":\"stray-reset\",\"family\":\"ipv4\",\"verdict\":\"not-visible\",\"detail\":[\"no drops here\"]}\r
-@@lab-end mode=probe run=1 code=1\r
-@@check mode=classic code=4\r
-rstmon: no tracepoints\r
-@@dmesg\r
-@@done\r
-";
-
-    #[test]
-    fn a_console_is_judged_line_by_line() {
-        let report = judge("6.1", CONSOLE);
-        // Passed: the check, two scenarios, the kernel's log, the end. Exit code 1 is what the
-        // scenario that differs says already.
-        assert_eq!(
-            (report.passed, report.failed, report.not_visible),
-            (5, 1, 1),
-            "{:#?}",
-            report.lines
-        );
-        let text = report.lines.join("\n");
-        assert!(text.contains("test vm 6.1 check probe ... ok"));
-        assert!(text.contains("probe run 1 port-closed/ipv4 ... ok\n"));
-        assert!(text.contains("probe run 1 port-closed/ipv6 ... FAILED: differs: missing"));
-        assert!(text.contains("stray-reset/ipv4 ... ok, not visible: no drops here"));
-        assert!(
-            text.contains("check classic ... not allowed by this kernel\n     rstmon: no trace")
-        );
-        assert!(text.contains("test vm 6.1 kernel log ... ok"));
-    }
-
-    #[test]
-    fn a_warning_fails() {
-        let warned = judge(
-            "6.1",
-            &CONSOLE.replace("@@dmesg\r\n", "@@dmesg\r\nWARNING: x\r\n"),
-        );
-        assert_eq!(warned.failed, 2);
-        assert!(
-            warned
-                .lines
-                .iter()
-                .any(|line| line == "test vm 6.1 kernel log ... FAILED: WARNING: x")
-        );
-    }
-
-    #[test]
-    fn a_guest_that_dies_fails_and_its_last_words_are_shown() {
-        let died = judge(
-            "6.1",
-            "@@begin\n@@check mode=probe code=0\n@@lab mode=probe run=1\n\
-             [    6.386955] Kernel panic: y\n[    6.387288] RIP: z\n",
-        );
-        // The log, and that there was no end: not each line of the panic.
-        assert_eq!(died.failed, 2, "{:#?}", died.lines);
-        let text = died.lines.join("\n");
-        assert!(text.contains("kernel log ... FAILED: [    6.386955] Kernel panic: y\n     ["));
-        assert!(text.ends_with("     [    6.387288] RIP: z"));
-    }
-
-    #[test]
-    fn what_is_not_run_passes_and_undiagnosed_fails() {
-        let result = |verdict| {
-            let line = format!(
-                "{{\"scenario\":\"s\",\"family\":\"ipv4\",\"verdict\":\"{verdict}\",\
-                 \"detail\":[]}}\n@@lab-end"
-            );
-            judge("6.1", &CONSOLE.replace("@@lab-end", &line))
-        };
-        let not_run = result("not-run");
-        assert_eq!((not_run.failed, not_run.not_run), (1, 1));
-        assert_eq!(result("undiagnosed").failed, 2);
-    }
-
-    #[test]
-    fn the_log_of_a_guest_that_hung_is_not_called_clean() {
-        let hung = judge(
-            "6.1",
-            "@@begin\n@@check mode=probe code=0\n@@lab mode=probe run=1\n",
-        );
-        assert_eq!(hung.failed, 1, "{:#?}", hung.lines);
-        assert!(!hung.lines.join("\n").contains("kernel log"));
-    }
-
-    #[test]
-    fn a_lab_that_shows_nothing_or_fails_without_a_result_fails() {
-        let ended = |code: u8| {
-            let console = format!(
-                "@@begin\n@@check mode=probe code=0\n@@lab mode=probe run=1\n\
-                 @@lab-end mode=probe run=1 code={code}\n@@dmesg\n@@done\n"
-            );
-            judge("6.1", &console)
-        };
-        for (code, why) in [(0, "no scenario"), (1, "exit code 1"), (143, "too long")] {
-            let report = ended(code);
-            assert_eq!(report.failed, 1, "{code}: {:#?}", report.lines);
-            assert!(report.lines.join("\n").contains(why), "{:#?}", report.lines);
-        }
-    }
-
-    #[test]
-    fn a_torn_or_skipped_result_fails() {
-        for line in [
-            "{\"scenario\":\"port-closed\",\"fam",
-            "{\"scenario\":\"firewall-reject\",\"family\":\"ipv4\",\"verdict\":\"skipped\",\
-             \"detail\":[\"no nft\"]}",
-        ] {
-            let console = CONSOLE.replace("@@lab-end", &format!("{line}\n@@lab-end"));
-            assert_eq!(judge("6.1", &console).failed, 2, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_kernel_that_allows_no_mode_fails() {
-        let report = judge(
-            "6.1",
-            "@@begin\n@@check mode=probe code=4\n@@dmesg\n@@done\n",
-        );
-        assert_eq!(report.failed, 1);
-        assert!(report.lines.join("\n").contains("the kernel allows none"));
-    }
-}
+mod tests;

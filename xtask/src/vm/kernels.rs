@@ -1,322 +1,190 @@
-//! Debian's kernels, from the mirrors that this machine already uses, with apt's state kept apart.
+//! Debian's kernels and what else a guest needs of Debian, from the cache below `target/vm` or from
+//! the archive.
 
-use super::{cache, mirrors};
-use crate::process::run;
+use super::apt::{Apt, entries, make_empty};
+use super::cache;
+use super::record::{Pins, Record, render_pin};
+use super::target::{Arch, Target};
 use anyhow::{Context, Result, bail};
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// An unpacked kernel.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    /// Directory of its modules, `lib/modules/RELEASE`.
-    pub(super) modules: PathBuf,
+    /// Directory of its modules, `lib/modules/RELEASE`; `None` where the archive has none.
+    pub(super) modules: Option<PathBuf>,
     /// The image.
     pub(super) image: PathBuf,
     /// `uname -r`.
     pub(super) release: String,
+    /// What is to be said about it, where it is not as recorded.
+    pub(super) note: Option<String>,
 }
 
-/// The newest kernel `version` (X.Y), from the cache or from Debian.
-pub(super) fn get_kernel(version: &str) -> Result<Kernel> {
-    let directory = cache().join("kernels").join(version);
-    if let Some(kernel) = find_kernel(&directory) {
-        return Ok(kernel);
+/// Which packages an unpacked kernel is of.
+const STAMP: &str = "packages.toml";
+
+/// The recorded kernel, else the newest of that version; `None`: Debian has none.
+pub(super) fn get_kernel(target: Target, record: &Record) -> Result<Option<Kernel>> {
+    let directory = cache().join("kernels").join(target.to_string());
+    let recorded = record.pins(target);
+    if let Some(kernel) = recorded.and_then(|pins| cached(&directory, pins)) {
+        return Ok(Some(kernel));
     }
-    Apt::prepare()?.with_current_lists(|apt| {
-        let mut failures = Vec::new();
-        for packages in apt.kernel_packages(version)? {
-            eprintln!("vm: getting {}", packages.join(" and "));
-            match apt.unpack_kernel(&packages, &directory) {
-                Ok(kernel) => return Ok(kernel),
-                // An archive may list a package that it no longer holds.
-                Err(error) => failures.push(format!("{error:#}")),
-            }
+    let mut apt = Apt::prepare(target.arch)?;
+    if let Some(pins) = recorded {
+        if !apt.offers(pins)? {
+            apt.refresh()?;
         }
-        bail!("{}", failures.join("; "))
-    })
+        if apt.offers(pins)? {
+            let mut kernel = unpack(&apt, pins, &directory)?;
+            kernel.note = newer_note(&apt, target, pins)?;
+            return Ok(Some(kernel));
+        }
+    }
+    apt.refresh()?;
+    newest_kernel(&apt, target, &directory)
 }
 
-/// Makes a directory; what an interrupted run has left there goes.
-fn make_empty(directory: &Path) -> Result<()> {
-    if directory.exists() {
-        fs::remove_dir_all(directory)
-            .with_context(|| format!("cannot remove {}", directory.display()))?;
+/// The newest kernel that can be had.
+fn newest_kernel(apt: &Apt, target: Target, directory: &Path) -> Result<Option<Kernel>> {
+    let candidates = apt.kernel_packages(target)?;
+    let mut failures = Vec::new();
+    for packages in &candidates {
+        let pins = apt.describe(packages)?;
+        let kernel = match cached(directory, &pins) {
+            Some(kernel) => Ok(kernel),
+            None => unpack(apt, &pins, directory),
+        };
+        match kernel {
+            Ok(mut kernel) => {
+                kernel.note = Some(format!(
+                    "not the recorded kernel, which the archive has no more, but {}; \
+                     `cargo xtask vm --record {target}` records it",
+                    packages.join(" and ")
+                ));
+                return Ok(Some(kernel));
+            }
+            // An archive may list a package that it no longer holds.
+            Err(error) => failures.push(format!("{error:#}")),
+        }
     }
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))
+    if candidates.is_empty() {
+        return Ok(None);
+    }
+    bail!("{}", failures.join("; "))
+}
+
+/// Says that the archive has a newer one than is recorded.
+fn newer_note(apt: &Apt, target: Target, pins: &Pins) -> Result<Option<String>> {
+    let newest = apt.kernel_packages(target)?.into_iter().next();
+    let newer = newest.filter(|packages| packages.iter().any(|name| !pins.contains_key(name)));
+    Ok(newer.map(|packages| {
+        format!(
+            "Debian has a newer one: {}; `cargo xtask vm --record {target}` records it",
+            packages.join(" and ")
+        )
+    }))
+}
+
+/// Puts the newest packages of these kernels, all of one architecture, into the record, and returns
+/// those that Debian does not have.
+pub(super) fn record_newest(
+    arch: Arch,
+    targets: &[Target],
+    record: &mut Record,
+) -> Result<Vec<Target>> {
+    let mut apt = Apt::prepare(arch)?;
+    apt.refresh()?;
+    let mut absent = Vec::new();
+    for &target in targets {
+        match apt.kernel_packages(target)?.first() {
+            Some(packages) => record.put(target, apt.describe(packages)?),
+            None => absent.push(target),
+        }
+    }
+    Ok(absent)
+}
+
+/// The kernel in the cache, if it is of these packages.
+fn cached(directory: &Path, pins: &Pins) -> Option<Kernel> {
+    let stamp = fs::read_to_string(directory.join(STAMP)).ok()?;
+    (stamp == stamp_of(pins)).then(|| find_kernel(directory))?
+}
+
+fn stamp_of(pins: &Pins) -> String {
+    pins.iter().map(render_pin).collect()
+}
+
+/// Unpacks a kernel's packages to `directory`, which is made only if all of it is there.
+fn unpack(apt: &Apt, pins: &Pins, directory: &Path) -> Result<Kernel> {
+    let names: Vec<&str> = pins.keys().map(String::as_str).collect();
+    eprintln!("vm: getting {}", names.join(" and "));
+    let unpacked = directory.with_file_name("unpacking");
+    make_empty(&unpacked)?;
+    apt.unpack_pinned(pins, &unpacked)?;
+    if find_kernel(&unpacked).is_none() {
+        bail!("{} hold no kernel", names.join(" and "));
+    }
+    fs::write(unpacked.join(STAMP), stamp_of(pins))?;
+    make_empty(directory)?;
+    fs::rename(&unpacked, directory)
+        .with_context(|| format!("cannot put a kernel at {}", directory.display()))?;
+    find_kernel(directory).context("the unpacked kernel is gone")
 }
 
 /// A static busybox. The package conflicts with an installed busybox, so it is only unpacked.
-pub(super) fn get_busybox() -> Result<PathBuf> {
-    let directory = cache().join("busybox");
+pub(super) fn get_busybox(arch: Arch) -> Result<PathBuf> {
+    let directory = cache().join("busybox").join(arch.debian_name());
     let binaries = ["bin/busybox", "usr/bin/busybox"].map(|path| directory.join(path));
     let find = || binaries.iter().find(|path| path.is_file()).cloned();
     if let Some(binary) = find() {
         return Ok(binary);
     }
     fs::create_dir_all(&directory)?;
-    Apt::prepare()?.with_current_lists(|apt| apt.unpack("busybox-static", &directory))?;
+    Apt::prepare(arch)?.with_current_lists(|apt| apt.unpack("busybox-static", &directory))?;
     find().context("the package busybox-static holds no busybox")
 }
 
-/// The kernel below `root`. Up to 6.18 the image is `boot/vmlinuz-RELEASE`; since then it lies with
-/// the modules.
+/// The programs of the lab that are not its own, for an architecture that is not this machine's, with
+/// their libraries: a directory like a system's root.
+pub(super) fn get_programs(arch: Arch) -> Result<PathBuf> {
+    const PACKAGES: [&str; 2] = ["nftables", "iproute2"];
+    let directory = cache().join("programs").join(arch.debian_name());
+    if directory.is_dir() {
+        return Ok(directory);
+    }
+    let unpacked = directory.with_file_name("unpacking");
+    make_empty(&unpacked)?;
+    Apt::prepare(arch)?
+        .with_current_lists(|apt| apt.unpack_whole(&PACKAGES, "bookworm", &unpacked))?;
+    fs::rename(&unpacked, &directory)?;
+    Ok(directory)
+}
+
+/// The kernel below `root`. The image is `boot/vmlinuz-RELEASE`, or since 7.2 lies with the modules.
 fn find_kernel(root: &Path) -> Option<Kernel> {
-    ["lib/modules", "usr/lib/modules"]
-        .iter()
-        .flat_map(|modules| entries(&root.join(modules)))
-        .filter(|modules| modules.join("kernel").is_dir())
-        .find_map(|modules| {
-            let release = modules.file_name()?.to_string_lossy().into_owned();
-            let images = [
-                root.join("boot").join(format!("vmlinuz-{release}")),
-                modules.join("vmlinuz"),
-            ];
-            let image = images.into_iter().find(|image| image.is_file())?;
-            Some(Kernel {
-                modules,
-                image,
-                release,
-            })
-        })
-}
-
-/// What a directory holds; nothing, if there is none.
-fn entries(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten();
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect()
-}
-
-/// apt with lists, cache and sources of its own. Its proxies and credentials stay the machine's.
-struct Apt {
-    directory: PathBuf,
-    /// The lists were fetched by this process.
-    are_lists_current: bool,
-}
-
-impl Apt {
-    /// Writes the sources, and fetches the lists unless an earlier run has fetched those.
-    fn prepare() -> Result<Self> {
-        let mut apt = Self {
-            directory: cache().join("apt"),
-            are_lists_current: false,
-        };
-        for part in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(apt.directory.join(part))?;
-        }
-        let sources = mirrors::render_sources(&mirrors::read_mirrors()?);
-        fs::write(apt.directory.join("sources.list"), &sources)?;
-        if fs::read_to_string(apt.stamp()).ok().as_deref() != Some(&sources) {
-            apt.update()?;
-        }
-        Ok(apt)
-    }
-
-    /// Holds the sources whose lists were fetched.
-    fn stamp(&self) -> PathBuf {
-        self.directory.join("fetched.list")
-    }
-
-    /// Fetches the lists. A suite that cannot be had, because it has moved to the archive of old
-    /// releases, leaves the others usable: whether something is missing shows when it is looked for.
-    fn update(&mut self) -> Result<()> {
-        match run(self.command("apt-get").args(["-q", "update"])) {
-            Ok(()) => {
-                fs::copy(self.directory.join("sources.list"), self.stamp())?;
-            }
-            Err(error) => eprintln!("vm: some of apt's lists are missing: {error:#}"),
-        }
-        self.are_lists_current = true;
-        Ok(())
-    }
-
-    /// Does what needs the lists; once more with new ones if it fails with those of an earlier run:
-    /// a mirror drops a package when the next version comes.
-    fn with_current_lists<T>(mut self, work: impl Fn(&Self) -> Result<T>) -> Result<T> {
-        match work(&self) {
-            Err(error) if !self.are_lists_current => {
-                eprintln!("vm: {error:#}; trying with new lists");
-                self.update()?;
-                work(&self)
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let place = |part: &str| self.directory.join(part).display().to_string();
-        let options = [
-            format!("Dir::Etc::sourcelist={}", place("sources.list")),
-            "Dir::Etc::sourceparts=/dev/null".to_owned(),
-            "Dir::Etc::preferences=/dev/null".to_owned(),
-            "Dir::Etc::preferencesparts=/dev/null".to_owned(),
-            format!("Dir::State::lists={}", place("lists")),
-            format!("Dir::Cache={}", place("cache")),
-            "APT::Architecture=amd64".to_owned(),
-            // apt's own user may not be let into this directory.
-            "APT::Sandbox::User=root".to_owned(),
-            "Acquire::Languages=none".to_owned(),
-            // An old release's lists are past their date, and its kernels are what is wanted.
-            "Acquire::Check-Valid-Until=false".to_owned(),
-        ];
-        for option in options {
-            command.arg("-o").arg(option);
-        }
-        command
-    }
-
-    /// Names of the packages that make up the newest kernels `version`, the newest first: since 6.19
-    /// the image and its modules are two.
-    fn kernel_packages(&self, version: &str) -> Result<Vec<Vec<String>>> {
-        let output = self
-            .command("apt-cache")
-            .args([
-                "search",
-                "--names-only",
-                "^linux-(image|binary|modules)-.*cloud-amd64",
-            ])
-            .output()
-            .context("cannot start apt-cache")?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let names: BTreeSet<&str> = text
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .collect();
-        let candidates = newest(&names, version);
-        if candidates.is_empty() {
-            bail!(
-                "none of Debian's suites has one; known are {}",
-                known_versions(&names)
-            );
-        }
-        Ok(candidates)
-    }
-
-    /// Unpacks a kernel's packages to `directory`, which is made only if all of it is there.
-    fn unpack_kernel(&self, packages: &[String], directory: &Path) -> Result<Kernel> {
-        let unpacked = directory.with_file_name("unpacking");
-        make_empty(&unpacked)?;
-        for package in packages {
-            self.unpack(package, &unpacked)?;
-        }
-        if find_kernel(&unpacked).is_none() {
-            bail!("{} hold no kernel with modules", packages.join(" and "));
-        }
-        // What is there is no kernel, or it would have been found.
-        make_empty(directory)?;
-        fs::rename(&unpacked, directory)
-            .with_context(|| format!("cannot put a kernel at {}", directory.display()))?;
-        find_kernel(directory).context("the unpacked kernel is gone")
-    }
-
-    /// Downloads a package and unpacks it, without installing anything.
-    fn unpack(&self, package: &str, into: &Path) -> Result<()> {
-        let debs = self.directory.join("debs").join(package);
-        make_empty(&debs)?;
-        run(self
-            .command("apt-get")
-            .args(["-q", "download", package])
-            .current_dir(&debs))?;
-        for entry in fs::read_dir(&debs)? {
-            let path = entry?.path();
-            run(Command::new("dpkg-deb").arg("-x").arg(path).arg(into))?;
-        }
-        fs::remove_dir_all(&debs)?;
-        Ok(())
-    }
-}
-
-/// Packages that are tried at most.
-const CANDIDATES: usize = 4;
-
-/// The newest images of `version`, each with the package of its modules where that is one of its
-/// own.
-fn newest(names: &BTreeSet<&str>, version: &str) -> Vec<Vec<String>> {
-    let mut images: Vec<Image<'_>> = names
-        .iter()
-        .filter_map(|name| Image::parse(name))
-        .filter(|image| image.release.starts_with(&format!("{version}.")))
-        .collect();
-    images.sort_by_key(|image| Reverse((natural_key(image.release), image.has_own_modules)));
-    images
-        .iter()
-        .take(CANDIDATES)
-        .map(Image::packages)
-        .collect()
-}
-
-/// A package named for a kernel image.
-#[derive(Debug)]
-struct Image<'a> {
-    package: &'a str,
-    /// What the package's name says of the kernel's release.
-    release: &'a str,
-    /// It holds the image alone. Beside it is an empty `linux-image-…` of the same release, which
-    /// only depends on it.
-    has_own_modules: bool,
-}
-
-impl<'a> Image<'a> {
-    fn parse(package: &'a str) -> Option<Self> {
-        let binary = package.strip_prefix("linux-binary-");
-        let name = binary.or_else(|| package.strip_prefix("linux-image-"))?;
-        Some(Self {
-            package,
-            release: name
-                .strip_suffix("-unsigned")
-                .unwrap_or(name)
-                .strip_suffix("-cloud-amd64")?,
-            has_own_modules: binary.is_some(),
-        })
-    }
-
-    fn packages(&self) -> Vec<String> {
-        let mut packages = vec![self.package.to_owned()];
-        if self.has_own_modules {
-            packages.push(format!("linux-modules-{}-cloud-amd64", self.release));
-        }
-        packages
-    }
-}
-
-/// Digits compare as numbers: 6.1.0-9 is before 6.1.0-56.
-fn natural_key(name: &str) -> Vec<(u64, String)> {
-    let mut key = Vec::new();
-    let mut rest = name;
-    while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (number, after) = rest.split_at(digits);
-        let letters = after
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(after.len());
-        let (text, next) = after.split_at(letters);
-        key.push((number.parse().unwrap_or(0), text.to_owned()));
-        rest = next;
-    }
-    key
-}
-
-fn known_versions(names: &BTreeSet<&str>) -> String {
-    let versions: BTreeSet<String> = names
-        .iter()
-        .filter_map(|name| Some(Image::parse(name)?.release))
-        // Packages for all of Debian's versions are named for none.
-        .filter(|release| release.starts_with(|first: char| first.is_ascii_digit()))
-        .map(|release| {
-            release
-                .split(['.', '-'])
-                .take(2)
-                .collect::<Vec<_>>()
-                .join(".")
-        })
-        .collect();
-    versions.into_iter().collect::<Vec<_>>().join(", ")
+    let places = ["lib/modules", "usr/lib/modules"].map(|place| root.join(place));
+    let with_modules = places.iter().flat_map(|place| entries(place));
+    let with_modules = with_modules.filter_map(|modules| {
+        let release = modules.file_name()?.to_str()?.to_owned();
+        Some((release, modules.join("vmlinuz")))
+    });
+    let in_boot = entries(&root.join("boot")).into_iter().filter_map(|image| {
+        let release = image.file_name()?.to_str()?.strip_prefix("vmlinuz-")?;
+        Some((release.to_owned(), image))
+    });
+    let (release, image) = in_boot
+        .chain(with_modules)
+        .find(|(_, image)| image.is_file())?;
+    let mut modules = places.iter().map(|place| place.join(&release));
+    Some(Kernel {
+        modules: modules.find(|modules| modules.join("kernel").is_dir()),
+        image,
+        release,
+        note: None,
+    })
 }
 
 #[cfg(test)]
@@ -336,45 +204,40 @@ mod tests {
         let found = |root: &str| find_kernel(&place.path().join(root));
         assert!(found("nothing").is_none());
         make("old/boot/vmlinuz-5.10.0-46");
-        assert!(found("old").is_none(), "no modules yet");
+        assert!(found("old").expect("a kernel").modules.is_none());
         make("old/lib/modules/5.10.0-46/kernel/drivers/net/tun.ko");
-        assert_eq!(found("old").expect("a kernel").release, "5.10.0-46");
+        let old = found("old").expect("a kernel");
+        assert_eq!(old.release, "5.10.0-46");
+        assert!(old.modules.is_some());
         make("new/usr/lib/modules/7.3.4/vmlinuz");
-        assert!(found("new").is_none(), "no modules yet");
+        assert!(found("new").expect("a kernel").modules.is_none());
         make("new/usr/lib/modules/7.3.4/kernel/drivers/net/tun.ko.xz");
         let new = found("new").expect("a kernel");
-        assert_eq!(new.image, new.modules.join("vmlinuz"));
+        assert_eq!(
+            Some(new.image),
+            new.modules.map(|modules| modules.join("vmlinuz"))
+        );
     }
 
     #[test]
-    fn the_newest_kernel_is_taken_by_number() {
-        let names = BTreeSet::from([
-            "linux-image-6.1.0-9-cloud-amd64-unsigned",
-            "linux-image-6.1.0-56-cloud-amd64-unsigned",
-            "linux-image-6.12.1-cloud-amd64-unsigned",
-            "linux-image-6.1.0-57-cloud-amd64-dbg",
-            "linux-binary-7.3.4+deb13-cloud-amd64",
-            "linux-image-7.3.4+deb13-cloud-amd64",
-            "linux-modules-7.3.4+deb13-cloud-amd64",
-        ]);
-        let of = |version| newest(&names, version);
-        assert_eq!(
-            of("6.1"),
-            [
-                ["linux-image-6.1.0-56-cloud-amd64-unsigned"],
-                ["linux-image-6.1.0-9-cloud-amd64-unsigned"]
-            ]
+    fn a_cached_kernel_is_used_if_it_is_of_these_packages() {
+        let place = tempfile::tempdir().expect("a directory");
+        let modules = place.path().join("usr/lib/modules/7.3.4");
+        fs::create_dir_all(&modules).expect("a directory");
+        fs::write(modules.join("vmlinuz"), "").expect("a file");
+        let pins = |version: &str| {
+            let pin = crate::vm::record::Pin {
+                version: version.to_owned(),
+                sha256: "aa".to_owned(),
+            };
+            Pins::from([("linux-binary-7.3.4".to_owned(), pin)])
+        };
+        assert!(
+            cached(place.path(), &pins("1")).is_none(),
+            "of unknown packages"
         );
-        assert_eq!(
-            of("7.3"),
-            [
-                vec![
-                    "linux-binary-7.3.4+deb13-cloud-amd64",
-                    "linux-modules-7.3.4+deb13-cloud-amd64"
-                ],
-                vec!["linux-image-7.3.4+deb13-cloud-amd64"],
-            ]
-        );
-        assert!(of("4.19").is_empty());
+        fs::write(place.path().join(STAMP), stamp_of(&pins("1"))).expect("a file");
+        assert!(cached(place.path(), &pins("1")).is_some());
+        assert!(cached(place.path(), &pins("2")).is_none());
     }
 }

@@ -8,17 +8,20 @@ mod audit;
 mod host;
 mod render;
 mod report;
+mod variants;
 
 pub use render::render_check;
 pub use report::{
     Answer, CHECK_SCHEMA, CapabilityLine, CheckReport, FactLine, FieldLine, HookLine, Problem,
     ReasonCounts, SwitchLine,
 };
+pub use variants::run_variants;
 
 use crate::cmd::exit::Failure;
 use crate::cmd::start::Trial;
 use crate::kernel::capabilities::require_privilege;
 use crate::kernel::facts::{KernelFacts, ProbeSupport, read_kernel_facts};
+use crate::kernel::hook::Variant;
 use crate::kernel::mode::ModeRequest;
 use crate::kernel::probe_plan::{PlanRequest, plan};
 use anyhow::Context;
@@ -35,6 +38,13 @@ pub struct CheckArgs {
     /// Plan for this mode: auto, probe, tracepoint or classic
     #[arg(long, default_value_t = ModeRequest::Auto, value_name = "MODE")]
     pub mode: ModeRequest,
+    /// Plan for functions to be entered this way: fentry or kprobe
+    #[arg(long, value_name = "VARIANT", hide = true)]
+    pub probe: Option<Variant>,
+    /// Instead, load and attach every variant of every hook for a moment, and print a JSON object
+    /// for each: the test that the programs pass this kernel's verifier
+    #[arg(long, hide = true)]
+    pub variants: bool,
     /// Read BTF from this file (raw BTF, or an ELF file with a section .BTF) instead of the kernel's
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -65,13 +75,18 @@ pub fn run_check(
     args: &CheckArgs,
     ask: Questions<
         impl FnOnce(&KernelFacts) -> ProbeSupport,
-        impl FnOnce(&KernelFacts, ModeRequest) -> Result<Trial, Failure>,
+        impl FnOnce(&KernelFacts, &PlanRequest) -> Result<Trial, Failure>,
     >,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
     let facts = read_kernel_facts(args.btf.as_deref());
     let trial = (!args.no_load).then_some(ask.trial);
-    let report = check_facts(facts, args.mode, ask.probe_support, trial);
+    let request = PlanRequest {
+        mode: args.mode,
+        probe: args.probe,
+        ..PlanRequest::default()
+    };
+    let report = check_facts(facts, &request, ask.probe_support, trial);
     let text = match args.output {
         CheckOutput::Text => render_check(&report),
         CheckOutput::Json => {
@@ -91,25 +106,21 @@ pub fn run_check(
 /// Judges what was read, after asking bpf(2) where privilege lets it answer. No `trial`: only plans.
 fn check_facts(
     mut facts: KernelFacts,
-    mode: ModeRequest,
+    request: &PlanRequest,
     probe_support: impl FnOnce(&KernelFacts) -> ProbeSupport,
-    trial: Option<impl FnOnce(&KernelFacts, ModeRequest) -> Result<Trial, Failure>>,
+    trial: Option<impl FnOnce(&KernelFacts, &PlanRequest) -> Result<Trial, Failure>>,
 ) -> CheckReport {
     let privilege = require_privilege(&facts);
     if privilege.is_ok() {
         let answers = probe_support(&facts);
         facts = facts.with_probe_support(answers);
     }
-    let request = PlanRequest {
-        mode,
-        ..PlanRequest::default()
-    };
-    let planned = plan(&facts, &request);
+    let planned = plan(&facts, request);
     let tried = match trial {
-        Some(trial) if privilege.is_ok() && planned.is_ok() => Some(trial(&facts, mode)),
+        Some(trial) if privilege.is_ok() && planned.is_ok() => Some(trial(&facts, request)),
         _ => None,
     };
-    CheckReport::new(&facts, mode, &privilege, &planned, tried.as_ref())
+    CheckReport::new(&facts, request.mode, &privilege, &planned, tried.as_ref())
 }
 
 #[cfg(test)]

@@ -7,37 +7,33 @@ use crate::kernel::capabilities::CapabilitySet;
 use crate::kernel::degradation::Degradation;
 use crate::kernel::facts::Support;
 use crate::kernel::hook::Hook;
-use crate::kernel::mode::Mode;
 use crate::kernel::probe_plan::generations::{
-    LINUX_5_10, LINUX_6_1, LINUX_6_12, facts_of, hardened_6_18, linux_5_4_without_btf, without_btf,
+    LINUX_5_10, LINUX_6_1, LINUX_6_12, facts_of, hardened_6_18, linux_5_4_without_btf, request,
+    without_btf,
 };
 
 /// The report on facts whose bpf(2) answers are already in them.
 fn report_on(facts: KernelFacts) -> CheckReport {
     let answers = facts.probe_support.clone();
-    check_facts(facts, ModeRequest::Auto, |_| answers, PLAN_ONLY)
+    check_facts(facts, &PlanRequest::default(), |_| answers, PLAN_ONLY)
 }
 
-type Attempt = fn(&KernelFacts, ModeRequest) -> Result<Trial, Failure>;
+type Attempt = fn(&KernelFacts, &PlanRequest) -> Result<Trial, Failure>;
 const PLAN_ONLY: Option<Attempt> = None;
 
 /// The report after this attempt to attach.
 fn report_after(
     facts: KernelFacts,
-    attempt: impl FnOnce(&KernelFacts, ModeRequest) -> Result<Trial, Failure>,
+    attempt: impl FnOnce(&KernelFacts, &PlanRequest) -> Result<Trial, Failure>,
 ) -> CheckReport {
     let answers = facts.probe_support.clone();
-    check_facts(facts, ModeRequest::Auto, |_| answers, Some(attempt))
+    check_facts(facts, &PlanRequest::default(), |_| answers, Some(attempt))
 }
 
 /// All hooks attached as planned, but one.
-fn all_but(lost: Hook) -> impl FnOnce(&KernelFacts, ModeRequest) -> Result<Trial, Failure> {
-    move |facts, mode| {
-        let request = PlanRequest {
-            mode,
-            ..PlanRequest::default()
-        };
-        let plan = plan(facts, &request).unwrap();
+fn all_but(lost: Hook) -> impl FnOnce(&KernelFacts, &PlanRequest) -> Result<Trial, Failure> {
+    move |facts, request| {
+        let plan = plan(facts, request).unwrap();
         let hooks = plan.hooks.iter().map(|planned| HookReport {
             hook: planned.hook.name().to_owned(),
             variant: (planned.hook != lost).then(|| planned.variants[0].name().to_owned()),
@@ -146,7 +142,7 @@ fn without_privilege_the_kernel_is_not_asked_and_the_plan_is_still_shown() {
     let facts = as_nobody(facts_of(&LINUX_6_1));
     let report = check_facts(
         facts,
-        ModeRequest::Auto,
+        &PlanRequest::default(),
         |_| panic!("bpf(2) was asked without privilege"),
         PLAN_ONLY,
     );
@@ -185,12 +181,7 @@ fn without_btf_the_way_to_it_is_shown() {
 fn a_forced_mode_that_cannot_be_had_is_a_problem_of_the_kernel() {
     let facts = hardened_6_18();
     let answers = facts.probe_support.clone();
-    let report = check_facts(
-        facts,
-        ModeRequest::Force(Mode::Probe),
-        |_| answers,
-        PLAN_ONLY,
-    );
+    let report = check_facts(facts, &request("probe"), |_| answers, PLAN_ONLY);
     assert_eq!((report.exit_code, report.mode), (4, None));
     assert_eq!(report.mode_requested, "probe");
     assert!(report.problems[0].message.contains("fentry: EPERM"));
@@ -253,13 +244,15 @@ fn a_reader_that_left_is_no_failure_and_a_full_disk_is() {
     let args = CheckArgs {
         output: CheckOutput::Json,
         mode: ModeRequest::Auto,
+        probe: None,
+        variants: false,
         btf: None,
         no_load: true,
     };
     let run = |kind| {
         let ask = Questions {
             probe_support: |_: &KernelFacts| ProbeSupport::default(),
-            trial: |_: &KernelFacts, _| panic!("nothing was to be loaded"),
+            trial: |_: &KernelFacts, _: &PlanRequest| panic!("nothing was to be loaded"),
         };
         run_check(&args, ask, &mut Failing(kind))
     };
@@ -274,7 +267,7 @@ fn a_btf_file_of_no_use_ends_with_1_where_privilege_is_there() {
     facts.privilege = facts_of(&LINUX_6_12).privilege;
     let report = check_facts(
         facts,
-        ModeRequest::Auto,
+        &PlanRequest::default(),
         |_| ProbeSupport {
             ring_buffer: Support::Works,
             ..ProbeSupport::default()

@@ -23,6 +23,8 @@ use thiserror::Error;
 pub struct PlanRequest {
     /// The mode.
     pub mode: ModeRequest,
+    /// How functions are entered where there is a choice; `None`: by what works best.
+    pub probe: Option<Variant>,
     /// Hooks that could not be attached although a former plan had them, and why.
     pub refused: BTreeMap<Hook, String>,
 }

@@ -63,7 +63,7 @@ impl<'a> RawBasis<'a> {
 
     /// Which probes work; Err: none does.
     pub(super) fn probes(&self) -> Result<Probes, String> {
-        Probes::of(self.facts)
+        Probes::of(self.facts, self.request.probe)
     }
 
     /// Tracepoint mode. `why`: why there are no probes.

@@ -11,8 +11,8 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Err: neither works, and why.
-    pub(super) fn of(facts: &KernelFacts) -> Result<Self, String> {
+    /// Err: neither works, or not the one that is `wanted`, and why.
+    pub(super) fn of(facts: &KernelFacts, wanted: Option<Variant>) -> Result<Self, String> {
         let asked = &facts.probe_support;
         // Whether the kernel offers kprobes is known even if nobody tried one.
         let kprobe = match &asked.kprobe {
@@ -20,10 +20,17 @@ impl Probes {
             answer => answer,
         };
         let works = |support: &Support| support.refusal().map_or(Ok(()), |why| Err(why.to_owned()));
-        match (works(&asked.fentry), works(kprobe)) {
-            (Err(fentry), Err(kprobe)) => Err(format!("fentry: {fentry}; kprobe: {kprobe}")),
-            (fentry, kprobe) => Ok(Self { fentry, kprobe }),
+        let probes = match (works(&asked.fentry), works(kprobe)) {
+            (Err(fentry), Err(kprobe)) => {
+                return Err(format!("fentry: {fentry}; kprobe: {kprobe}"));
+            }
+            (fentry, kprobe) => Self { fentry, kprobe },
+        };
+        if let Some(variant) = wanted {
+            let answer = probes.of_variant(variant).as_ref();
+            answer.map_err(|why| format!("`--probe {variant}` was given; {variant}: {why}"))?;
         }
+        Ok(probes)
     }
 
     /// Why kprobes do not work, if they do not.
@@ -56,7 +63,7 @@ pub(super) fn reach_function(
     }
     let mut variants = Vec::new();
     let mut refusals = Vec::new();
-    for &variant in hook.variants() {
+    for variant in allowed_variants(hook, request.probe) {
         match probes.of_variant(variant) {
             Err(reason) => refusals.push(format!("{variant}: {reason}")),
             Ok(()) if variant == Variant::Fentry && !in_btf => {
@@ -69,6 +76,13 @@ pub(super) fn reach_function(
         return Err(refusals.join("; "));
     }
     Ok(PlannedHook::new(hook, variants))
+}
+
+/// The variants of a hook that the request leaves. Of a hook that has but one, that one.
+fn allowed_variants(hook: Hook, wanted: Option<Variant>) -> impl Iterator<Item = Variant> {
+    let variants = hook.variants().iter().copied();
+    let wanted = wanted.filter(|wanted| hook.variants().contains(wanted));
+    variants.filter(move |variant| wanted.is_none_or(|wanted| wanted == *variant))
 }
 
 /// A function that is not there now: it comes with its module, or never.

@@ -286,6 +286,31 @@ fn probes_that_nobody_tried_are_planned_unless_the_kernel_has_none() {
 }
 
 #[test]
+fn functions_are_entered_as_asked_where_there_is_a_choice() {
+    let asked = |facts: &KernelFacts, probe| {
+        let request = PlanRequest {
+            probe: Some(probe),
+            ..request("probe")
+        };
+        make_plan(facts, &request)
+    };
+    let mut facts = facts_of(&LINUX_6_1);
+    for probe in [Variant::Fentry, Variant::Kprobe] {
+        let plan = asked(&facts, probe).unwrap();
+        let variants = |hook| plan.hook(hook).unwrap().variants.clone();
+        assert_eq!(variants(Hook::TcpReset), [probe]);
+        assert_eq!(variants(Hook::TcpV4SendReset), [probe]);
+        assert_eq!(variants(Hook::NfSendReset), [Variant::Kprobe]);
+        assert_eq!(variants(Hook::TcpSendReset), [Variant::RawTracepoint]);
+    }
+    facts.probe_support.fentry = Support::Refused("ENOTSUPP".to_owned());
+    let error = asked(&facts, Variant::Fentry).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("ENOTSUPP"), "{error}");
+    assert!(asked(&facts, Variant::Kprobe).is_ok());
+}
+
+#[test]
 fn a_hook_that_failed_to_attach_is_planned_around() {
     let facts = facts_of(&LINUX_6_1);
     let refuse = |hook| PlanRequest {
