@@ -193,6 +193,10 @@ pub(crate) fn run_vm(args: &VmArgs) -> Result<VmOutcome> {
         busybox: &kernels::get_busybox(args.arch)?,
         repeat: args.repeat,
     };
+    if args.arch != Arch::Amd64 {
+        // Once, before the machines' threads would all want apt for it.
+        kernels::get_programs(args.arch)?;
+    }
     let mut outcome = VmOutcome::default();
     let mut not_served = Vec::new();
     let mut waiting = VecDeque::new();
