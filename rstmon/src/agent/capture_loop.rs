@@ -5,6 +5,7 @@
 use super::event_log::{EventLog, LOST_EVENT_LOG};
 use super::health::Health;
 use super::lines::Lines;
+use super::memory::return_freed_memory;
 use super::notice::{say, warn};
 use super::settings::Settings;
 use super::settings::layers::{Layers, load};
@@ -32,7 +33,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-/// How often idle series are looked for.
+/// How often idle series are looked for, and freed memory is given back.
 const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What others may ask of the capture thread.
@@ -186,6 +187,7 @@ impl CaptureLoop {
                 _ = hangup.recv() => self.reload(),
                 _ = expiry.tick() => {
                     self.sink.tally.expire(monotonic_ns().unwrap_or_default());
+                    return_freed_memory();
                 }
                 Some(request) = self.requests.recv() => self.answer(request),
                 ready = ring.readable(), if !self.session.is_polling() => ready?.clear_ready(),

@@ -9,6 +9,7 @@ use crate::agent::capture_loop::{CaptureLoop, ReloadState, now_seconds};
 use crate::agent::event_log::{EventLog, OpenedLog};
 use crate::agent::flags::SettingFlags;
 use crate::agent::health::Health;
+use crate::agent::memory::return_freed_memory;
 use crate::agent::notice::{say, warn};
 use crate::agent::privilege::drop_privileges;
 use crate::agent::server::{Server, Services};
@@ -97,15 +98,6 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     let outcome = capture.run();
     server.stop();
     outcome
-}
-
-/// Gives back what reading the kernel's BTF took: the allocator would keep it for months.
-fn return_freed_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: any thread may call it at any time; it has no arguments that could be wrong.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// What a capture is told.
