@@ -4,7 +4,8 @@
 //! reason, or the RST's number is not RCV.NXT. In the window it is answered with a challenge ACK,
 //! outside it is dropped (RFC 5961, 3.2; `tcp_validate_incoming`). A drop for another reason
 //! (checksum, filter, authentication) is no such reset and stays undiagnosed. Initiator: not known;
-//! a late RST of the peer's own looks the same.
+//! a late RST of the peer's own looks the same. Likely where the kernel does not name the socket (before
+//! 6.11): a listener may have got it.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
@@ -46,7 +47,10 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let is_exact = expected
         .zip(case.event.rst)
         .map(|(expected, rst)| rst.seq == expected);
+    // A kernel that does not name the socket (before 6.11) may mean a listener.
+    let is_connection = case.event.state.is_some() || is_exact == Some(false);
     let confidence = match (named, is_exact) {
+        (true, _) if !is_connection => Confidence::Likely,
         (true, _) | (false, Some(false)) => Confidence::Certain,
         (false, _) if in_syn_sent => Confidence::Certain,
         (false, _) => Confidence::Guess,

@@ -175,6 +175,17 @@ fn refused() {
             Unknown,
             Certain,
         ),
+        (
+            "a reason and no socket: it may have been a listener's",
+            off(10).dropped("TCP_RESET").with(|raw| {
+                use rstmon_common::wire::{HAVE_SOCK, HAVE_STATE, HAVE_TCP};
+                raw.have &= !(HAVE_STATE | HAVE_SOCK | HAVE_TCP);
+                raw.socket_kind = rstmon_common::wire::SOCKET_NONE;
+            }),
+            Cause::BlindReset,
+            Unknown,
+            Likely,
+        ),
         ("old kernel", off(10), Cause::BlindReset, Unknown, Certain),
         (
             "old kernel, exact",
