@@ -178,9 +178,8 @@ fn refused() {
         (
             "a reason and no socket: it may have been a listener's",
             off(10).dropped("TCP_RESET").with(|raw| {
-                use rstmon_common::wire::{HAVE_SOCK, HAVE_STATE, HAVE_TCP};
-                raw.have &= !(HAVE_STATE | HAVE_SOCK | HAVE_TCP);
-                raw.socket_kind = rstmon_common::wire::SOCKET_NONE;
+                raw.have &= !(wire::HAVE_STATE | wire::HAVE_SOCK | wire::HAVE_TCP);
+                raw.socket_kind = wire::SOCKET_NONE;
             }),
             Cause::BlindReset,
             Unknown,
