@@ -10,6 +10,9 @@ use crate::segment::flag;
 use crate::stage::Stage;
 use crate::truth::{Expectation, Kind};
 
+/// While it runs, the kernel resets any orphan of the machine.
+pub(super) const OUT_OF_MEMORY: &str = "out-of-memory";
+
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         id: "keepalive-timeout",
@@ -27,7 +30,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: fin_wait2_timeout,
     },
     Scenario {
-        id: "out-of-memory",
+        id: OUT_OF_MEMORY,
         title: "close with too many orphans on the machine",
         play: out_of_memory,
     },

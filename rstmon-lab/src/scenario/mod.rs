@@ -31,6 +31,15 @@ pub struct Scenario {
     pub(crate) play: fn(&mut Stage) -> Result<(), LabError>,
 }
 
+impl Scenario {
+    /// Whether it also resets what other scenarios have left behind. Whoever orders them lets it go
+    /// before those of its round.
+    #[must_use]
+    pub fn resets_orphans_of_others(&self) -> bool {
+        self.id == gave_up::OUT_OF_MEMORY
+    }
+}
+
 impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.id)
