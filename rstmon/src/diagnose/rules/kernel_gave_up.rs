@@ -3,10 +3,10 @@
 //!
 //! From Linux 6.12 a reason names three of them. Without one: an orphan that is CLOSED in the close
 //! path was refused for `TCP_LINGER2` below zero (from FIN-WAIT-2) or for memory (`tcp_check_oom`), as
-//! is one whose retransmission timer resets it (`tcp_out_of_resources`); a socket with keepalive and unanswered probes timed out (`tcp_keepalive_timer`), by `TCP_USER_TIMEOUT`
-//! if that is set, as the timer then counts no probes; an orphan reset
-//! in FIN-WAIT-2 was reset by that same timer. An application's own close shows unread data or
-//! `SO_LINGER` 0 and is taken by the rules before.
+//! is one whose retransmission timer resets it (`tcp_out_of_resources`); a socket with keepalive and
+//! unanswered probes timed out (`tcp_keepalive_timer`), by `TCP_USER_TIMEOUT` if that is set, as the
+//! timer then counts no probes; an orphan reset in FIN-WAIT-2 was reset by that same timer. An
+//! application's own close shows unread data or `SO_LINGER` 0 and is taken by the rules before.
 
 use super::abort::ECONNABORTED;
 use super::{Case, Finding, Rule};
