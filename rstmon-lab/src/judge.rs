@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::truth::{Expectation, Kind, Needs, Observation, Rst};
+use crate::witness::PassedOver;
 
 /// The capture's mode, as the start record names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -128,7 +129,12 @@ impl Judgement {
 
 /// Compares a run with all events that the capture gave; those of others are passed over.
 #[must_use]
-pub fn judge(observation: &Observation, events: &[Value], sights: &Sights) -> Judgement {
+pub fn judge(
+    observation: &Observation,
+    events: &[Value],
+    sights: &Sights,
+    passed_over: &[PassedOver],
+) -> Judgement {
     let mut pairing = Pairing::of(observation, events);
     let mut differs = observation.ground_differences();
     let mut not_visible = Vec::new();
@@ -138,6 +144,7 @@ pub fn judge(observation: &Observation, events: &[Value], sights: &Sights) -> Ju
             match sights
                 .blind_to(expected.needs)
                 .or_else(|| sights.blind_to_states(expected))
+                .or_else(|| was_passed_over(expected, passed_over))
             {
                 Some(why) => not_visible.push(format!("{summary}: {why}")),
                 None => differs.push(format!("missing: {summary}")),
@@ -172,6 +179,14 @@ pub fn judge(observation: &Observation, events: &[Value], sights: &Sights) -> Ju
     } else {
         Judgement::Matched
     }
+}
+
+/// Why the capture had no chance to see the event, if a second witness saw that.
+fn was_passed_over(expected: &Expectation, passed_over: &[PassedOver]) -> Option<&'static str> {
+    passed_over
+        .iter()
+        .any(|call| call.is_of(expected))
+        .then_some("this kernel ran no BPF program, as the reset interrupted process 1")
 }
 
 impl Observation {

@@ -35,6 +35,7 @@ mod stage;
 pub mod storm;
 mod truth;
 mod wait;
+mod witness;
 
 use std::thread;
 
@@ -44,6 +45,7 @@ pub use report::{Outcome, ScenarioResult, render_results, render_sums};
 pub use scenario::{Scenario, find_scenario, scenarios};
 pub use skipped::say_skipped;
 pub use truth::{Expectation, Family, Kind, Needs, Observation, Owner, Rst, WireReset};
+pub use witness::{PassedOver, Witness};
 
 use stage::Stage;
 

@@ -100,7 +100,10 @@ fn the_expected_event_matches() {
     let observation = observation(vec![aborted()]);
     let events = [aborted_event()];
     assert!(observation.is_complete(&events, &SEES_ALL));
-    assert_eq!(judge(&observation, &events, &SEES_ALL), Judgement::Matched);
+    assert_eq!(
+        judge(&observation, &events, &SEES_ALL, &[]),
+        Judgement::Matched
+    );
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn every_wrong_field_is_named() {
         ("unread_bytes", json!(6)),
     ] {
         let events = [with(aborted_event(), name, wrong)];
-        let Judgement::Differs(details) = judge(&observation, &events, &SEES_ALL) else {
+        let Judgement::Differs(details) = judge(&observation, &events, &SEES_ALL, &[]) else {
             panic!("a wrong {name} passed");
         };
         assert!(
@@ -145,11 +148,14 @@ fn every_missing_field_is_named() {
         "unread_bytes",
     ] {
         let events = [without(aborted_event(), name)];
-        let judgement = judge(&observation, &events, &SEES_ALL);
+        let judgement = judge(&observation, &events, &SEES_ALL, &[]);
         assert!(judgement.is_failure(), "an absent {name} passed");
     }
     let events = [without(aborted_event(), "role")];
-    assert_eq!(judge(&observation, &events, &SEES_ALL), Judgement::Matched);
+    assert_eq!(
+        judge(&observation, &events, &SEES_ALL, &[]),
+        Judgement::Matched
+    );
 }
 
 #[test]
@@ -167,11 +173,11 @@ fn what_is_missing_differs_unless_it_cannot_be_seen() {
             .needs(needs);
         let observation = observation(vec![expected]);
         assert!(
-            judge(&observation, &[], &SEES_ALL).is_failure(),
+            judge(&observation, &[], &SEES_ALL, &[]).is_failure(),
             "{needs:?}"
         );
         assert!(!observation.is_complete(&[], &SEES_ALL));
-        let judgement = judge(&observation, &[], &SEES_LITTLE);
+        let judgement = judge(&observation, &[], &SEES_LITTLE, &[]);
         assert_eq!(judgement.is_failure(), is_visible_to_little, "{needs:?}");
         if !is_visible_to_little {
             assert!(
@@ -209,13 +215,13 @@ fn what_nobody_expects_differs() {
         aborted_event(),
         with(aborted_event(), "kind", json!("received")),
     ];
-    let judgement = judge(&observation(vec![aborted()]), &events, &SEES_ALL);
+    let judgement = judge(&observation(vec![aborted()]), &events, &SEES_ALL, &[]);
     assert!(judgement.details()[0].starts_with("not expected: received"));
     let twice = [aborted_event(), aborted_event()];
-    assert!(judge(&observation(vec![aborted()]), &twice, &SEES_ALL).is_failure());
+    assert!(judge(&observation(vec![aborted()]), &twice, &SEES_ALL, &[]).is_failure());
     let silent = observation(Vec::new());
-    assert_eq!(judge(&silent, &[], &SEES_ALL), Judgement::Matched);
-    assert!(judge(&silent, &events, &SEES_ALL).is_failure());
+    assert_eq!(judge(&silent, &[], &SEES_ALL, &[]), Judgement::Matched);
+    assert!(judge(&silent, &events, &SEES_ALL, &[]).is_failure());
 }
 
 #[test]
@@ -226,9 +232,12 @@ fn events_of_others_are_passed_over() {
         with(aborted_event(), "mono_ns", json!(999)),
         without(aborted_event(), "netns"),
     ];
-    assert_eq!(judge(&silent, &events, &SEES_ALL), Judgement::Matched);
+    assert_eq!(judge(&silent, &events, &SEES_ALL, &[]), Judgement::Matched);
     let busy = observation(vec![aborted()]);
-    assert_eq!(judge(&busy, &events[2..], &SEES_ALL), Judgement::Matched);
+    assert_eq!(
+        judge(&busy, &events[2..], &SEES_ALL, &[]),
+        Judgement::Matched
+    );
 }
 
 #[test]
@@ -254,7 +263,10 @@ fn two_events_of_one_connection_find_their_own_expectation() {
         },
     });
     let events = [late_event, aborted_event()];
-    assert_eq!(judge(&observation, &events, &SEES_ALL), Judgement::Matched);
+    assert_eq!(
+        judge(&observation, &events, &SEES_ALL, &[]),
+        Judgement::Matched
+    );
 }
 
 #[test]
@@ -265,8 +277,8 @@ fn a_cause_that_needs_the_segment_is_not_asked_of_those_without() {
     let observation = observation(vec![expected]);
     let event = with(aborted_event(), "kind", json!("received"));
     let events = [with(event, "cause", json!("peer-aborted"))];
-    assert!(judge(&observation, &events, &SEES_ALL).is_failure());
-    let judgement = judge(&observation, &events, &SEES_LITTLE);
+    assert!(judge(&observation, &events, &SEES_ALL, &[]).is_failure());
+    let judgement = judge(&observation, &events, &SEES_LITTLE, &[]);
     assert!(matches!(judgement, Judgement::NotVisible(_)));
     assert!(
         judgement.details()[0]
@@ -286,20 +298,20 @@ fn a_cause_that_needs_a_reason_is_not_asked_of_kernels_without() {
             Some(reason) => with(event.clone(), "kernel_reason", json!(reason)),
             None => event.clone(),
         };
-        let judgement = judge(&observation, &[event], &SEES_ALL);
+        let judgement = judge(&observation, &[event], &SEES_ALL, &[]);
         assert!(
             matches!(judgement, Judgement::NotVisible(_)),
             "{judgement:?}"
         );
     }
     let told = with(event, "kernel_reason", json!("TCP_STATE"));
-    assert!(judge(&observation, &[told], &SEES_ALL).is_failure());
+    assert!(judge(&observation, &[told], &SEES_ALL, &[]).is_failure());
 }
 
 #[test]
 fn what_is_undiagnosed_differs() {
     let events = [with(aborted_event(), "cause", json!("undiagnosed"))];
-    assert!(judge(&observation(vec![aborted()]), &events, &SEES_ALL).is_failure());
+    assert!(judge(&observation(vec![aborted()]), &events, &SEES_ALL, &[]).is_failure());
 }
 
 #[test]
@@ -325,7 +337,7 @@ fn holder_actor_initiator_and_evidence_are_compared() {
     ] {
         event = with(event, name, value);
     }
-    let verdict = |event: Value| judge(&observation, &[event], &SEES_ALL);
+    let verdict = |event: Value| judge(&observation, &[event], &SEES_ALL, &[]);
     assert_eq!(verdict(event.clone()), Judgement::Matched);
     for (name, wrong) in [
         ("pid", json!(77)),
@@ -348,10 +360,10 @@ fn holder_actor_initiator_and_evidence_are_compared() {
 fn the_kernel_itself_is_judged() {
     let mut uncounted = observation(vec![aborted()]);
     uncounted.out_rsts_delta = 2;
-    assert!(judge(&uncounted, &[aborted_event()], &SEES_ALL).is_failure());
+    assert!(judge(&uncounted, &[aborted_event()], &SEES_ALL, &[]).is_failure());
     let mut unseen = observation(vec![aborted()]);
     unseen.wire_resets.clear();
-    assert!(judge(&unseen, &[aborted_event()], &SEES_ALL).is_failure());
+    assert!(judge(&unseen, &[aborted_event()], &SEES_ALL, &[]).is_failure());
     let mut other = observation(vec![aborted()]);
     other.wire_resets[0].rst.seq = 7;
     assert_eq!(other.ground_differences().len(), 2);
@@ -368,6 +380,18 @@ fn hostile_events_are_no_panic() {
         with(aborted_event(), "local_port", json!(70_000)),
         with(aborted_event(), "local_addr", json!("nowhere")),
     ] {
-        assert!(judge(&observation, &[event], &SEES_ALL).is_failure());
+        assert!(judge(&observation, &[event], &SEES_ALL, &[]).is_failure());
     }
+}
+
+#[test]
+fn only_a_call_that_was_passed_over_excuses_a_missing_event() {
+    let expected = aborted();
+    let call = PassedOver::sent(expected.local, expected.remote);
+    let other = PassedOver::sent(expected.remote, expected.local);
+    let observation = observation(vec![expected]);
+    let verdict = |calls: &[PassedOver]| judge(&observation, &[], &SEES_ALL, calls);
+    assert!(verdict(&[]).is_failure());
+    assert!(verdict(&[other]).is_failure());
+    assert!(matches!(verdict(&[call]), Judgement::NotVisible(_)));
 }

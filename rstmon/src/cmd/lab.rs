@@ -17,8 +17,8 @@ use crate::sink::jsonl;
 use clap::{Args, ValueEnum};
 use rstmon_common::wire::RawEvent;
 use rstmon_lab::{
-    Family, Lab, LabError, Observation, Outcome, Scenario, ScenarioResult, Sights, find_scenario,
-    judge, render_results, render_sums, scenarios,
+    Family, Lab, LabError, Observation, Outcome, Scenario, ScenarioResult, Sights, Witness,
+    find_scenario, judge, render_results, render_sums, scenarios,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -93,11 +93,16 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
     let mut session = Session::new(started, Filter::all());
     let mut events = Events::new()?;
     await_firewall_hooks(&lab, &mut session, &mut events)?;
+    let witness = Witness::open();
     let mut order = Order::new(&wanted, args.shuffle)?;
     let mut results = Vec::new();
     for round in 1..=args.repeat {
         let jobs = order.next_round();
-        let ended = run_jobs(lab.clone(), jobs, sights, &mut session, &mut events)?;
+        let watch = Watch {
+            sights,
+            witness: witness.as_ref(),
+        };
+        let ended = run_jobs(lab.clone(), jobs, watch, &mut session, &mut events)?;
         print_results(&ended, round, args.output)?;
         results.extend(ended);
     }
@@ -107,6 +112,7 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
     if args.output == ReportFormat::Text {
         print(&render_sums(&results))?;
     }
+    check_balance(&session)?;
     let failed = results
         .iter()
         .filter(|result| result.outcome.is_failure())
@@ -118,6 +124,19 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
         "{failed} of {} runs differ from what this kernel is able to show{}",
         results.len(),
         render_losses(&session)?
+    )))
+}
+
+/// Whether every record that the programs put on the ring became of something here: a missing event
+/// was then never reported by the kernel side.
+fn check_balance(session: &Session) -> Result<(), Failure> {
+    let balance = session.ring_balance()?;
+    if balance.submitted == balance.accounted {
+        return Ok(());
+    }
+    Err(Failure::run_time(format!(
+        "the programs reported {} events and {} arrived; please report this",
+        balance.submitted, balance.accounted
     )))
 }
 
@@ -299,6 +318,15 @@ fn turn(session: &mut Session, events: &mut Events) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How a round is judged.
+#[derive(Clone, Copy)]
+struct Watch<'a> {
+    /// What the capture can see.
+    sights: Sights,
+    /// Who saw what this kernel shows no program.
+    witness: Option<&'a Witness>,
+}
+
 /// One scenario in one family.
 type Job = (&'static Scenario, Family);
 
@@ -311,7 +339,7 @@ type Ran = (Job, Result<Observation, LabError>);
 fn run_jobs(
     lab: Lab,
     jobs: Vec<Job>,
-    sights: Sights,
+    watch: Watch<'_>,
     session: &mut Session,
     events: &mut Events,
 ) -> Result<Vec<ScenarioResult>, Failure> {
@@ -328,7 +356,7 @@ fn run_jobs(
     })?;
     let is_awaited = |(_, run): &Ran| {
         run.as_ref()
-            .is_ok_and(|one| !one.is_complete(&events.of(one), &sights))
+            .is_ok_and(|one| !one.is_complete(&events.of(one), &watch.sights))
     };
     let deadline = Instant::now() + PATIENCE;
     while runs.iter().any(is_awaited) && Instant::now() < deadline {
@@ -341,9 +369,11 @@ fn run_jobs(
     while Instant::now() < settled {
         turn(session, events)?;
     }
+    let passed_over = watch.witness.map_or_else(Vec::new, Witness::passed_over);
     let judged = |((scenario, family), run): Ran| match run {
         Ok(observation) => {
-            let judgement = judge(&observation, &events.of(&observation), &sights);
+            let seen = events.of(&observation);
+            let judgement = judge(&observation, &seen, &watch.sights, &passed_over);
             ScenarioResult::judged(scenario, family, judgement)
         }
         Err(error) => ScenarioResult::not_run(scenario, family, error),

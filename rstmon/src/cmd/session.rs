@@ -44,6 +44,15 @@ const CLOCK_NOISE_NS: u64 = 5_000_000;
 /// Owners of the sockets that were there before the capture.
 type Seed = io::Result<(SocketOwners, ScanReport)>;
 
+/// Both sides of the ring: see [`Session::ring_balance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingBalance {
+    /// Records that the programs put on the ring.
+    pub submitted: u64,
+    /// Events that came of them, those taken back, and those that were no records.
+    pub accounted: u64,
+}
+
 /// A live capture and its pipeline.
 pub struct Session {
     capture: Capture,
@@ -191,6 +200,18 @@ impl Session {
         self.capture.detach();
         while self.drain(sink)? > 0 {}
         self.pipeline.finish(&mut self.annotator, sink)
+    }
+
+    /// How many records the programs put on the ring, and what became of as many here. Of a session
+    /// that has ended the two are equal, unless its sink wanted no more.
+    pub fn ring_balance(&self) -> Result<RingBalance, Failure> {
+        let stages = self.capture.read_stages().map_err(|error| unread(&error))?;
+        let totals = &self.pipeline.totals;
+        let (retracted, _) = self.pipeline.tentative();
+        Ok(RingBalance {
+            submitted: stages.submitted,
+            accounted: totals.seen + retracted + totals.lost_in_all(),
+        })
     }
 
     /// What was seen, filtered and lost so far, the programs' part included; not the exact counts.
