@@ -3,21 +3,19 @@
 //! the reset finds no connection either. What is counted are those answers, by the kernel's OutRsts.
 
 use super::Work;
+use super::drive::{BATCH, Pace, THREADS, on_threads};
 use super::ports::ClosedPort;
 use crate::bench::Interrupt;
 use crate::bench::snmp::read_out_rsts;
 use crate::bench::statistics::as_number;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::thread;
 use std::time::{Duration, Instant};
 
-const THREADS: u32 = 2;
-const SYNS_BETWEEN_CLOCK_READS: u32 = 64;
 const IP_HEADER: usize = 20;
 const TCP_HEADER: usize = 20;
 const PROTOCOL_TCP: u8 = 6;
@@ -46,22 +44,9 @@ pub(in crate::bench) fn run_flood(limits: Limits, interrupt: &Interrupt) -> anyh
     let target = SocketAddrV4::new(Ipv4Addr::LOCALHOST, closed.number);
     let before = read_out_rsts()?;
     let begin = Instant::now();
-    let counts: Vec<anyhow::Result<u32>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|thread| scope.spawn(move || send_until(target, thread, begin, limits, interrupt)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| bail!("a thread of the flood panicked"))
-            })
-            .collect()
-    });
+    let sent = on_threads(|thread| send_until(target, thread, begin, limits, interrupt))?;
     let elapsed = begin.elapsed();
     interrupt.check()?;
-    let sent = u64::from(counts.into_iter().sum::<anyhow::Result<u32>>()?);
     let answered = read_out_rsts()?.saturating_sub(before);
     ensure!(
         sent > 0 && as_number(answered) >= as_number(sent) * LEAST_ANSWERED,
@@ -77,21 +62,15 @@ fn send_until(
     begin: Instant,
     limits: Limits,
     interrupt: &Interrupt,
-) -> anyhow::Result<u32> {
+) -> anyhow::Result<u64> {
     let socket = open_raw_socket()?;
     let to = SockaddrIn::from(target);
-    let batch = limits
-        .rate
-        .map(|rate| Duration::from_secs(1) * SYNS_BETWEEN_CLOCK_READS * THREADS / rate.max(1));
     let mut flows = (thread..limits.syns).step_by(THREADS as usize);
-    let mut next_batch = begin;
+    let mut pace = Pace::new(limits.rate, begin);
     let mut sent = 0;
     while begin.elapsed() < limits.duration && !interrupt.is_set() {
-        if let Some(batch) = batch {
-            thread::sleep(next_batch.saturating_duration_since(Instant::now()));
-            next_batch += batch;
-        }
-        for _ in 0..SYNS_BETWEEN_CLOCK_READS {
+        pace.wait();
+        for _ in 0..BATCH {
             let Some(flow) = flows.next() else {
                 return Ok(sent);
             };

@@ -4,6 +4,7 @@
 //! [`DECLARED`] says what there is. What a load starts ends with its [`Load`]; every load is bounded
 //! in time, and all of its traffic stays on loopback.
 
+mod drive;
 mod flood;
 mod http;
 mod mass_reset;

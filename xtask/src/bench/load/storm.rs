@@ -2,19 +2,13 @@
 //! one reset that the kernel sends and one that it receives.
 
 use super::Work;
+use super::drive::{BATCH, Pace, on_threads};
 use super::ports::ClosedPort;
 use crate::bench::Interrupt;
-use crate::bench::statistics::as_number;
 use anyhow::{Context, bail, ensure};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::thread;
 use std::time::{Duration, Instant};
-
-/// Threads that connect.
-const THREADS: usize = 2;
-/// A thread looks at the clock after so many connections, so that the clock costs nothing.
-const CONNECTIONS_BETWEEN_CLOCK_READS: usize = 64;
 
 /// Connects to a closed port until the time is over, as fast as it goes or at `rate` a second.
 pub(super) fn run_storm(
@@ -25,22 +19,9 @@ pub(super) fn run_storm(
     let closed = ClosedPort::take()?;
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, closed.number));
     let begin = Instant::now();
-    let counts: Vec<anyhow::Result<u64>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| scope.spawn(|| refuse_until(target, begin + duration, rate, interrupt)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| bail!("a thread of the storm panicked"))
-            })
-            .collect()
-    });
+    let refused = on_threads(|_| refuse_until(target, begin + duration, rate, interrupt))?;
     let elapsed = begin.elapsed();
     interrupt.check()?;
-    let refused = counts.into_iter().sum::<anyhow::Result<u64>>()?;
     ensure!(refused > 0, "no connection to {target} was refused");
     Ok(Work::over(refused, elapsed))
 }
@@ -52,19 +33,11 @@ fn refuse_until(
     rate: Option<u32>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<u64> {
-    let batch = rate.map(|rate| {
-        let threads = as_number(THREADS as u64);
-        let connections = as_number(CONNECTIONS_BETWEEN_CLOCK_READS as u64);
-        Duration::from_secs_f64(connections * threads / f64::from(rate))
-    });
     let mut refused = 0;
-    let mut next_batch = Instant::now();
+    let mut pace = Pace::new(rate, Instant::now());
     while Instant::now() < end && !interrupt.is_set() {
-        if let Some(batch) = batch {
-            thread::sleep(next_batch.saturating_duration_since(Instant::now()));
-            next_batch += batch;
-        }
-        for _ in 0..CONNECTIONS_BETWEEN_CLOCK_READS {
+        pace.wait();
+        for _ in 0..BATCH {
             match TcpStream::connect(target) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,
                 Err(error) => return Err(error).with_context(|| format!("connect to {target}")),
@@ -79,7 +52,8 @@ fn refuse_until(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
-    use super::{ClosedPort, Interrupt, as_number, run_storm};
+    use super::{ClosedPort, Interrupt, run_storm};
+    use crate::bench::statistics::as_number;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
     use std::time::{Duration, Instant};
