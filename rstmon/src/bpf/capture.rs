@@ -86,6 +86,7 @@ impl Capture {
             in_modules: BTreeSet::new(),
             missed: 0,
         };
+        capture.programs.load_beside(&first_choices(request.plan));
         for planned in &request.plan.hooks {
             capture.attach_planned(planned)?;
         }
@@ -262,6 +263,19 @@ impl Capture {
         self.missed = read_misses(&self.programs.loaded_reporters());
         self.programs.unload();
     }
+}
+
+/// The programs that are attached if the kernel refuses none.
+fn first_choices(plan: &ProbePlan) -> BTreeMap<String, AttachPoint<'static>> {
+    plan.hooks
+        .iter()
+        .filter(|planned| !planned.deferred_until_module || module_is_loaded(planned.hook))
+        .filter_map(|planned| {
+            let variant = *planned.variants.first()?;
+            let point = attach_point(planned.hook, variant);
+            Some((planned.hook.program_name(variant), point))
+        })
+        .collect()
 }
 
 /// Where a hook's program hangs on.

@@ -8,7 +8,10 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use rstmon_common::classic::ClassicLayout;
 use rstmon_common::config::ProbeConfig;
 use rstmon_common::layout::KernelLayout;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
 
 /// The object that the build script made of `rstmon-ebpf`.
@@ -122,34 +125,15 @@ impl Programs {
 
     /// Loads the program `name`, which makes the kernel verify it, without attaching it.
     pub fn load(&mut self, name: &str, point: AttachPoint<'_>) -> Result<(), ProgramsError> {
+        if let AttachPoint::Fentry(_) = point {
+            self.read_kernel_btf()?;
+        }
         let program = self
             .ebpf
             .program_mut(name)
             .ok_or_else(|| ProgramsError::NoSuchProgram(name.to_owned()))?;
-        let loaded = match point {
-            AttachPoint::RawTracepoint(_) => program
-                .try_into()
-                .and_then(|program: &mut RawTracePoint| program.load()),
-            AttachPoint::Tracepoint(..) => program
-                .try_into()
-                .and_then(|program: &mut TracePoint| program.load()),
-            AttachPoint::Kprobe(_) => program
-                .try_into()
-                .and_then(|program: &mut KProbe| program.load()),
-            AttachPoint::Fentry(symbol) => {
-                let btf = match self.kernel_btf.take() {
-                    Some(btf) => btf,
-                    None => Btf::from_sys_fs()
-                        .map_err(|error| ProgramsError::Refused(error.to_string()))?,
-                };
-                let btf = self.kernel_btf.insert(btf);
-                program
-                    .try_into()
-                    .and_then(|program: &mut FEntry| program.load(symbol, btf))
-            }
-        };
-        match loaded {
-            // A deferred hook is attached again when its module comes.
+        match load_program(program, point, self.kernel_btf.as_ref()) {
+            // Loaded beside others; and a deferred hook is attached again when its module comes.
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
             Err(error) => {
                 if self.shows_verifier_log
@@ -160,6 +144,49 @@ impl Programs {
                 Err(refused(&error))
             }
         }
+    }
+
+    /// Loads programs beside each other, on as many threads as there are processors: verifying them
+    /// one after the other takes half of a start. What the kernel refuses, [`Self::load`] meets again,
+    /// and tells.
+    pub fn load_beside(&mut self, wanted: &BTreeMap<String, AttachPoint<'_>>) {
+        let has_fentry = wanted
+            .values()
+            .any(|point| matches!(point, AttachPoint::Fentry(_)));
+        if has_fentry && self.read_kernel_btf().is_err() {
+            return;
+        }
+        let btf = self.kernel_btf.as_ref();
+        let waiting: Vec<_> = self
+            .ebpf
+            .programs_mut()
+            .filter_map(|(name, program)| Some((*wanted.get(name)?, program)))
+            .collect();
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = threads.min(waiting.len());
+        let waiting = Mutex::new(waiting);
+        let load_next = || {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            next.map(|(point, program)| load_program(program, point, btf))
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                // Without another thread this one does it all.
+                let _ = std::thread::Builder::new()
+                    .spawn_scoped(scope, || while load_next().is_some() {});
+            }
+            while load_next().is_some() {}
+        });
+    }
+
+    /// Reads the kernel's BTF as aya wants it, unless that was done.
+    fn read_kernel_btf(&mut self) -> Result<(), ProgramsError> {
+        if self.kernel_btf.is_none() {
+            let btf =
+                Btf::from_sys_fs().map_err(|error| ProgramsError::Refused(error.to_string()))?;
+            self.kernel_btf = Some(btf);
+        }
+        Ok(())
     }
 
     /// Takes a map out, to be read on its own.
@@ -212,6 +239,23 @@ impl Programs {
             .filter(|(name, _)| reports(name))
             .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
             .collect()
+    }
+}
+
+/// Makes the kernel verify a program. `kernel_btf` is there for fentry.
+fn load_program(
+    program: &mut Program,
+    point: AttachPoint<'_>,
+    kernel_btf: Option<&Btf>,
+) -> Result<(), ProgramError> {
+    match (point, kernel_btf) {
+        (AttachPoint::RawTracepoint(_), _) => <&mut RawTracePoint>::try_from(program)?.load(),
+        (AttachPoint::Tracepoint(..), _) => <&mut TracePoint>::try_from(program)?.load(),
+        (AttachPoint::Kprobe(_), _) => <&mut KProbe>::try_from(program)?.load(),
+        (AttachPoint::Fentry(symbol), Some(btf)) => {
+            <&mut FEntry>::try_from(program)?.load(symbol, btf)
+        }
+        (AttachPoint::Fentry(_), None) => Err(ProgramError::NotLoaded),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::event::capture::{CaptureFacts, HookReport};
 use crate::filter::{Filter, Pushdown};
 use crate::kernel::capabilities::require_privilege;
 use crate::kernel::degradation::Degradation;
-use crate::kernel::facts::{KernelFacts, read_kernel_facts};
+use crate::kernel::facts::{KernelFacts, read_kernel_facts, read_privilege};
 use crate::kernel::hook::{Hook, Variant};
 use crate::kernel::mode::{Mode, ModeRequest};
 use crate::kernel::probe_plan::{PlanError, PlanRequest, ProbePlan, plan};
@@ -110,16 +110,28 @@ fn online_cpus() -> u64 {
 
 /// Starts a capture of what `pushdown` lets through.
 pub fn start_capture(args: &CaptureArgs, pushdown: &Pushdown) -> Result<Started, Failure> {
-    let mut kernel = read_kernel_facts(args.btf.as_deref());
-    require_privilege(&kernel).map_err(|error| Failure::privilege(error.to_string()))?;
-    if may_probe(args.mode) {
-        kernel = kernel.with_probe_support(ask_probe_support());
-    }
+    require_privilege(&read_privilege()).map_err(|error| Failure::privilege(error.to_string()))?;
+    let kernel = learn_kernel(args);
     let (capture, plan) = attach_plan(&kernel, args, pushdown)?;
     Ok(Started {
         facts: capture_facts(&kernel, &plan, &capture)?,
         capture,
         plan,
+    })
+}
+
+/// Reads the facts, and meanwhile asks the kernel whether it takes probes: either is much of a start.
+fn learn_kernel(args: &CaptureArgs) -> KernelFacts {
+    let btf = args.btf.as_deref();
+    if !may_probe(args.mode) {
+        return read_kernel_facts(btf);
+    }
+    std::thread::scope(|scope| {
+        let asking = std::thread::Builder::new().spawn_scoped(scope, ask_probe_support);
+        let kernel = read_kernel_facts(btf);
+        let answer = asking.ok().and_then(|asking| asking.join().ok());
+        // No thread to be had: one after the other.
+        kernel.with_probe_support(answer.unwrap_or_else(ask_probe_support))
     })
 }
 

@@ -2,7 +2,6 @@
 //!
 //! `facts` reads the set, the commands call [`require_privilege`] before they touch BPF. Pure.
 
-use crate::kernel::facts::KernelFacts;
 use std::fmt;
 use thiserror::Error;
 
@@ -203,8 +202,7 @@ fn list(capabilities: &[Capability]) -> String {
 }
 
 /// Whether this process may load and attach what rstmon needs.
-pub fn require_privilege(facts: &KernelFacts) -> Result<(), PrivilegeError> {
-    let privilege = &facts.privilege;
+pub fn require_privilege(privilege: &Privilege) -> Result<(), PrivilegeError> {
     if privilege.in_initial_user_namespace == Some(false) {
         return Err(PrivilegeError::UserNamespace {
             remedy: "run it as root of the host, or in a container with host privileges".to_owned(),
@@ -274,15 +272,12 @@ mod tests {
     )]
     use super::*;
 
-    fn facts_of(uid: u32, capabilities: CapabilitySet) -> KernelFacts {
-        KernelFacts {
-            privilege: Privilege {
-                effective_uid: Some(uid),
-                capabilities: Some(capabilities),
-                last_capability: Some(40),
-                in_initial_user_namespace: Some(true),
-            },
-            ..KernelFacts::default()
+    const fn privilege_of(uid: u32, capabilities: CapabilitySet) -> Privilege {
+        Privilege {
+            effective_uid: Some(uid),
+            capabilities: Some(capabilities),
+            last_capability: Some(40),
+            in_initial_user_namespace: Some(true),
         }
     }
 
@@ -304,16 +299,16 @@ mod tests {
             CapabilitySet::EMPTY.with(Capability::SysAdmin),
             bpf.with(Capability::Perfmon),
         ] {
-            assert_eq!(require_privilege(&facts_of(1000, set)), Ok(()));
+            assert_eq!(require_privilege(&privilege_of(1000, set)), Ok(()));
         }
-        let mut unread = facts_of(0, CapabilitySet::EMPTY);
-        unread.privilege.capabilities = None;
+        let mut unread = privilege_of(0, CapabilitySet::EMPTY);
+        unread.capabilities = None;
         assert_eq!(require_privilege(&unread), Ok(()));
     }
 
     #[test]
     fn what_is_missing_is_named_with_what_to_do() {
-        let error = require_privilege(&facts_of(1000, CapabilitySet::EMPTY)).unwrap_err();
+        let error = require_privilege(&privilege_of(1000, CapabilitySet::EMPTY)).unwrap_err();
         let text = error.to_string();
         assert_eq!(error.exit_code(), 3);
         assert!(
@@ -330,26 +325,26 @@ mod tests {
         );
 
         let only_bpf = CapabilitySet::EMPTY.with(Capability::Bpf);
-        let error = require_privilege(&facts_of(1000, only_bpf)).unwrap_err();
+        let error = require_privilege(&privilege_of(1000, only_bpf)).unwrap_err();
         assert_eq!(error.missing(), [Capability::Perfmon]);
         assert!(error.to_string().contains("CAP_PERFMON is missing"));
     }
 
     #[test]
     fn a_kernel_that_does_not_know_cap_bpf_is_asked_for_sys_admin() {
-        let mut facts = facts_of(1000, CapabilitySet::EMPTY);
-        facts.privilege.last_capability = Some(37);
-        let error = require_privilege(&facts).unwrap_err();
+        let mut privilege = privilege_of(1000, CapabilitySet::EMPTY);
+        privilege.last_capability = Some(37);
+        let error = require_privilege(&privilege).unwrap_err();
         assert_eq!(error.missing(), [Capability::SysAdmin]);
     }
 
     #[test]
     fn root_of_a_container_is_told_about_the_container() {
-        let error = require_privilege(&facts_of(0, CapabilitySet::EMPTY)).unwrap_err();
+        let error = require_privilege(&privilege_of(0, CapabilitySet::EMPTY)).unwrap_err();
         assert!(error.remedy().contains("--cap-add BPF --cap-add PERFMON"));
 
-        let mut rootless = facts_of(0, CapabilitySet::ALL);
-        rootless.privilege.in_initial_user_namespace = Some(false);
+        let mut rootless = privilege_of(0, CapabilitySet::ALL);
+        rootless.in_initial_user_namespace = Some(false);
         let error = require_privilege(&rootless).unwrap_err();
         assert_eq!(error.exit_code(), 3);
         assert!(error.to_string().contains("user namespace"));

@@ -110,7 +110,7 @@ fn check_facts(
     probe_support: impl FnOnce(&KernelFacts) -> ProbeSupport,
     trial: Option<impl FnOnce(&KernelFacts, &PlanRequest) -> Result<Trial, Failure>>,
 ) -> CheckReport {
-    let privilege = require_privilege(&facts);
+    let privilege = require_privilege(&facts.privilege);
     if privilege.is_ok() {
         let answers = probe_support(&facts);
         facts = facts.with_probe_support(answers);

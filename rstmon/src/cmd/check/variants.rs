@@ -20,7 +20,7 @@ const VARIANT_SCHEMA: &str = "rstmon.variant/1";
 /// Runs it. That the kernel refuses a variant is a result, no failure.
 pub fn run_variants(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let kernel = read_kernel_facts(args.btf.as_deref());
-    require_privilege(&kernel).map_err(|error| Failure::privilege(error.to_string()))?;
+    require_privilege(&kernel.privilege).map_err(|error| Failure::privilege(error.to_string()))?;
     let kernel = kernel.with_probe_support(ask_probe_support());
     let plan_in = |mode| {
         let request = PlanRequest {

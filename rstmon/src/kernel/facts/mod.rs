@@ -6,7 +6,7 @@
 
 mod read;
 
-pub use read::{DEFAULT_BTF, read_kernel_facts};
+pub use read::{DEFAULT_BTF, read_kernel_facts, read_privilege};
 
 use crate::kernel::btf::Btf;
 use crate::kernel::capabilities::Privilege;

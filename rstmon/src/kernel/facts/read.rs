@@ -57,7 +57,9 @@ fn read_number(path: &str) -> Option<u8> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn read_privilege() -> Privilege {
+/// What this process may do.
+#[must_use]
+pub fn read_privilege() -> Privilege {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid_map = fs::read_to_string("/proc/self/uid_map").ok();
     Privilege {
