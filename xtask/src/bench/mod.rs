@@ -10,6 +10,7 @@ mod capture;
 mod kernel_time;
 mod load;
 mod observers;
+mod profile;
 mod report;
 mod snmp;
 mod start;
@@ -224,7 +225,12 @@ fn measure_load(
             .extend(capture::summarize(*observer, load.workload, *pace, rounds));
     }
     match load.workload {
-        Workload::Storm => measure_starts(shop, report),
+        Workload::Storm => {
+            progress("the agent's profile");
+            report.profile = Some(profile::measure_profile(load, shop)?);
+            settle(shop)?;
+            measure_starts(shop, report)
+        }
         Workload::Flood => {
             progress("a million flows");
             report.flows = Some(capture::measure_flows(shop)?);

@@ -151,6 +151,11 @@ impl Agent {
         }
     }
 
+    /// The daemon's process.
+    pub(in crate::bench) fn pid(&self) -> u32 {
+        self.daemon.running.pid()
+    }
+
     /// Memory of the daemon that is resident now, KiB.
     pub(in crate::bench) fn resident_kib(&self) -> anyhow::Result<u64> {
         self.daemon.running.read_memory("VmRSS")

@@ -100,6 +100,11 @@ impl Running {
         })
     }
 
+    /// The number of the process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The process, to take its standard output.
     pub(in crate::bench) fn child_mut(&mut self) -> &mut Child {
         &mut self.child

@@ -29,6 +29,7 @@ impl Report {
         self.render_ratios(&mut page);
         self.render_captures(&mut page);
         self.render_kernel_time(&mut page);
+        page.push_str(&self.render_floors());
         render_not_compared(&mut page);
         page
     }

@@ -1,6 +1,7 @@
 //! The result of a bench: gathered round by round by `run_bench`, serialized as `rstmon.bench/2`, drawn
 //! as tables for people. Every number of the tables is in the JSON as well.
 
+mod floors;
 mod judge;
 mod machine;
 mod markdown;
@@ -11,6 +12,7 @@ use super::capture::{Capture, CaptureRound};
 use super::kernel_time::KernelTime;
 use super::load::Workload;
 use super::observers::Observer;
+use super::profile::Profile;
 use super::statistics::{Spread, median, ratios};
 use super::{BenchArgs, Strictness};
 use machine::Machine;
@@ -34,6 +36,8 @@ pub(super) struct Report {
     pub(super) flows: Option<CaptureRound>,
     /// By load.
     pub(super) kernel_time: Vec<KernelTime>,
+    /// Of the agent, under the paced storm.
+    pub(super) profile: Option<Profile>,
     /// By observer.
     pub(super) starts: Vec<Starts>,
     bounds: Vec<Bound>,
@@ -186,6 +190,7 @@ impl Report {
             captures: Vec::new(),
             flows: None,
             kernel_time: Vec::new(),
+            profile: None,
             starts: Vec::new(),
             bounds: Vec::new(),
         })
@@ -309,6 +314,7 @@ mod tests {
             captures: Vec::new(),
             flows: None,
             kernel_time: Vec::new(),
+            profile: None,
             starts: Vec::new(),
             bounds: Vec::new(),
         }
