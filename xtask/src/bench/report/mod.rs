@@ -275,6 +275,7 @@ mod tests {
     use crate::bench::kernel_time::{KernelTime, ProgramTime};
     use crate::bench::load::{Pace, Workload};
     use crate::bench::observers::Observer;
+    use crate::bench::profile::{Profile, Share};
     use crate::bench::statistics::Spread;
     use std::time::Duration;
 
@@ -355,6 +356,15 @@ mod tests {
         report.starts.push(Starts {
             observer: Observer::Agent,
             milliseconds: vec![140.0, 120.0, 160.0],
+        });
+        let share = |name: &str, share| Share {
+            name: name.to_owned(),
+            share,
+        };
+        report.profile = Some(Profile {
+            samples: 4000,
+            parts: vec![share("`sink`", 0.75), share("the rest", 0.25)],
+            functions: vec![share("rstmon::board::Board::record", 0.0625)],
         });
         report.check_bounds();
         report
@@ -459,6 +469,10 @@ mod tests {
             "| tcpdump | 0.50 | 0.50 |",
             "| refused connections | reset, sent or received | 320 | 4.00 | 1.5 | 200 |",
             "| rstmon agent, a million flows | 2000001 | the same |",
+            "* Reset: programs run 1.5 times. Where they do nothing that takes 120 ns of the 320 measured",
+            "4000 samples",
+            "| `sink` | 75.0 % |",
+            "| `rstmon::board::Board::record` | 6.2 % |",
         ] {
             assert!(page.contains(part), "{part}\n{page}");
         }
