@@ -106,14 +106,26 @@ impl JsonValue for &str {
 }
 
 /// Whether a string holds these bytes as they are (RFC 8259, 7). In pieces of a length that the
-/// compiler knows, so that it compares a piece at once.
+/// compiler knows, so that it compares a piece at once; the last piece may overlap the one before.
 fn is_plain(bytes: &[u8]) -> bool {
-    let escaped = |byte: &&u8| **byte < b' ' || **byte == b'"' || **byte == b'\\';
-    let (pieces, rest) = bytes.as_chunks::<16>();
-    let plain = pieces
-        .iter()
-        .all(|piece| piece.iter().filter(escaped).count() == 0);
-    plain && !rest.iter().any(|byte| escaped(&byte))
+    const LONG: usize = 16;
+    const SHORT: usize = 8;
+    if let Some(last) = bytes.last_chunk::<LONG>() {
+        return bytes.as_chunks::<LONG>().0.iter().all(is_plain_piece) && is_plain_piece(last);
+    }
+    match (bytes.first_chunk::<SHORT>(), bytes.last_chunk::<SHORT>()) {
+        (Some(first), Some(last)) => is_plain_piece(first) && is_plain_piece(last),
+        _ => !bytes.iter().any(is_escaped),
+    }
+}
+
+/// Without a branch for each byte.
+fn is_plain_piece<const LENGTH: usize>(piece: &[u8; LENGTH]) -> bool {
+    piece.iter().filter(|byte| is_escaped(byte)).count() == 0
+}
+
+const fn is_escaped(byte: &u8) -> bool {
+    *byte < b' ' || *byte == b'"' || *byte == b'\\'
 }
 
 /// Writes what is known to need no escaping.
@@ -319,6 +331,22 @@ mod tests {
                 written(&text.as_str()),
                 serde_json::to_string(&text).unwrap()
             );
+        }
+    }
+
+    #[test]
+    fn what_needs_escaping_is_found_at_every_place() {
+        for length in 0..40 {
+            for place in 0..length {
+                let mut text = "x".repeat(length);
+                text.replace_range(place..=place, "\"");
+                assert_eq!(
+                    written(&text.as_str()),
+                    serde_json::to_string(&text).unwrap()
+                );
+            }
+            let plain = "x".repeat(length);
+            assert_eq!(written(&plain.as_str()), format!("\"{plain}\""));
         }
     }
 
