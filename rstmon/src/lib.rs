@@ -11,6 +11,7 @@ pub mod diagnose;
 pub mod event;
 pub mod filter;
 pub mod kernel;
+pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod sink;

@@ -5,7 +5,6 @@
 use super::event_log::{EventLog, LOST_EVENT_LOG};
 use super::health::Health;
 use super::lines::Lines;
-use super::memory::return_freed_memory;
 use super::notice::{say, warn};
 use super::settings::Settings;
 use super::settings::layers::{Layers, load};
@@ -18,6 +17,7 @@ use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
 use crate::event::model::Event;
 use crate::kernel::port_range::read_port_range;
+use crate::memory::return_freed_memory;
 use crate::metrics::tally::{Tally, TallySettings};
 use crate::pipeline::EventSink;
 use crate::sink::jsonl;

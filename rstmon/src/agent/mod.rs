@@ -11,7 +11,6 @@ pub mod event_log;
 pub mod flags;
 pub mod health;
 pub mod lines;
-pub mod memory;
 pub mod notice;
 pub mod privilege;
 pub mod server;

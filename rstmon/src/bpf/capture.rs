@@ -90,6 +90,7 @@ impl Capture {
         for planned in &request.plan.hooks {
             capture.attach_planned(planned)?;
         }
+        capture.programs.forget_kernel_btf();
         Ok(capture)
     }
 
@@ -142,7 +143,11 @@ impl Capture {
     /// whether there were any.
     pub fn follow_modules(&mut self) -> bool {
         let gone = self.note_departed_modules();
-        self.attach_arrived_modules() || gone
+        let has_attached = self.attach_arrived_modules();
+        if has_attached && !self.awaits_modules() {
+            self.programs.forget_kernel_btf();
+        }
+        has_attached || gone
     }
 
     /// The kernel took the probe out together with its module; one that comes back has none.

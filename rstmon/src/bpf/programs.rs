@@ -2,6 +2,7 @@
 
 use super::log::write_verifier_log;
 use crate::kernel::hook::Hook;
+use crate::memory::return_freed_memory;
 use aya::maps::{MapData, MapError};
 use aya::programs::{FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
@@ -73,7 +74,7 @@ pub struct Programs {
     ebpf: Ebpf,
     /// Whether to print the verifier's whole log of a program that it refuses.
     shows_verifier_log: bool,
-    /// The kernel's BTF as aya wants it; read when the first fentry program is loaded.
+    /// The kernel's BTF as aya wants it; read when a fentry program is loaded.
     kernel_btf: Option<Btf>,
 }
 
@@ -90,6 +91,8 @@ impl Programs {
             .map_max_entries("EVENTS", ring_bytes)
             .load(OBJECT)
             .map_err(|error| create_error(&error))?;
+        // The loader has read the kernel's BTF, which is more than all else that is ever held.
+        return_freed_memory();
         Ok(Self {
             ebpf,
             shows_verifier_log: facts.log_level > 0,
@@ -177,6 +180,11 @@ impl Programs {
             }
             while load_next().is_some() {}
         });
+    }
+
+    /// Lets go of what only loading needs; it is read again if a module comes.
+    pub(super) fn forget_kernel_btf(&mut self) {
+        self.kernel_btf = None;
     }
 
     /// Reads the kernel's BTF as aya wants it, unless that was done.

@@ -9,7 +9,6 @@ use crate::agent::capture_loop::{CaptureLoop, ReloadState, now_seconds};
 use crate::agent::event_log::{EventLog, OpenedLog};
 use crate::agent::flags::SettingFlags;
 use crate::agent::health::Health;
-use crate::agent::memory::return_freed_memory;
 use crate::agent::notice::{say, warn};
 use crate::agent::privilege::drop_privileges;
 use crate::agent::server::{Server, Services};
@@ -64,7 +63,6 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     let socket = bind_socket(&settings)?;
     let started = start_capture(&capture_args(&settings), &Filter::all().pushdown())?;
     drop_privileges();
-    return_freed_memory();
     let log = log.map(EventLog::start).transpose()?;
     let session = Session::new(started, Filter::all()).with_turns_of(TURN_RECORDS);
     let (requests, for_capture) = mpsc::channel(WAITING_REQUESTS);

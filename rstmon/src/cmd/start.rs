@@ -13,6 +13,7 @@ use crate::kernel::hook::{Hook, Variant};
 use crate::kernel::mode::{Mode, ModeRequest};
 use crate::kernel::probe_plan::{PlanError, PlanRequest, ProbePlan, plan};
 use crate::kernel::windows::place_windows;
+use crate::memory::return_freed_memory;
 use clap::Args;
 use nix::time::{ClockId, clock_gettime};
 use rstmon_common::config::{NO_REASON, ProbeConfig};
@@ -113,6 +114,7 @@ pub fn start_capture(args: &CaptureArgs, pushdown: &Pushdown) -> Result<Started,
     require_privilege(&read_privilege()).map_err(|error| Failure::privilege(error.to_string()))?;
     let kernel = learn_kernel(args);
     let (capture, plan) = attach_plan(&kernel, args, pushdown)?;
+    return_freed_memory();
     Ok(Started {
         facts: capture_facts(&kernel, &plan, &capture)?,
         capture,

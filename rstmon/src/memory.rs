@@ -1,6 +1,7 @@
 //! Memory that the allocator would keep for months.
 //!
-//! Called once the kernel's BTF was read, and by the capture thread while it expires series.
+//! Called at a start, each time that the kernel's BTF was read, and by the agent's capture thread while
+//! it expires series.
 
 /// Gives back to the kernel what the process has freed. Takes about a millisecond where there is much.
 pub fn return_freed_memory() {
