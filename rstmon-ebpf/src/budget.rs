@@ -10,8 +10,8 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 
 /// Events that a CPU draws from the budget at once.
 const PORTION: u64 = 64;
-/// In a flood that exceeds the budget, this part of it is reported: an eighth.
-const FLOOD_SHARE: u64 = 8;
+/// In a flood that exceeds the budget, this part of it is reported: a sixteenth.
+const FLOOD_SHARE: u64 = 16;
 /// The storm budget counts events of one second.
 const BUDGET_INTERVAL_NS: u64 = 1_000_000_000;
 

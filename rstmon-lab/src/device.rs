@@ -9,6 +9,7 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Socket, Type};
@@ -26,6 +27,8 @@ mod ioctl {
 
 const TUN_PATH: &str = "/dev/net/tun";
 const TUN_NAME: &str = "rstlab0";
+/// On loopback a datagram is there at once, or lost.
+const ECHO_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Brings the loopback device of the calling thread's namespace up.
 pub(crate) fn bring_loopback_up() -> Result<(), LabError> {
@@ -47,12 +50,21 @@ pub(crate) fn create_tun(
     bring_up(TUN_NAME)?;
     if let Some(address6) = address6 {
         set_ipv6(TUN_NAME, address6, 64)?;
-        // The kernel leaves the address tentative until a worker of its own comes by.
         wait_until("the IPv6 address to become usable", || {
-            Ok(UdpSocket::bind((address6, 0)).is_ok())
+            Ok(reaches_itself(address6).is_ok())
         })?;
     }
     Ok(Ok(tun))
+}
+
+/// Whether a datagram to this host's own address arrives. A worker of the kernel's ends the time in
+/// which the address is tentative, and only then lays the route to it (`addrconf_dad_begin`): in
+/// between it can be bound, and what comes for it is dropped.
+fn reaches_itself(address: Ipv6Addr) -> io::Result<()> {
+    let socket = UdpSocket::bind((address, 0))?;
+    socket.set_read_timeout(Some(ECHO_TIMEOUT))?;
+    socket.send_to(b"?", socket.local_addr()?)?;
+    socket.recv(&mut [0]).map(drop)
 }
 
 fn open_tun() -> Result<File, NoTun> {

@@ -36,7 +36,7 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
     /// Events a second that may be reported, for each CPU (what one leaves, others use); more are
-    /// counted, not reported, and while such a flood goes on, an eighth is reported. A reset within
+    /// counted, not reported, and while such a flood goes on, a sixteenth is reported. A reset within
     /// this host is two events: sent, and received
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_EVENTS_PER_SEC,
           value_parser = clap::value_parser!(u32).range(1..))]

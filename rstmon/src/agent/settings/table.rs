@@ -138,7 +138,7 @@ settings! {
         "BTF of this kernel, where it brings none of its own";
     capture_max_events_per_sec: u32 = "capture.max-events-per-sec", "max-events-per-sec", "76000", false,
         "Events a second that may be reported, for each CPU; more are counted, not reported, and \
-         while such a flood goes on, an eighth is reported";
+         while such a flood goes on, a sixteenth is reported";
     events_output: EventsOutput = "events.output", "events", "off", false,
         "Where the event log goes besides the file: stdout, journald or off";
     events_file: OptionalPath = "events.file", "events-file", "", false,

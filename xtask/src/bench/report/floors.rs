@@ -75,7 +75,7 @@ impl Report {
              every event of it, each takes {user:.0} ns of its user time and {system:.0} ns of its \
              system time, together {:.0} % of the machine, which the load does not get; at 1,000 ns \
              of user time and nothing else, {:.0} %. Beyond the storm budget, from the second second \
-             of a flood, an eighth is reported, and that share is as much smaller.",
+             of a flood, a sixteenth is reported, and that share is as much smaller.",
             share * 100.0,
             at_goal * 100.0,
         ))
