@@ -274,6 +274,9 @@ impl Pipeline {
         sink: &mut impl EventSink,
     ) -> io::Result<()> {
         if sink.is_full() {
+            // It waited for its other end while the last one that was asked for went out: it is as
+            // little seen as what comes after it.
+            self.totals.seen -= 1;
             return Ok(());
         }
         if !self.filter.matches(event) {

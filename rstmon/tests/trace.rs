@@ -119,6 +119,14 @@ fn the_filter_keeps_out_what_it_excludes_and_counts_it() {
     });
 }
 
+/// Whether every event that was seen was written or filtered.
+fn assert_adds_up(end: &Value) {
+    let of = |name: &str| end[name].as_u64().unwrap();
+    // Events that the kernel side filtered are not seen.
+    assert!(of("seen") <= of("written") + of("filtered"), "{end}");
+    assert!(of("seen") >= of("written"), "{end}");
+}
+
 #[test]
 fn a_count_and_a_duration_end_it() {
     if !bpf_works() {
@@ -133,6 +141,7 @@ fn a_count_and_a_duration_end_it() {
         assert!(status.success());
         assert_eq!(lines.len(), 3, "two events and the end record: {lines:#?}");
         assert_eq!(lines[2]["written"], 2);
+        assert_adds_up(&lines[2]);
     });
     let begun = Instant::now();
     let mut timed = Trace::start(&["--duration", "1s"]);
@@ -183,6 +192,14 @@ fn a_recording_replays_to_the_same_events_and_damage_is_told() {
     let (lines, code, stderr) = replay(&path);
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(&lines[1..7], &live[..6]);
+    let output = rstmon()
+        .args(["trace", "-o", "jsonl", "-c", "1", "-r", &path, &filter])
+        .output()
+        .unwrap();
+    let end = output.stdout.lines().last().unwrap().unwrap();
+    let end: Value = serde_json::from_str(&end).unwrap();
+    assert_eq!(end["written"], 1);
+    assert_adds_up(&end);
     // Cut within the last frames: everything before comes, then the error.
     let whole = std::fs::read(&file).unwrap();
     let cut = directory.path().join("cut.rstmon");
