@@ -12,6 +12,10 @@ use serde_json::Value;
 use crate::truth::{Expectation, Kind, Needs, Observation, Rst};
 use crate::witness::PassedOver;
 
+/// What a second witness has to say of a missing event.
+const PASSED_OVER: &str = "it was sent while a thread of process 1 was interrupted, and this kernel \
+                           has shown no event from such a moment";
+
 /// The capture's mode, as the start record names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -106,6 +110,8 @@ pub enum Judgement {
     Matched,
     /// As far as this capture sees, all as expected; what it does not see or tell, and why.
     NotVisible(Vec<String>),
+    /// The same, and an event that this kernel kept from every program: see [`crate::Witness`].
+    PassedOver(Vec<String>),
     /// Something is not as expected.
     Differs(Vec<String>),
 }
@@ -122,7 +128,9 @@ impl Judgement {
     pub fn details(&self) -> &[String] {
         match self {
             Self::Matched => &[],
-            Self::NotVisible(details) | Self::Differs(details) => details,
+            Self::NotVisible(details) | Self::PassedOver(details) | Self::Differs(details) => {
+                details
+            }
         }
     }
 }
@@ -138,16 +146,26 @@ pub fn judge(
     let mut pairing = Pairing::of(observation, events);
     let mut differs = observation.ground_differences();
     let mut not_visible = Vec::new();
+    let mut kept_back = Vec::new();
+    let mut passed_over: Vec<&PassedOver> = passed_over.iter().collect();
     for (expected, event) in &pairing.pairs {
         let summary = expected.summary();
         let Some(event) = event else {
-            match sights
+            let since_ns = observation.started_mono_ns;
+            let call = passed_over
+                .iter()
+                .position(|call| call.is_of(expected, since_ns));
+            if let Some(why) = sights
                 .blind_to(expected.needs)
                 .or_else(|| sights.blind_to_states(expected))
-                .or_else(|| was_passed_over(expected, passed_over))
             {
-                Some(why) => not_visible.push(format!("{summary}: {why}")),
-                None => differs.push(format!("missing: {summary}")),
+                not_visible.push(format!("{summary}: {why}"));
+            } else if let Some(call) = call {
+                // One call, one event.
+                passed_over.swap_remove(call);
+                kept_back.push(format!("{summary}: {PASSED_OVER}"));
+            } else {
+                differs.push(format!("missing: {summary}"));
             }
             continue;
         };
@@ -174,19 +192,14 @@ pub fn judge(
     differs.extend(pairing.surplus.drain(..).map(describe_surplus));
     if !differs.is_empty() {
         Judgement::Differs(differs)
+    } else if !kept_back.is_empty() {
+        kept_back.extend(not_visible);
+        Judgement::PassedOver(kept_back)
     } else if !not_visible.is_empty() {
         Judgement::NotVisible(not_visible)
     } else {
         Judgement::Matched
     }
-}
-
-/// Why the capture had no chance to see the event, if a second witness saw that.
-fn was_passed_over(expected: &Expectation, passed_over: &[PassedOver]) -> Option<&'static str> {
-    passed_over
-        .iter()
-        .any(|call| call.is_of(expected))
-        .then_some("this kernel ran no BPF program, as the reset interrupted process 1")
 }
 
 impl Observation {
@@ -259,8 +272,8 @@ impl Expectation {
     }
 
     fn has_ends_of(&self, event: &Value) -> bool {
-        end(event, "local_addr", "local_port") == Some(self.local)
-            && end(event, "remote_addr", "remote_port") == Some(self.remote)
+        end_of(event, "local_addr", "local_port") == Some(self.local)
+            && end_of(event, "remote_addr", "remote_port") == Some(self.remote)
     }
 
     /// Whether the event's cause is right, or less than that for a reason.
@@ -479,7 +492,7 @@ impl Comparison<'_> {
 fn describe_surplus(event: &Value) -> String {
     let name = |key| text(event, key).unwrap_or("?");
     let ends = [("local_addr", "local_port"), ("remote_addr", "remote_port")]
-        .map(|(address, port)| shown(end(event, address, port)));
+        .map(|(address, port)| shown(end_of(event, address, port)));
     format!(
         "not expected: {} {} {} > {} state {}",
         name("kind"),
@@ -494,17 +507,17 @@ fn shown(value: Option<impl std::fmt::Display>) -> String {
     value.map_or_else(|| "absent".to_owned(), |value| value.to_string())
 }
 
-fn text<'a>(event: &'a Value, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(event: &'a Value, name: &str) -> Option<&'a str> {
     event.get(name)?.as_str()
 }
 
 /// The schema writes integers beyond 2^53 as strings.
-fn number(event: &Value, name: &str) -> Option<u64> {
+pub(crate) fn number(event: &Value, name: &str) -> Option<u64> {
     let value = event.get(name)?;
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-fn end(event: &Value, address: &str, port: &str) -> Option<SocketAddr> {
+pub(crate) fn end_of(event: &Value, address: &str, port: &str) -> Option<SocketAddr> {
     let address: IpAddr = text(event, address)?.parse().ok()?;
     let port = u16::try_from(number(event, port)?).ok()?;
     Some(SocketAddr::new(address, port))

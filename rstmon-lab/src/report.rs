@@ -88,6 +88,7 @@ impl Outcome {
         match self {
             Self::Judged(Judgement::Matched) => "ok",
             Self::Judged(Judgement::NotVisible(_)) => "not visible",
+            Self::Judged(Judgement::PassedOver(_)) => "passed over",
             Self::Judged(Judgement::Differs(_)) => "DIFFERS",
             Self::Skipped { .. } => "skipped",
             Self::NotRun { .. } => "not run",
@@ -135,6 +136,7 @@ pub fn render_sums(results: &[ScenarioResult]) -> String {
     let words = [
         "ok",
         "not visible",
+        "passed over",
         "not run",
         "skipped",
         "DIFFERS",

@@ -58,15 +58,6 @@ impl Kind {
             Self::Stray => "stray",
         }
     }
-
-    /// The kernel's tracepoint of nothing but it, if there is one.
-    pub(crate) const fn tracepoint(self) -> Option<&'static str> {
-        match self {
-            Self::Sent => Some("tcp_send_reset"),
-            Self::Received => Some("tcp_receive_reset"),
-            Self::Rejected | Self::Stray => None,
-        }
-    }
 }
 
 /// What a capture must be able to see to show an event at all.

@@ -1,83 +1,125 @@
 //! A second witness beside the capture that is judged: the kernel's own event tracing.
 //!
 //! Hardened kernels were met that run no BPF program while a thread of process 1 is on the CPU, and
-//! count that nowhere: a timer that fires at such a moment resets a connection unseen by any capture.
-//! Event tracing sees the tracepoint, and who was interrupted. Opened by `rstmon lab`, read by
-//! [`crate::judge`]; only such a call excuses a missing event. Where tracefs cannot be written there
-//! is no witness and no excuse.
+//! count that nowhere: a reset that a timer sends at such a moment no capture sees. Event tracing sees
+//! the tracepoint, and whom it interrupted. Opened by `rstmon lab`, used by [`crate::judge`]: such a
+//! call is told apart from an event that the capture missed. Always holds: one event from such a
+//! moment shows that this kernel does run programs there, and nothing is passed over any more.
 
+use std::cell::Cell;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use crate::truth::Expectation;
+use serde_json::Value;
+
+use crate::judge::{end_of, number, text};
+use crate::truth::{Expectation, Kind};
 
 /// Where tracefs may be.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-/// An instance of ours is called so, with our process's number behind it.
+/// An instance of ours is called so, with our process behind it.
 const INSTANCE: &str = "rstmon-lab-";
-/// What is witnessed.
-const TRACEPOINTS: [&str; 2] = ["tcp_send_reset", "tcp_receive_reset"];
-/// Room for the calls of a round, KiB a CPU.
-const BUFFER_KIB: &str = "256";
+/// Its line tells both ends since 6.10; of resets received it tells them otherwise, and those come in
+/// the middle of a system call of the lab's own.
+const TRACEPOINT: &str = "tcp_send_reset";
+/// What the lines must tell, and in which clock. An instance begins with the settings of the whole.
+const SETTINGS: [(&str, &str); 5] = [
+    // Room for the calls of a round, KiB a CPU.
+    ("buffer_size_kb", "256"),
+    ("trace_clock", "mono"),
+    ("options/context-info", "1"),
+    ("options/irq-info", "1"),
+    ("options/record-tgid", "1"),
+];
+/// The initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h): elsewhere the numbers of
+/// the trace are not ours.
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+/// The program of a hook and the trace of its tracepoint read the clock one after the other.
+const SAME_CALL_NS: u64 = 1_000_000_000;
 
 /// An instance of event tracing, taken down when dropped.
 #[derive(Debug)]
 pub struct Witness {
     instance: PathBuf,
+    /// Whether an event came from a moment at which process 1 was on the CPU.
+    is_refuted: Cell<bool>,
 }
 
-/// A call of a tracepoint that no program was run for.
+/// A RST that was sent while a thread of process 1 was interrupted, on a kernel that has shown no event
+/// from such a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassedOver {
-    tracepoint: String,
+    at_ns: u64,
     local: SocketAddr,
     remote: SocketAddr,
 }
 
-/// A call of a tracepoint, as a line of the trace tells it.
+/// A call of the tracepoint, as a line of the trace tells it.
 #[derive(Debug, PartialEq, Eq)]
 struct Call {
-    thread: u32,
-    seen: PassedOver,
+    process: u32,
+    interrupts: bool,
+    sent: PassedOver,
 }
 
 impl Witness {
-    /// Begins to witness, if this kernel and this process's rights allow it.
-    #[must_use]
-    pub fn open() -> Option<Self> {
+    /// Begins to witness. An error says what keeps it from that.
+    pub fn open() -> Result<Self, String> {
+        let namespace = fs::read_link("/proc/self/ns/pid").map_err(|error| error.to_string())?;
+        if namespace.as_os_str() != INITIAL_PID_NAMESPACE || process::id() == 1 {
+            return Err("this is no ordinary process of the host".to_owned());
+        }
         let instances = TRACEFS
             .iter()
             .map(|root| Path::new(root).join("instances"))
-            .find(|path| path.is_dir())?;
-        remove_abandoned(&instances);
-        let instance = instances.join(format!("{INSTANCE}{}", process::id()));
-        fs::create_dir(&instance).ok()?;
-        let witness = Self { instance };
-        witness.write("buffer_size_kb", BUFFER_KIB)?;
-        for tracepoint in TRACEPOINTS {
-            witness.write(&format!("events/tcp/{tracepoint}/enable"), "1")?;
+            .find(|path| path.is_dir())
+            .ok_or_else(|| "tracefs is not mounted".to_owned())?;
+        remove_abandoned(&instances, Path::new("/proc"));
+        let instance = instances.join(own_name(Path::new("/proc"))?);
+        fs::create_dir(&instance).map_err(|error| format!("{}: {error}", instance.display()))?;
+        let witness = Self {
+            instance,
+            is_refuted: Cell::new(false),
+        };
+        for (file, value) in SETTINGS {
+            witness.write(file, value)?;
         }
-        Some(witness)
+        witness.write(&format!("events/tcp/{TRACEPOINT}/enable"), "1")?;
+        Ok(witness)
     }
 
-    /// The calls since the last look for which this kernel may have run no program.
-    #[must_use]
-    pub fn passed_over(&self) -> Vec<PassedOver> {
-        let trace = fs::read_to_string(self.instance.join("trace")).unwrap_or_default();
-        // What cannot be cleared is told again, of connections that nobody asks for any more.
-        let _ = self.write("trace", "");
-        trace
+    /// The resets sent since the last look that this kernel may have kept from the capture, which
+    /// showed `events`.
+    pub fn passed_over(&self, events: &[Value]) -> io::Result<Vec<PassedOver>> {
+        // The names of tasks may be any bytes.
+        let trace = fs::read(self.instance.join("trace"))?;
+        fs::write(self.instance.join("trace"), "")?;
+        let calls: Vec<PassedOver> = String::from_utf8_lossy(&trace)
             .lines()
             .filter_map(parse_call)
-            .filter(|call| Path::new(&format!("/proc/1/task/{}", call.thread)).exists())
-            .map(|call| call.seen)
-            .collect()
+            .filter(|call| call.process == 1 && call.interrupts)
+            .map(|call| call.sent)
+            .collect();
+        Ok(self.unshown(calls, events))
     }
 
-    fn write(&self, file: &str, value: &str) -> Option<()> {
-        fs::write(self.instance.join(file), value).ok()
+    fn unshown(&self, calls: Vec<PassedOver>, events: &[Value]) -> Vec<PassedOver> {
+        let is_shown = |call: &PassedOver| events.iter().any(|event| call.is_shown_by(event));
+        if calls.iter().any(is_shown) {
+            self.is_refuted.set(true);
+        }
+        if self.is_refuted.get() {
+            return Vec::new();
+        }
+        calls
+    }
+
+    fn write(&self, file: &str, value: &str) -> Result<(), String> {
+        let path = self.instance.join(file);
+        fs::write(&path, value).map_err(|error| format!("{}: {error}", path.display()))
     }
 }
 
@@ -89,112 +131,221 @@ impl Drop for Witness {
 }
 
 impl PassedOver {
-    /// Whether the call was about what `expected` describes.
-    pub(crate) fn is_of(&self, expected: &Expectation) -> bool {
-        let ends = (expected.local, expected.remote);
-        ends == (self.local, self.remote)
-            && expected
-                .kinds
-                .iter()
-                .any(|kind| kind.tracepoint() == Some(&self.tracepoint))
+    /// Whether it is what `expected` describes, of a run that began at `since_ns`, monotonic.
+    pub(crate) fn is_of(&self, expected: &Expectation, since_ns: u64) -> bool {
+        expected.kinds.contains(&Kind::Sent)
+            && (self.local, self.remote) == (expected.local, expected.remote)
+            && self.at_ns >= since_ns
+    }
+
+    /// Whether the capture has shown it.
+    fn is_shown_by(&self, event: &Value) -> bool {
+        text(event, "kind") == Some(Kind::Sent.name())
+            && end_of(event, "local_addr", "local_port") == Some(self.local)
+            && end_of(event, "remote_addr", "remote_port") == Some(self.remote)
+            && number(event, "mono_ns").is_some_and(|at| at.abs_diff(self.at_ns) < SAME_CALL_NS)
     }
 }
 
-#[cfg(test)]
-impl PassedOver {
-    /// A sent RST that no program was run for.
-    pub(crate) fn sent(local: SocketAddr, remote: SocketAddr) -> Self {
-        Self {
-            tracepoint: "tcp_send_reset".to_owned(),
-            local,
-            remote,
-        }
-    }
+/// The name of our instance: a number may be given to another process, but not with the same start.
+fn own_name(proc_root: &Path) -> Result<String, String> {
+    let pid = process::id();
+    let start = start_ticks(proc_root, &pid.to_string())
+        .ok_or_else(|| "/proc does not tell about this process".to_owned())?;
+    Ok(format!("{INSTANCE}{pid}-{start}"))
+}
+
+/// Field 22 of /proc/PID/stat: when the process started (proc_pid_stat(5)).
+fn start_ticks(proc_root: &Path, pid: &str) -> Option<String> {
+    const FIELDS_BETWEEN_NAME_AND_START: usize = 19;
+    let stat = fs::read(proc_root.join(pid).join("stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat).into_owned();
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    fields
+        .nth(FIELDS_BETWEEN_NAME_AND_START)
+        .map(ToOwned::to_owned)
 }
 
 /// Takes down what labs left that were killed.
-fn remove_abandoned(instances: &Path) {
+fn remove_abandoned(instances: &Path, proc_root: &Path) {
     for entry in fs::read_dir(instances).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(INSTANCE));
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        let process = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(INSTANCE)?.split_once('-'));
+        let is_abandoned = process.is_some_and(|(pid, start)| {
+            start_ticks(proc_root, pid).is_none_or(|started| started != start)
+        });
+        if is_abandoned {
             // Somebody who looks at it keeps it.
             let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
-/// `COMM-TID [CPU] FLAGS TIME: TRACEPOINT: … src=END dest=END …`. Kernels before 6.10 write the ends
-/// otherwise, and are not understood.
+/// `COMM-TID ( TGID) [CPU] FLAGS SECONDS: TRACEPOINT: … src=END dest=END …`.
 fn parse_call(line: &str) -> Option<Call> {
-    let (tracepoint, (before, fields)) = TRACEPOINTS
-        .iter()
-        .find_map(|name| Some((name, line.split_once(&format!(": {name}: "))?)))?;
+    let (before, fields) = line.split_once(&format!(": {TRACEPOINT}: "))?;
     // A task may call itself anything; what follows its name is the kernel's.
-    let (task, _) = before.rsplit_once(" [")?;
-    let (_, thread) = task.trim_end().rsplit_once('-')?;
+    let (task, context) = before.rsplit_once(" [")?;
+    let (_, process) = task.rsplit_once('(')?;
+    let mut context = context.split_ascii_whitespace().skip(1);
+    let (flags, seconds) = (context.next()?, context.next()?);
     let field = |key: &str| {
         let mut words = fields.split_ascii_whitespace();
         words.find_map(|word| word.strip_prefix(key))
     };
     Some(Call {
-        thread: thread.parse().ok()?,
-        seen: PassedOver {
-            tracepoint: (*tracepoint).to_owned(),
+        process: process.trim_end_matches(')').trim().parse().ok()?,
+        // Softirq, hard interrupt, or the one in the other.
+        interrupts: flags.contains(['s', 'h', 'H']),
+        sent: PassedOver {
+            at_ns: parse_seconds(seconds)?,
             local: field("src=")?.parse().ok()?,
             remote: field("dest=")?.parse().ok()?,
         },
     })
 }
 
+/// Seconds with six digits behind the point, as nanoseconds.
+fn parse_seconds(text: &str) -> Option<u64> {
+    let (seconds, micros) = text.split_once('.')?;
+    let micros = (micros.len() == 6).then(|| micros.parse::<u64>().ok())??;
+    let seconds: u64 = seconds.parse().ok()?;
+    seconds
+        .checked_mul(1_000_000)?
+        .checked_add(micros)?
+        .checked_mul(1_000)
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
     use super::*;
-    use crate::truth::Kind;
+    use serde_json::json;
 
-    fn line(task: &str, ends: &str) -> String {
+    const AT_NS: u64 = 1_125_779_683_000;
+
+    /// A RST that was sent at `at_ns`.
+    pub(crate) const fn sent_at(at_ns: u64, local: SocketAddr, remote: SocketAddr) -> PassedOver {
+        PassedOver {
+            at_ns,
+            local,
+            remote,
+        }
+    }
+
+    fn ends() -> (SocketAddr, SocketAddr) {
+        (
+            "10.77.0.1:46992".parse().unwrap(),
+            "10.77.235.54:443".parse().unwrap(),
+        )
+    }
+
+    fn line(task: &str, flags: &str, ends: &str) -> String {
         format!(
-            "{task}     [001] ..s2.  1125.779683: tcp_send_reset: skbaddr=0000000000000000 \
+            "{task} [001] {flags}  1125.779683: tcp_send_reset: skbaddr=0000000000000000 \
              skaddr=00000000894dad23 {ends} state=TCP_ESTABLISHED reason=TCP_KEEPALIVE_TIMEOUT"
         )
     }
 
     #[test]
-    fn a_line_tells_who_ran_and_both_ends() {
+    fn a_line_tells_when_whom_it_interrupted_and_both_ends() {
         for (local, remote) in [
             ("10.77.0.1:46992", "10.77.235.54:443"),
             ("[fd77::1]:33886", "[fd77::6376]:443"),
         ] {
-            let seen = PassedOver::sent(local.parse().unwrap(), remote.parse().unwrap());
-            for task in ["a-worker-75", "  <idle>-75", "a [000] b-75"] {
-                let call = parse_call(&line(task, &format!("src={local} dest={remote}")));
-                let seen = seen.clone();
-                assert_eq!(call, Some(Call { thread: 75, seen }), "{task}");
+            let sent = sent_at(AT_NS, local.parse().unwrap(), remote.parse().unwrap());
+            let ends = format!("src={local} dest={remote}");
+            for task in ["a-worker-75 (      1)", "a (2) [000] b-75   (  1)"] {
+                let call = Call {
+                    process: 1,
+                    interrupts: true,
+                    sent: sent.clone(),
+                };
+                assert_eq!(
+                    parse_call(&line(task, "..s2.", &ends)),
+                    Some(call),
+                    "{task}"
+                );
             }
+            let call = parse_call(&line("curl-9 (   9)", ".....", &ends)).unwrap();
+            assert_eq!((call.process, call.interrupts), (9, false));
         }
     }
 
     #[test]
     fn other_lines_are_no_calls() {
+        let ends = "src=1.2.3.4:5 dest=1.2.3.4:6";
         for other in [
             "# tracer: nop",
             "",
-            "          <idle>-0       [001] .Ns2.  1073.267715: tcp_probe: src=1.2.3.4:5 dest=1.2.3.4:6",
-            &line("a-1", "sport=1 dport=2"),
-            &line("a-x", "src=1.2.3.4:5 dest=1.2.3.4:6"),
+            " <idle>-0 (-----) [001] .Ns2.  1073.267715: tcp_probe: src=1.2.3.4:5 dest=1.2.3.4:6",
+            &line("<idle>-0 (-----)", "..s2.", ends),
+            &line("a-1 (1)", "..s2.", "sport=1 dport=2"),
+            &line("a-1", "..s2.", ends),
         ] {
             assert_eq!(parse_call(other), None, "{other}");
         }
     }
 
     #[test]
-    fn a_call_is_of_the_event_with_its_ends_and_kind() {
-        let [local, remote] = ["10.0.0.1:1", "10.0.0.2:2"].map(|end| end.parse().unwrap());
+    fn one_event_from_such_a_moment_refutes_all() {
+        let (local, remote) = ends();
+        let witness = Witness {
+            instance: PathBuf::new(),
+            is_refuted: Cell::new(false),
+        };
+        let calls = vec![sent_at(AT_NS, local, remote), sent_at(AT_NS, remote, local)];
+        let event = |at_ns: u64| {
+            json!({
+                "kind": "sent", "mono_ns": at_ns,
+                "local_addr": "10.77.0.1", "local_port": 46992,
+                "remote_addr": "10.77.235.54", "remote_port": 443,
+            })
+        };
+        let long_ago = [event(AT_NS - SAME_CALL_NS)];
+        assert_eq!(witness.unshown(calls.clone(), &long_ago), calls);
+        assert_eq!(witness.unshown(calls.clone(), &[event(AT_NS + 700)]), []);
+        assert_eq!(witness.unshown(calls, &[]), []);
+    }
+
+    #[test]
+    fn it_is_of_a_sent_reset_with_its_ends_in_its_time() {
+        let (local, remote) = ends();
         let of = |kind| Expectation::new(kind, "linger-abort", local, remote);
-        assert!(PassedOver::sent(local, remote).is_of(&of(Kind::Sent)));
-        assert!(!PassedOver::sent(local, remote).is_of(&of(Kind::Received)));
-        assert!(!PassedOver::sent(remote, local).is_of(&of(Kind::Sent)));
+        let call = sent_at(AT_NS, local, remote);
+        assert!(call.is_of(&of(Kind::Sent), AT_NS));
+        assert!(!call.is_of(&of(Kind::Sent), AT_NS + 1));
+        assert!(!call.is_of(&of(Kind::Received), AT_NS));
+        assert!(!sent_at(AT_NS, remote, local).is_of(&of(Kind::Sent), AT_NS));
+    }
+
+    #[test]
+    fn only_what_the_dead_left_is_taken_down() {
+        let place = std::env::temp_dir().join(format!("witness-{}", process::id()));
+        let [instances, proc_root] = ["instances", "proc"].map(|name| place.join(name));
+        fs::create_dir_all(proc_root.join("7")).unwrap();
+        let fields = "0 ".repeat(18);
+        fs::write(
+            proc_root.join("7/stat"),
+            format!("7 (a) b) S {fields}4711 0"),
+        )
+        .unwrap();
+        let names = [
+            "rstmon-lab-7-4711",
+            "rstmon-lab-7-4710",
+            "rstmon-lab-8-1",
+            "other",
+        ];
+        for name in names {
+            fs::create_dir_all(instances.join(name)).unwrap();
+        }
+        remove_abandoned(&instances, &proc_root);
+        let stays = names.map(|name| instances.join(name).exists());
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!(stays, [true, false, false, true]);
     }
 }

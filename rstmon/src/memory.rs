@@ -1,7 +1,7 @@
 //! Memory that the allocator would keep for months.
 //!
-//! Called at a start, each time that the kernel's BTF was read, and by the agent's capture thread while
-//! it expires series.
+//! Called when the programs were created and when a capture has started, as both have read the kernel's
+//! BTF; and by the agent's capture thread while it expires series.
 
 /// Gives back to the kernel what the process has freed. Takes about a millisecond where there is much.
 pub fn return_freed_memory() {

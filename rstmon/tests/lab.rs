@@ -20,6 +20,9 @@ use support::{bpf_works, rstmon};
 /// A lab mostly waits: four take hardly longer than one, which is under a minute.
 const LIMIT: Duration = Duration::from_secs(400);
 
+/// On a kernel that runs no program while process 1 is interrupted, a lab meets that once in a while.
+const MOST_PASSED_OVER: usize = 2;
+
 /// A running lab, and who reads what it prints.
 struct Running {
     child: Child,
@@ -92,6 +95,8 @@ fn four_labs_at_once_see_only_their_own() {
         assert_eq!(lab.len(), of_known);
         let seen = lab.iter().filter(|it| it["verdict"] == "matched").count();
         assert!(seen > of_known / 2, "only {seen} of {of_known} were seen");
+        let passed_over = lab.iter().filter(|it| it["verdict"] == "passed-over");
+        assert!(passed_over.count() <= MOST_PASSED_OVER, "{lab:#?}");
     }
 }
 

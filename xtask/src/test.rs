@@ -290,7 +290,10 @@ fn lab_result(sums: &mut Sums, line: &str) {
     let word = |key: &str| result[key].as_str().unwrap_or("?").to_owned();
     let verdict = word("verdict");
     let name = format!("lab {}/{} ({verdict})", word("scenario"), word("family"));
-    let passed = matches!(verdict.as_str(), "matched" | "not-visible" | "not-run");
+    let passed = matches!(
+        verdict.as_str(),
+        "matched" | "not-visible" | "passed-over" | "not-run"
+    );
     sums.add(&name, passed);
     for detail in result["detail"].as_array().into_iter().flatten() {
         println!("     {}", detail.as_str().unwrap_or("?"));
@@ -342,7 +345,7 @@ mod tests {
         let result = |verdict: &str| {
             format!(r#"{{"scenario":"s","family":"ipv4","verdict":"{verdict}","detail":["d"]}}"#)
         };
-        for passed in ["matched", "not-visible", "not-run"] {
+        for passed in ["matched", "not-visible", "passed-over", "not-run"] {
             assert_eq!(sums_of(&result(passed)), (1, 0), "{passed}");
         }
         for failed in ["differs", "undiagnosed", "skipped"] {

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::netns::Namespace;
 use crate::truth::{Family, Owner, WireReset};
+use crate::witness::tests::sent_at;
 
 const SEES_ALL: Sights = Sights {
     mode: Mode::Probe,
@@ -29,6 +30,9 @@ const SEES_LITTLE: Sights = Sights {
     has_kernel_reason: false,
     sees_owner: false,
 };
+
+/// When the run of the tests began.
+const STARTED_NS: u64 = 1_000;
 
 fn ends() -> (SocketAddr, SocketAddr) {
     (
@@ -53,7 +57,7 @@ fn observation(expectations: Vec<Expectation>) -> Observation {
         scenario: "test",
         family: Family::Ipv4,
         netns: 4_026_532_000,
-        started_mono_ns: 1_000,
+        started_mono_ns: STARTED_NS,
         owner: Owner {
             pid: 77,
             comms: vec!["rstmon".to_owned()],
@@ -385,13 +389,19 @@ fn hostile_events_are_no_panic() {
 }
 
 #[test]
-fn only_a_call_that_was_passed_over_excuses_a_missing_event() {
+fn a_call_that_was_passed_over_stands_for_one_missing_event() {
     let expected = aborted();
-    let call = PassedOver::sent(expected.local, expected.remote);
-    let other = PassedOver::sent(expected.remote, expected.local);
-    let observation = observation(vec![expected]);
-    let verdict = |calls: &[PassedOver]| judge(&observation, &[], &SEES_ALL, calls);
-    assert!(verdict(&[]).is_failure());
-    assert!(verdict(&[other]).is_failure());
-    assert!(matches!(verdict(&[call]), Judgement::NotVisible(_)));
+    let call = sent_at(STARTED_NS, expected.local, expected.remote);
+    let other = sent_at(STARTED_NS, expected.remote, expected.local);
+    let early = sent_at(STARTED_NS - 1, expected.local, expected.remote);
+    let verdict = |expectations: Vec<Expectation>, calls: &[PassedOver]| {
+        judge(&observation(expectations), &[], &SEES_ALL, calls)
+    };
+    for calls in [&[][..], &[other], &[early]] {
+        assert!(verdict(vec![aborted()], calls).is_failure());
+    }
+    let calls = [call];
+    let once = verdict(vec![aborted()], &calls);
+    assert!(matches!(once, Judgement::PassedOver(_)), "{once:?}");
+    assert!(verdict(vec![aborted(), aborted()], &calls).is_failure());
 }

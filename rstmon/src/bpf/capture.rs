@@ -86,7 +86,9 @@ impl Capture {
             in_modules: BTreeSet::new(),
             missed: 0,
         };
-        capture.programs.load_beside(&first_choices(request.plan));
+        capture
+            .programs
+            .load_in_parallel(&first_choices(request.plan));
         for planned in &request.plan.hooks {
             capture.attach_planned(planned)?;
         }
@@ -143,11 +145,7 @@ impl Capture {
     /// whether there were any.
     pub fn follow_modules(&mut self) -> bool {
         let gone = self.note_departed_modules();
-        let has_attached = self.attach_arrived_modules();
-        if has_attached && !self.awaits_modules() {
-            self.programs.forget_kernel_btf();
-        }
-        has_attached || gone
+        self.attach_arrived_modules() || gone
     }
 
     /// The kernel took the probe out together with its module; one that comes back has none.

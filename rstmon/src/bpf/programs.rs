@@ -9,7 +9,7 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use rstmon_common::classic::ClassicLayout;
 use rstmon_common::config::ProbeConfig;
 use rstmon_common::layout::KernelLayout;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -91,7 +91,8 @@ impl Programs {
             .map_max_entries("EVENTS", ring_bytes)
             .load(OBJECT)
             .map_err(|error| create_error(&error))?;
-        // The loader has read the kernel's BTF, which is more than all else that is ever held.
+        // `EbpfLoader::new` reads the kernel's BTF whatever it is told of BTF: more than all that is
+        // held afterwards.
         return_freed_memory();
         Ok(Self {
             ebpf,
@@ -128,15 +129,14 @@ impl Programs {
 
     /// Loads the program `name`, which makes the kernel verify it, without attaching it.
     pub fn load(&mut self, name: &str, point: AttachPoint<'_>) -> Result<(), ProgramsError> {
-        if let AttachPoint::Fentry(_) = point {
-            self.read_kernel_btf()?;
-        }
+        self.read_btf_for(point)?;
         let program = self
             .ebpf
             .program_mut(name)
             .ok_or_else(|| ProgramsError::NoSuchProgram(name.to_owned()))?;
         match load_program(program, point, self.kernel_btf.as_ref()) {
-            // Loaded beside others; and a deferred hook is attached again when its module comes.
+            // Loaded in parallel with others; and a deferred hook is attached again when its module
+            // comes.
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
             Err(error) => {
                 if self.shows_verifier_log
@@ -149,14 +149,13 @@ impl Programs {
         }
     }
 
-    /// Loads programs beside each other, on as many threads as there are processors: verifying them
-    /// one after the other takes half of a start. What the kernel refuses, [`Self::load`] meets again,
-    /// and tells.
-    pub fn load_beside(&mut self, wanted: &BTreeMap<String, AttachPoint<'_>>) {
-        let has_fentry = wanted
+    /// Loads programs on as many threads as there are processors: verifying them one after the other
+    /// takes half of a start. What the kernel refuses, [`Self::load`] meets again, and tells.
+    pub fn load_in_parallel(&mut self, wanted: &BTreeMap<String, AttachPoint<'_>>) {
+        if wanted
             .values()
-            .any(|point| matches!(point, AttachPoint::Fentry(_)));
-        if has_fentry && self.read_kernel_btf().is_err() {
+            .any(|point| self.read_btf_for(*point).is_err())
+        {
             return;
         }
         let btf = self.kernel_btf.as_ref();
@@ -182,14 +181,24 @@ impl Programs {
         });
     }
 
-    /// Lets go of what only loading needs; it is read again if a module comes.
+    /// The names of the programs that are loaded.
+    #[must_use]
+    pub fn loaded(&self) -> BTreeSet<String> {
+        self.ebpf
+            .programs()
+            .filter(|(_, program)| program.fd().is_ok())
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+
+    /// Lets go of what only loading fentry programs needs. Hooks that come with a module are kprobes.
     pub(super) fn forget_kernel_btf(&mut self) {
         self.kernel_btf = None;
     }
 
-    /// Reads the kernel's BTF as aya wants it, unless that was done.
-    fn read_kernel_btf(&mut self) -> Result<(), ProgramsError> {
-        if self.kernel_btf.is_none() {
+    /// Reads the kernel's BTF as aya wants it, if a program there needs it and it was not read yet.
+    fn read_btf_for(&mut self, point: AttachPoint<'_>) -> Result<(), ProgramsError> {
+        if self.kernel_btf.is_none() && matches!(point, AttachPoint::Fentry(_)) {
             let btf =
                 Btf::from_sys_fs().map_err(|error| ProgramsError::Refused(error.to_string()))?;
             self.kernel_btf = Some(btf);
@@ -250,7 +259,7 @@ impl Programs {
     }
 }
 
-/// Makes the kernel verify a program. `kernel_btf` is there for fentry.
+/// Makes the kernel verify a program. For fentry `kernel_btf` must have been read.
 fn load_program(
     program: &mut Program,
     point: AttachPoint<'_>,

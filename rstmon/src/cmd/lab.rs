@@ -17,14 +17,16 @@ use crate::sink::jsonl;
 use clap::{Args, ValueEnum};
 use rstmon_common::wire::RawEvent;
 use rstmon_lab::{
-    Family, Lab, LabError, Observation, Outcome, Scenario, ScenarioResult, Sights, Witness,
-    find_scenario, judge, render_results, render_sums, scenarios,
+    Family, Lab, LabError, Observation, Outcome, PassedOver, Scenario, ScenarioResult, Sights,
+    Witness, find_scenario, judge, render_results, render_sums, scenarios,
 };
 use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs;
 use std::io::{self, Write};
 use std::num::ParseIntError;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -92,17 +94,13 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
     let sights = sights(&started);
     let mut session = Session::new(started, Filter::all());
     let mut events = Events::new()?;
-    await_firewall_hooks(&lab, &mut session, &mut events)?;
-    let witness = Witness::open();
+    let watch = Watch::new(sights)?;
+    await_firewall_hooks(&lab, &watch, &mut session, &mut events)?;
     let mut order = Order::new(&wanted, args.shuffle)?;
     let mut results = Vec::new();
     for round in 1..=args.repeat {
         let jobs = order.next_round();
-        let watch = Watch {
-            sights,
-            witness: witness.as_ref(),
-        };
-        let ended = run_jobs(lab.clone(), jobs, watch, &mut session, &mut events)?;
+        let ended = run_jobs(lab.clone(), jobs, &watch, &mut session, &mut events)?;
         print_results(&ended, round, args.output)?;
         results.extend(ended);
     }
@@ -112,31 +110,39 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
     if args.output == ReportFormat::Text {
         print(&render_sums(&results))?;
     }
-    check_balance(&session)?;
+    let defect = session.ring_balance()?.defect();
+    if let (Some(defect), ReportFormat::Json) = (&defect, args.output) {
+        print(&format!("{}\n", line_of_defect(defect)))?;
+    }
+    let differing = render_differing(&results, &watch, &session)?;
+    let failures: Vec<String> = differing.into_iter().chain(defect).collect();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::run_time(failures.join("; ")))
+}
+
+/// How many runs failed, and where the events may have gone that they missed.
+fn render_differing(
+    results: &[ScenarioResult],
+    watch: &Watch,
+    session: &Session,
+) -> Result<Option<String>, Failure> {
     let failed = results
         .iter()
         .filter(|result| result.outcome.is_failure())
         .count();
     if failed == 0 {
-        return Ok(());
+        return Ok(None);
     }
-    Err(Failure::run_time(format!(
-        "{failed} of {} runs differ from what this kernel is able to show{}",
+    let witness = match &watch.witness {
+        Ok(_) => String::new(),
+        Err(reason) => format!("; there was no second witness: {reason}"),
+    };
+    Ok(Some(format!(
+        "{failed} of {} runs differ from what this kernel is able to show{}{witness}",
         results.len(),
-        render_losses(&session)?
-    )))
-}
-
-/// Whether every record that the programs put on the ring became of something here: a missing event
-/// was then never reported by the kernel side.
-fn check_balance(session: &Session) -> Result<(), Failure> {
-    let balance = session.ring_balance()?;
-    if balance.submitted == balance.accounted {
-        return Ok(());
-    }
-    Err(Failure::run_time(format!(
-        "the programs reported {} events and {} arrived; please report this",
-        balance.submitted, balance.accounted
+        render_losses(session)?
     )))
 }
 
@@ -296,6 +302,7 @@ impl EventSink for Events {
 /// modules come after the start is part of what the lab tests.
 fn await_firewall_hooks(
     lab: &Lab,
+    watch: &Watch,
     session: &mut Session,
     events: &mut Events,
 ) -> Result<(), Failure> {
@@ -305,12 +312,15 @@ fn await_firewall_hooks(
     }
     let deadline = Instant::now() + ATTACH_PATIENCE;
     while session.awaits_modules() && Instant::now() < deadline {
-        turn(session, events)?;
+        turn(watch, session, events)?;
     }
     Ok(())
 }
 
-fn turn(session: &mut Session, events: &mut Events) -> Result<(), Failure> {
+fn turn(watch: &Watch, session: &mut Session, events: &mut Events) -> Result<(), Failure> {
+    if watch.is_interrupted.load(Ordering::Relaxed) {
+        return Err(Failure::run_time("interrupted"));
+    }
     session
         .turn(events)
         .map_err(|error| Failure::run_time(error.to_string()))?;
@@ -318,13 +328,40 @@ fn turn(session: &mut Session, events: &mut Events) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How a round is judged.
-#[derive(Clone, Copy)]
-struct Watch<'a> {
+/// What a round is watched and judged with.
+struct Watch {
     /// What the capture can see.
     sights: Sights,
-    /// Who saw what this kernel shows no program.
-    witness: Option<&'a Witness>,
+    /// Who sees what this kernel shows no program, or why there is nobody.
+    witness: Result<Witness, String>,
+    /// Whether SIGINT or SIGTERM came: then everything is taken down first.
+    is_interrupted: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn new(sights: Sights) -> Result<Self, Failure> {
+        let is_interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&is_interrupted))
+                .map_err(|error| Failure::run_time(format!("cannot handle signals: {error}")))?;
+        }
+        Ok(Self {
+            sights,
+            witness: Witness::open(),
+            is_interrupted,
+        })
+    }
+
+    /// What the kernel may have kept from the capture since the last look.
+    fn passed_over(&self, events: &Events) -> Result<Vec<PassedOver>, Failure> {
+        let Ok(witness) = &self.witness else {
+            return Ok(Vec::new());
+        };
+        let seen = events.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        witness.passed_over(&seen).map_err(|error| {
+            Failure::run_time(format!("cannot read the kernel's event tracing: {error}"))
+        })
+    }
 }
 
 /// One scenario in one family.
@@ -339,7 +376,7 @@ type Ran = (Job, Result<Observation, LabError>);
 fn run_jobs(
     lab: Lab,
     jobs: Vec<Job>,
-    watch: Watch<'_>,
+    watch: &Watch,
     session: &mut Session,
     events: &mut Events,
 ) -> Result<Vec<ScenarioResult>, Failure> {
@@ -349,7 +386,7 @@ fn run_jobs(
         jobs.into_iter().map(run).collect()
     });
     while !worker.is_finished() {
-        turn(session, events)?;
+        turn(watch, session, events)?;
     }
     let runs = worker.join().map_err(|_| {
         Failure::run_time("the thread of the lab died; please report what it printed")
@@ -360,16 +397,13 @@ fn run_jobs(
     };
     let deadline = Instant::now() + PATIENCE;
     while runs.iter().any(is_awaited) && Instant::now() < deadline {
-        session
-            .turn(&mut events.clone())
-            .map_err(|error| Failure::run_time(error.to_string()))?;
-        std::thread::sleep(LOOK_INTERVAL);
+        turn(watch, session, &mut events.clone())?;
     }
     let settled = Instant::now() + SETTLE;
     while Instant::now() < settled {
-        turn(session, events)?;
+        turn(watch, session, events)?;
     }
-    let passed_over = watch.witness.map_or_else(Vec::new, Witness::passed_over);
+    let passed_over = watch.passed_over(events)?;
     let judged = |((scenario, family), run): Ran| match run {
         Ok(observation) => {
             let seen = events.of(&observation);
@@ -428,12 +462,24 @@ fn line_of(result: &ScenarioResult, round: u32) -> Value {
     })
 }
 
+/// The result of a run in which events got lost between the programs and here.
+fn line_of_defect(defect: &str) -> Value {
+    json!({
+        "schema": "rstmon.lab/1",
+        "scenario": "ring-balance",
+        "title": "every event that the programs report arrives",
+        "verdict": "failed",
+        "detail": [defect],
+    })
+}
+
 /// One word for machines.
 const fn verdict(outcome: &Outcome) -> &'static str {
     use rstmon_lab::Judgement;
     match outcome {
         Outcome::Judged(Judgement::Matched) => "matched",
         Outcome::Judged(Judgement::NotVisible(_)) => "not-visible",
+        Outcome::Judged(Judgement::PassedOver(_)) => "passed-over",
         Outcome::Judged(Judgement::Differs(_)) => "differs",
         Outcome::Skipped { .. } => "skipped",
         Outcome::NotRun { .. } => "not-run",

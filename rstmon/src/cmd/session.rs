@@ -53,6 +53,19 @@ pub struct RingBalance {
     pub accounted: u64,
 }
 
+impl RingBalance {
+    /// What is wrong with it, if the two sides differ.
+    #[must_use]
+    pub fn defect(self) -> Option<String> {
+        (self.submitted != self.accounted).then(|| {
+            format!(
+                "the programs reported {} events and {} arrived; please report this",
+                self.submitted, self.accounted
+            )
+        })
+    }
+}
+
 /// A live capture and its pipeline.
 pub struct Session {
     capture: Capture,
@@ -239,7 +252,6 @@ impl Session {
         Ok(totals)
     }
 
-    /// Gives the annotator the owners of older sockets once they are known.
     /// Notes what was left out without losing an event.
     fn note_omissions(&self, totals: &mut Totals) {
         let (retracted, forced) = self.pipeline.tentative();
@@ -262,6 +274,7 @@ impl Session {
         }
     }
 
+    /// Gives the annotator the owners of older sockets once they are known.
     fn take_seed(&mut self) {
         let Some(receiver) = &self.seed else { return };
         match receiver.try_recv() {
@@ -313,6 +326,20 @@ fn losses(stages: &KernelStages) -> [(&'static str, u64); 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ring_whose_sides_differ_is_a_defect() {
+        let balance = |submitted, accounted| RingBalance {
+            submitted,
+            accounted,
+        };
+        assert_eq!(balance(3, 3).defect(), None);
+        for (submitted, accounted) in [(3, 2), (2, 3)] {
+            let defect = balance(submitted, accounted).defect().unwrap_or_default();
+            let said = format!("reported {submitted} events and {accounted} arrived");
+            assert!(defect.contains(&said), "{defect}");
+        }
+    }
 
     #[test]
     fn a_walk_that_cannot_start_is_a_degradation_once() {

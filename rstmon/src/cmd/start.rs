@@ -1,4 +1,4 @@
-//! Starting a live capture: facts, privilege, plan, programs. Shared by every command that captures.
+//! Starting a live capture: privilege, facts, plan, programs. Shared by every command that captures.
 
 use crate::bpf::capture::{Capture, CaptureError, CaptureRequest};
 use crate::bpf::programs::{FrozenFacts, ProgramsError};
@@ -132,7 +132,7 @@ fn learn_kernel(args: &CaptureArgs) -> KernelFacts {
         let asking = std::thread::Builder::new().spawn_scoped(scope, ask_probe_support);
         let kernel = read_kernel_facts(btf);
         let answer = asking.ok().and_then(|asking| asking.join().ok());
-        // No thread to be had: one after the other.
+        // No thread to be had, or it panicked: here, where a panic is seen.
         kernel.with_probe_support(answer.unwrap_or_else(ask_probe_support))
     })
 }

@@ -22,6 +22,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use load::{Load, Workload};
 use observers::Observer;
+use profile::Profile;
 use report::{Report, Starts, WorkloadReport};
 use std::fs::File;
 use std::io::Write;
@@ -227,7 +228,7 @@ fn measure_load(
     match load.workload {
         Workload::Storm => {
             progress("the agent's profile");
-            report.profile = Some(profile::measure_profile(load, shop)?);
+            report.profile = Some(take_profile(load, shop)?);
             settle(shop)?;
             measure_starts(shop, report)
         }
@@ -238,6 +239,13 @@ fn measure_load(
         }
         _ => Ok(()),
     }
+}
+
+/// The profile, or why there is none: it explains the other numbers, which stand without.
+fn take_profile(storm: &Load, shop: &Workshop) -> anyhow::Result<Result<Profile, String>> {
+    let profile = profile::measure_profile(storm, shop);
+    shop.interrupt.check()?;
+    Ok(profile.map_err(|error| format!("{error:#}")))
 }
 
 fn measure_starts(shop: &Workshop, report: &mut Report) -> anyhow::Result<()> {

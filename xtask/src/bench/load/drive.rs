@@ -1,4 +1,4 @@
-//! What the loads made of threads have in common: how they begin and end, and their pace.
+//! What the loads made of threads have in common: how they begin and end, and their rate.
 
 use anyhow::bail;
 use std::thread;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 pub(super) const THREADS: u32 = 2;
 /// A thread looks at the clock after so many of what it makes, so that the clock costs nothing.
 pub(super) const BATCH: u32 = 64;
-/// A thread that is late makes up so much and no more: a rate is what no second exceeds by more than
-/// this part of it.
+/// A thread that fell behind makes up for at most so much time: no second exceeds its rate by more than
+/// a hundredth, and a batch.
 const MOST_BEHIND: Duration = Duration::from_millis(10);
 
 /// Does `work` on all threads, each with its number; returns the sum of what they made.
@@ -31,13 +31,13 @@ pub(super) fn on_threads(work: impl Fn(u32) -> anyhow::Result<u64> + Sync) -> an
 
 /// When a thread may make its next batch.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Throttle {
     /// Time of a batch; none: as fast as it goes.
     batch: Option<Duration>,
     next: Instant,
 }
 
-impl Pace {
+impl Throttle {
     /// Of one thread of a load that makes `rate` a second, of all threads together.
     pub(super) fn new(rate: Option<u32>, now: Instant) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use super::{BATCH, MOST_BEHIND, Pace, THREADS, on_threads};
+    use super::{BATCH, MOST_BEHIND, THREADS, Throttle, on_threads};
     use anyhow::bail;
     use std::time::{Duration, Instant};
 
@@ -81,16 +81,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_is_kept_and_little_is_made_up() {
+    fn a_rate_is_kept_and_little_is_made_up() {
         let begin = Instant::now();
         let batch = Duration::from_millis(1);
-        let mut pace = Pace::new(Some(1000 * BATCH * THREADS), begin);
-        assert_eq!(pace.pause(begin), Duration::ZERO);
-        assert_eq!(pace.pause(begin), batch);
+        let mut throttle = Throttle::new(Some(1000 * BATCH * THREADS), begin);
+        assert_eq!(throttle.pause(begin), Duration::ZERO);
+        assert_eq!(throttle.pause(begin), batch);
         // After a second in which the thread did not run.
         let later = begin + Duration::from_secs(1);
         let made_up = (0..)
-            .take_while(|_| pace.pause(later) == Duration::ZERO)
+            .take_while(|_| throttle.pause(later) == Duration::ZERO)
             .count();
         assert_eq!(
             made_up as u128,
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn without_a_rate_nothing_waits() {
         let now = Instant::now();
-        let mut pace = Pace::new(None, now);
-        assert!((0..100).all(|_| pace.pause(now) == Duration::ZERO));
+        let mut throttle = Throttle::new(None, now);
+        assert!((0..100).all(|_| throttle.pause(now) == Duration::ZERO));
     }
 }

@@ -3,7 +3,7 @@
 //! the reset finds no connection either. What is counted are those answers, by the kernel's OutRsts.
 
 use super::Work;
-use super::drive::{BATCH, Pace, THREADS, on_threads};
+use super::drive::{BATCH, THREADS, Throttle, on_threads};
 use super::ports::ClosedPort;
 use crate::bench::Interrupt;
 use crate::bench::snmp::read_out_rsts;
@@ -66,10 +66,10 @@ fn send_until(
     let socket = open_raw_socket()?;
     let to = SockaddrIn::from(target);
     let mut flows = (thread..limits.syns).step_by(THREADS as usize);
-    let mut pace = Pace::new(limits.rate, begin);
+    let mut throttle = Throttle::new(limits.rate, begin);
     let mut sent = 0;
     while begin.elapsed() < limits.duration && !interrupt.is_set() {
-        pace.wait();
+        throttle.wait();
         for _ in 0..BATCH {
             let Some(flow) = flows.next() else {
                 return Ok(sent);

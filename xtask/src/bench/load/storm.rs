@@ -2,7 +2,7 @@
 //! one reset that the kernel sends and one that it receives.
 
 use super::Work;
-use super::drive::{BATCH, Pace, on_threads};
+use super::drive::{BATCH, Throttle, on_threads};
 use super::ports::ClosedPort;
 use crate::bench::Interrupt;
 use anyhow::{Context, bail, ensure};
@@ -34,9 +34,9 @@ fn refuse_until(
     interrupt: &Interrupt,
 ) -> anyhow::Result<u64> {
     let mut refused = 0;
-    let mut pace = Pace::new(rate, Instant::now());
+    let mut throttle = Throttle::new(rate, Instant::now());
     while Instant::now() < end && !interrupt.is_set() {
-        pace.wait();
+        throttle.wait();
         for _ in 0..BATCH {
             match TcpStream::connect(target) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,

@@ -196,7 +196,7 @@ impl Running {
     }
 
     /// Waits until it watches, as `watches` finds out.
-    pub(super) fn wait_until(
+    pub(in crate::bench) fn wait_until(
         &mut self,
         interrupt: &Interrupt,
         mut watches: impl FnMut(&Self) -> anyhow::Result<bool>,

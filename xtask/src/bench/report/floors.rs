@@ -1,8 +1,10 @@
 //! What the goals that do not hold would need: what programs that do nothing take already, what
 //! reporting every event takes of the machine, and where the agent's own time goes. A part of the page
-//! docs/performance.md; every number is computed from what was measured in the same run.
+//! docs/performance.md; its numbers are computed from what was measured in the same run, and from the
+//! goals.
 
 use super::{Report, number};
+use crate::bench::bounds::USER_NS_GOAL;
 use crate::bench::kernel_time::KernelTime;
 use crate::bench::load::{Pace, Workload};
 use crate::bench::observers::Observer;
@@ -28,7 +30,13 @@ impl Report {
             section.push('\n');
         }
         if let Some(profile) = &self.profile {
-            section.push_str(&render_profile(profile));
+            section.push_str("## Where the agent's own time goes\n\n");
+            match profile {
+                Ok(profile) => section.push_str(&render_profile(profile)),
+                Err(why) => {
+                    let _ = writeln!(section, "Not measured: {why}.\n");
+                }
+            }
         }
         section
     }
@@ -41,12 +49,14 @@ impl Report {
             .find(|time| time.workload == workload)?;
         let (runs, empty) = (time.runs_per_unit?, self.empty_program_ns()?);
         let each = match workload {
-            Workload::Storm => "Reset",
-            _ => "Connection, opened and closed (both its ends are on this machine)",
+            Workload::Storm | Workload::Flood | Workload::Mass => "Reset",
+            Workload::Keepalive | Workload::Connections | Workload::Proxy => {
+                "Request, with both ends of its connection on this machine"
+            }
         };
         Some(format!(
             "* {each}: programs run {} times. Where they do nothing that takes {} ns of the {} \
-             measured; the statistics' own clock is most of it.",
+             measured.",
             number(Some(runs), 1),
             number(Some(runs * empty), 0),
             number(median_of(time), 0)
@@ -69,13 +79,14 @@ impl Report {
         let system = capture.system_ns_per_event?.median;
         let processors = as_number(u64::try_from(self.machine.processors).ok()?);
         let share = resets * (user + system) / 1e9 / processors;
-        let at_goal = resets * crate::bench::bounds::USER_NS_GOAL.value / 1e9 / processors;
+        let goal = USER_NS_GOAL.value;
+        let at_goal = resets * goal / 1e9 / processors;
         Some(format!(
-            "* Storm: two threads keep all of this machine's processors busy. Where the agent reports \
-             every event of it, each takes {user:.0} ns of its user time and {system:.0} ns of its \
-             system time, together {:.0} % of the machine, which the load does not get; at 1,000 ns \
-             of user time and nothing else, {:.0} %. Beyond the storm budget, from the second second \
-             of a flood, a sixteenth is reported, and that share is as much smaller.",
+            "* Storm: {resets:.0} events a second, if nobody watches. Where the agent reports all of \
+             them, each takes {user:.0} ns of its user time and {system:.0} ns of its system time, \
+             together {:.1} % of this machine's {processors:.0} processors, which the load cannot \
+             have; at {goal:.0} ns of user time and nothing else it would be {:.1} %. Beyond the storm \
+             budget, once a flood has gone on for a second, a part is reported.",
             share * 100.0,
             at_goal * 100.0,
         ))
@@ -86,28 +97,30 @@ fn median_of(time: &KernelTime) -> Option<f64> {
     time.ns_per_unit.map(|spread| spread.median)
 }
 
+/// Writing to a string cannot fail.
 fn render_profile(profile: &Profile) -> String {
     let mut text = format!(
-        "## Where the agent's own time goes\n\nWith everything on, under 150,000 resets a second; {} \
-         samples of the processor's clock, of all its threads. Modules of rstmon are named.\n\n",
-        profile.samples
+        "With everything on, under {:.0} resets a second; {} samples of the processor's clock, of all \
+         its threads. Modules of rstmon are named.\n\n",
+        profile.resets_per_second, profile.samples
     );
-    render_shares(&mut text, "part", &profile.parts);
+    render_shares(&mut text, "part", &profile.parts, ToOwned::to_owned);
     text.push_str("\nThe functions with most of it:\n\n");
-    render_shares(&mut text, "function", &profile.functions);
+    render_shares(&mut text, "function", &profile.functions, |name| {
+        format!("`{}`", name.replace('|', "/"))
+    });
     text.push('\n');
     text
 }
 
-/// Writing to a string cannot fail.
-fn render_shares(text: &mut String, title: &str, shares: &[Share]) {
+fn render_shares(text: &mut String, title: &str, shares: &[Share], cell: impl Fn(&str) -> String) {
     let _ = writeln!(text, "| {title} | of its time |\n| --- | --- |");
     for share in shares {
-        let name = if title == "function" {
-            format!("`{}`", share.name.replace('|', "/"))
-        } else {
-            share.name.clone()
-        };
-        let _ = writeln!(text, "| {name} | {:.1} % |", share.share * 100.0);
+        let _ = writeln!(
+            text,
+            "| {} | {:.1} % |",
+            cell(&share.name),
+            share.share * 100.0
+        );
     }
 }
