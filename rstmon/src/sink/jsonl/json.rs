@@ -115,17 +115,17 @@ fn is_plain(bytes: &[u8]) -> bool {
     }
     match (bytes.first_chunk::<SHORT>(), bytes.last_chunk::<SHORT>()) {
         (Some(first), Some(last)) => is_plain_piece(first) && is_plain_piece(last),
-        _ => !bytes.iter().any(is_escaped),
+        _ => !bytes.iter().any(|byte| is_escaped(*byte)),
     }
 }
 
 /// Without a branch for each byte.
 fn is_plain_piece<const LENGTH: usize>(piece: &[u8; LENGTH]) -> bool {
-    piece.iter().filter(|byte| is_escaped(byte)).count() == 0
+    piece.iter().filter(|byte| is_escaped(**byte)).count() == 0
 }
 
-const fn is_escaped(byte: &u8) -> bool {
-    *byte < b' ' || *byte == b'"' || *byte == b'\\'
+const fn is_escaped(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
 /// Writes what is known to need no escaping.
