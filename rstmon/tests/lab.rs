@@ -41,7 +41,7 @@ fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
 impl Running {
     fn start(args: &[&str]) -> Self {
         let mut child = rstmon()
-            .args(["lab", "-o", "json"])
+            .args(["lab", "-o", "json", "--witness"])
             .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -266,7 +266,7 @@ fn lab(sums: &mut Sums) -> Result<()> {
     build_release()?;
     let binary = release_binary();
     let output = as_root(&binary.to_string_lossy())
-        .args(["lab", "-o", "json"])
+        .args(["lab", "-o", "json", "--witness"])
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start the lab")?;

@@ -77,6 +77,10 @@ pub struct LabArgs {
     /// Also change, for a moment, settings of the whole machine (net.ipv4.tcp_max_orphans)
     #[arg(long)]
     pub global: bool,
+    /// Ask the kernel's event tracing about events that are missing: a hardened kernel may have kept
+    /// them from every BPF program. Needs tracefs; an instance of it is there for as long as the lab
+    #[arg(long)]
+    pub witness: bool,
     /// Live capture
     #[command(flatten)]
     pub capture: CaptureArgs,
@@ -94,7 +98,7 @@ pub fn run_lab(args: &LabArgs) -> Result<(), Failure> {
     let sights = sights(&started);
     let mut session = Session::new(started, Filter::all());
     let mut events = Events::new()?;
-    let watch = Watch::new(sights)?;
+    let watch = Watch::new(sights, args.witness)?;
     await_firewall_hooks(&lab, &watch, &mut session, &mut events)?;
     let mut order = Order::new(&wanted, args.shuffle)?;
     let mut results = Vec::new();
@@ -339,7 +343,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(sights: Sights) -> Result<Self, Failure> {
+    fn new(sights: Sights, has_witness: bool) -> Result<Self, Failure> {
         let is_interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&is_interrupted))
@@ -347,7 +351,11 @@ impl Watch {
         }
         Ok(Self {
             sights,
-            witness: Witness::open(),
+            witness: if has_witness {
+                Witness::open()
+            } else {
+                Err("--witness asks for one".to_owned())
+            },
             is_interrupted,
         })
     }
