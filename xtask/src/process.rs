@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
@@ -31,6 +31,19 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{command:?} ended with {status}");
     }
     Ok(())
+}
+
+/// Standard output of a command; an exit code other than zero is an error that shows what it said.
+pub(crate) fn read_output(command: &mut Command) -> Result<Vec<u8>> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {command:?}: is it installed?"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?} ended with {}: {said}", output.status);
+    }
+    Ok(output.stdout)
 }
 
 /// Standard output of a command that succeeds; `None` if it does not, or is not there.
@@ -68,4 +81,20 @@ pub(crate) fn as_root(program: &str) -> Command {
     let mut command = Command::new("sudo");
     command.arg(program);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_output;
+    use std::process::Command;
+
+    #[test]
+    fn what_a_command_printed_is_read_and_what_it_complained_of_is_shown() {
+        let sh = |script: &str| read_output(Command::new("sh").args(["-c", script]));
+        assert_eq!(sh("echo yes").ok().as_deref(), Some(&b"yes\n"[..]));
+        let error = sh("echo no >&2; exit 3").map_err(|error| error.to_string());
+        assert!(error.is_err_and(|said| said.contains("exit status: 3: no")));
+        let absent = read_output(&mut Command::new("/no/such/program"));
+        assert!(absent.is_err_and(|error| error.to_string().contains("is it installed?")));
+    }
 }

@@ -6,6 +6,7 @@ use super::load::{Load, Workload};
 use super::observers::{Running, start_empty_program, start_trace};
 use super::statistics::{Spread, as_number, median};
 use super::{Workshop, settle};
+use crate::process::read_output;
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,18 +166,9 @@ fn run_and_count(
 }
 
 fn list_programs() -> anyhow::Result<Vec<ListedProgram>> {
-    let output = Command::new("bpftool")
-        .args(["prog", "show", "-j"])
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start bpftool: is it installed?")?;
-    ensure!(
-        output.status.success(),
-        "bpftool prog show ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    parse_programs(&output.stdout)
+    parse_programs(&read_output(
+        Command::new("bpftool").args(["prog", "show", "-j"]),
+    )?)
 }
 
 fn parse_programs(json: &[u8]) -> anyhow::Result<Vec<ListedProgram>> {

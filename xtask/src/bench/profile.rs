@@ -9,6 +9,7 @@ use super::Workshop;
 use super::load::{Load, Pace};
 use super::observers::{Agent, Running};
 use super::statistics::as_number;
+use crate::process::read_output;
 use anyhow::{Context, ensure};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -74,20 +75,13 @@ pub(super) fn measure_profile(storm: &Load, shop: &Workshop) -> anyhow::Result<P
 
 /// A line a function: samples, separator, where it is, name.
 fn read_report(file: &Path) -> anyhow::Result<String> {
-    let output = Command::new("perf")
-        .args(["report", "-q", "--stdio", "--no-children", "-g", "none"])
-        .args(["-F", "sample,sym", "-t", ";", "-i"])
-        .arg(file)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start perf")?;
-    ensure!(
-        output.status.success(),
-        "perf report ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    let report = read_output(
+        Command::new("perf")
+            .args(["report", "-q", "--stdio", "--no-children", "-g", "none"])
+            .args(["-F", "sample,sym", "-t", ";", "-i"])
+            .arg(file),
+    )?;
+    Ok(String::from_utf8_lossy(&report).into_owned())
 }
 
 fn parse_profile(report: &str, resets_per_second: f64) -> anyhow::Result<Profile> {
