@@ -1,13 +1,37 @@
 //! The only reads of kernel memory.
 //!
-//! Every read goes through `bpf_probe_read_kernel`, which returns an error for an address that is
-//! not mapped instead of faulting; an error and an absent field are both `None`.
+//! Two ways. What the verifier knows the type of ([`TypedAddr`]) is loaded directly; the kernel makes
+//! a load that faults yield zero. All else ([`KernelAddr`]) goes through `bpf_probe_read_kernel`,
+//! which returns an error for an address that is not mapped instead of faulting; an error and an
+//! absent field are both `None`.
 
+use crate::maps::nothing;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use bytemuck::{Pod, Zeroable};
 use core::mem::MaybeUninit;
 use rstmon_common::layout::ABSENT;
 use rstmon_common::wire::{RAW_EVENT_SIZE, RawEvent};
+
+/// What has members at the offsets of a kernel structure.
+pub(crate) trait Members: Copy {
+    /// What its pointers lead to.
+    type Pointee: Object;
+
+    /// Reads the member at `offset`, unless this kernel has none.
+    fn field<T: Pod>(self, offset: u16) -> Option<T>;
+
+    /// Follows the pointer at `offset`; null where there is none.
+    fn pointer(self, offset: u16) -> Self::Pointee;
+}
+
+/// A kernel object, in either of the two ways in which its members can be read.
+pub(crate) trait Object: Members {
+    /// Whether there is no object.
+    fn is_null(self) -> bool;
+
+    /// Where it is.
+    fn address(self) -> KernelAddr;
+}
 
 /// The address of a kernel object, from a hook's argument or from another object.
 #[derive(Clone, Copy, PartialEq, Eq, Zeroable)]
@@ -134,6 +158,100 @@ impl KernelAddr {
     }
 }
 
+impl Members for KernelAddr {
+    type Pointee = Self;
+
+    #[inline(always)]
+    fn field<T: Pod>(self, offset: u16) -> Option<T> {
+        Self::field(self, offset)
+    }
+
+    #[inline(always)]
+    fn pointer(self, offset: u16) -> Self {
+        Self::pointer(self, offset)
+    }
+}
+
+impl Object for KernelAddr {
+    #[inline(always)]
+    fn is_null(self) -> bool {
+        Self::is_null(self)
+    }
+
+    #[inline(always)]
+    fn address(self) -> KernelAddr {
+        self
+    }
+}
+
+/// A kernel object whose type the verifier knows: an argument of a tracepoint that is entered by its
+/// BTF, or what such an argument points to. A load costs nothing, where a call of the helper takes
+/// as long as many hooks have to do.
+#[derive(Clone, Copy)]
+pub(crate) struct TypedAddr(*const u8);
+
+impl TypedAddr {
+    /// An argument of a hook, as the context gives it.
+    #[inline(always)]
+    pub(crate) const fn new(argument: *const u8) -> Self {
+        Self(argument)
+    }
+
+    /// Loads a member, which must be one to the verifier, too.
+    #[inline(always)]
+    fn load<T>(self, offset: u16) -> T {
+        let member = self.0.wrapping_add(usize::from(offset));
+        // SAFETY: the verifier lets only members be loaded, and the kernel aligns them; a load that
+        // faults yields zero. Volatile, or the compiler might load before the test for null, or in
+        // parts that are no members.
+        unsafe { core::ptr::read_volatile(member.cast::<T>()) }
+    }
+}
+
+impl Members for TypedAddr {
+    type Pointee = Self;
+
+    #[inline(always)]
+    fn field<T: Pod>(self, offset: u16) -> Option<T> {
+        if offset == ABSENT {
+            return None;
+        }
+        Some(self.load(offset))
+    }
+
+    #[inline(always)]
+    fn pointer(self, offset: u16) -> Self {
+        if offset == ABSENT {
+            return Self(core::ptr::null());
+        }
+        Self(self.load(offset))
+    }
+}
+
+impl Object for TypedAddr {
+    #[inline(always)]
+    fn is_null(self) -> bool {
+        self.0.is_null()
+    }
+
+    /// The verifier allows no arithmetic on what it knows the type of, and keys are made of
+    /// addresses. The difference of two pointers is a plain number to it, and one of them is null.
+    #[inline(always)]
+    fn address(self) -> KernelAddr {
+        if self.is_null() {
+            // To the verifier, a number by now.
+            return KernelAddr::NULL;
+        }
+        let mut address = self.0.addr() as u64;
+        let null = nothing().addr();
+        // SAFETY: one operation on a register.
+        unsafe {
+            core::arch::asm!("{address} -= {null}", address = inout(reg) address, null = in(reg) null);
+        }
+        KernelAddr(address)
+    }
+}
+
 /// A copy of `LEN` bytes of a kernel object: one call of the helper for many fields, which the
 /// bench shows to be several times cheaper than a call a field.
 pub(crate) struct Window<'a, const LEN: usize> {
@@ -200,6 +318,20 @@ impl<'a, const LEN: usize> Window<'a, LEN> {
             Some(address) => KernelAddr(address),
             None => KernelAddr::NULL,
         }
+    }
+}
+
+impl<const LEN: usize> Members for &Window<'_, LEN> {
+    type Pointee = KernelAddr;
+
+    #[inline(always)]
+    fn field<T: Pod>(self, offset: u16) -> Option<T> {
+        Window::field(self, offset)
+    }
+
+    #[inline(always)]
+    fn pointer(self, offset: u16) -> KernelAddr {
+        Window::pointer(self, offset)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A TCP segment as a `struct sk_buff` holds it.
 
 use crate::globals::offset;
-use crate::read::{KernelAddr, Window, clear};
+use crate::read::{KernelAddr, Object, Window, clear};
 use crate::scratch::SKB_WINDOW_LEN;
 use bytemuck::Zeroable;
 use rstmon_common::wire::{AF_INET, AF_INET6, tcp_flag};
@@ -355,7 +355,7 @@ pub(crate) fn reached_tcp(skb: &Skb<'_>) -> bool {
 
 /// Address family of a segment of which nothing is copied.
 #[inline(always)]
-pub(crate) fn family(skb: KernelAddr) -> u16 {
+pub(crate) fn family(skb: impl Object) -> u16 {
     match skb.field::<u16>(offset!(skb_protocol)) {
         Some(PROTOCOL_IPV6) => AF_INET6,
         _ => AF_INET,
@@ -365,9 +365,12 @@ pub(crate) fn family(skb: KernelAddr) -> u16 {
 /// Whether the segment whose TCP header is at `skb->data` is a reset: for a `struct sk_buff` of which
 /// nothing is copied yet.
 #[inline(always)]
-pub(crate) fn is_rst_at_data(skb: KernelAddr) -> bool {
-    let header = skb.pointer(offset!(skb_data));
-    match header.plus(FLAGS_AT).read::<u8>() {
+pub(crate) fn is_rst_at_data(skb: impl Object) -> bool {
+    // A number, not a pointer: to the verifier, the bytes of a packet have no type.
+    let Some(data) = skb.field(offset!(skb_data)) else {
+        return false;
+    };
+    match KernelAddr::new(data).plus(FLAGS_AT).read::<u8>() {
         Some(flags) => flags & tcp_flag::RST != 0,
         None => false,
     }

@@ -1,7 +1,7 @@
 //! A socket as the kernel keeps it: full, request or timewait.
 
 use crate::globals::{config, offset};
-use crate::read::{KernelAddr, Window};
+use crate::read::{KernelAddr, Members, Object, Window};
 use crate::scratch::COMMON_WINDOW_LEN;
 use bytemuck::Zeroable;
 use rstmon_common::layout::ABSENT;
@@ -103,7 +103,7 @@ pub(crate) fn state(common: Option<&Common<'_>>) -> u8 {
 
 /// State of a socket of which nothing else is wanted yet.
 #[inline(always)]
-pub(crate) fn state_alone(sock: KernelAddr) -> u8 {
+pub(crate) fn state_alone(sock: impl Object) -> u8 {
     sock.field(offset!(sock_state)).unwrap_or(tcp_state::NONE)
 }
 
@@ -122,7 +122,7 @@ pub(crate) const fn kind_of(sock: KernelAddr, state: u8) -> u8 {
 
 /// Whether a full socket speaks TCP; a kernel that does not say is believed.
 #[inline(always)]
-pub(crate) fn is_tcp(sock: KernelAddr) -> bool {
+pub(crate) fn is_tcp(sock: impl Object) -> bool {
     match sock.field::<u16>(offset!(sock_protocol)) {
         Some(protocol) => protocol == IPPROTO_TCP,
         None => true,
@@ -131,7 +131,7 @@ pub(crate) fn is_tcp(sock: KernelAddr) -> bool {
 
 /// Network namespace of a socket; 0 where it is not known.
 #[inline(always)]
-pub(crate) fn netns(common: &Common<'_>) -> u32 {
+pub(crate) fn netns(common: impl Members) -> u32 {
     inum(common.pointer(offset!(sock_net)))
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn netns_of_device(device: KernelAddr) -> u32 {
 
 /// Inode number of a `struct net`; 0 where it is not known.
 #[inline(always)]
-pub(crate) fn inum(net: KernelAddr) -> u32 {
+pub(crate) fn inum(net: impl Object) -> u32 {
     if net.is_null() {
         return 0;
     }
@@ -152,14 +152,18 @@ pub(crate) fn inum(net: KernelAddr) -> u32 {
 
 /// Reads both ends of a full socket (a timewait socket keeps its local port elsewhere).
 #[inline(always)]
-pub(crate) fn read_ends(common: &Common<'_>, sock: KernelAddr, ends: &mut Ends) {
+pub(crate) fn read_ends(common: impl Members, sock: KernelAddr, ends: &mut Ends) {
     ends.family = common.field(offset!(sock_family)).unwrap_or(0);
     ends.remote_port = u16::from_be(common.field(offset!(sock_dport)).unwrap_or(0));
     // Not `skc_num`, which is 0 once the port was given back.
     ends.local_port = u16::from_be(sock.field(offset!(inet_sport)).unwrap_or(0));
     if ends.family == AF_INET6 {
-        common.field_into(offset!(sock_v6_daddr), &mut ends.remote_addr);
-        common.field_into(offset!(sock_v6_rcv_saddr), &mut ends.local_addr);
+        if let Some(addr) = common.field::<[u32; 4]>(offset!(sock_v6_daddr)) {
+            ends.remote_addr = bytemuck::cast(addr);
+        }
+        if let Some(addr) = common.field::<[u32; 4]>(offset!(sock_v6_rcv_saddr)) {
+            ends.local_addr = bytemuck::cast(addr);
+        }
         unmap(ends);
     } else {
         if let Some(addr) = common.field::<[u8; 4]>(offset!(sock_daddr)) {

@@ -26,6 +26,7 @@ fn what_is_taken_is_loaded_and_what_is_refused_is_told_when_asked_for() {
         config: ProbeConfig::NONE,
         classic: ClassicLayout::NONE,
         log_level: 0,
+        tracepoint_ids: BTreeMap::new(),
     };
     let mut programs = Programs::create(&facts, 64 * 1024).expect("maps");
     assert!(programs.loaded().is_empty());

@@ -7,50 +7,69 @@
 
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::config;
-use crate::hooks::raw_tp_arg;
 use crate::hooks::send_reset::incoming;
-use crate::read::KernelAddr;
+use crate::hooks::{raw_tp_arg, tp_btf_arg};
+use crate::read::{KernelAddr, Object};
 use crate::scratch::{Scratch, with_scratch};
 use crate::segment::{
     Segment, Skb, flags_at_data, is_rst_at_data, reached_tcp, read_segment, read_skb,
 };
 use crate::sock::{self, Ends};
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
 use rstmon_common::config::DROP_REASONS;
 use rstmon_common::counts::STATE_UNKNOWN;
 use rstmon_common::wire::{self, tcp_flag, tcp_state};
 
-/// `kfree_skb(skb, location, reason, rx_sk)`; the reason since 5.17, the socket since 6.11.
-#[raw_tracepoint(tracepoint = "kfree_skb")]
-fn raw_tp_kfree_skb(ctx: RawTracePointContext) -> i32 {
-    let reason = if config!(kfree_has_reason) != 0 {
-        let reason = ctx.arg::<u32>(2);
-        if !may_be_rst(reason) {
-            return 0;
+/// `kfree_skb(skb, location, reason, rx_sk)`; the reason since 5.17, the socket since 6.11. A load of
+/// an argument that the tracepoint does not have fails the program; behind a frozen flag it is never
+/// checked.
+macro_rules! freed {
+    ($ctx:ident, $arg:ident) => {{
+        let reason = if config!(kfree_has_reason) != 0 {
+            Reason::dropped($ctx.arg::<u32>(2))
+        } else {
+            Reason::NONE
+        };
+        let skb = $arg!($ctx, 0);
+        if may_be_rst(reason) && may_tell(skb) {
+            let sock = if config!(kfree_has_socket) != 0 {
+                $arg!($ctx, 3).address()
+            } else {
+                KernelAddr::NULL
+            };
+            dropped(skb.address(), sock, reason);
         }
-        Reason::dropped(reason)
-    } else {
-        Reason::NONE
-    };
-    let skb = raw_tp_arg!(ctx, 0);
-    // Most segments that TCP drops are no RST. What reached TCP has its header at the data; of
-    // anything else these flags mean nothing, and it is looked at again.
-    if config!(deduce_socketless) == 0 && !is_rst_at_data(skb) {
-        return 0;
-    }
-    let sock = if config!(kfree_has_socket) != 0 {
-        raw_tp_arg!(ctx, 3)
-    } else {
-        KernelAddr::NULL
-    };
-    dropped(skb, sock, reason);
-    0
+        0
+    }};
 }
 
-/// Whether a RST that reached TCP may be dropped for this reason.
+/// The tracepoint, by its BTF.
+#[btf_tracepoint(function = "kfree_skb")]
+fn tp_btf_kfree_skb(ctx: BtfTracePointContext) -> i32 {
+    freed!(ctx, tp_btf_arg)
+}
+
+/// The tracepoint.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+fn raw_tp_kfree_skb(ctx: RawTracePointContext) -> i32 {
+    freed!(ctx, raw_tp_arg)
+}
+
+/// Most segments that TCP drops are no RST. What reached TCP has its header at the data; of anything
+/// else these flags mean nothing, and it is looked at again.
 #[inline(always)]
-fn may_be_rst(reason: u32) -> bool {
+fn may_tell(skb: impl Object) -> bool {
+    config!(deduce_socketless) != 0 || is_rst_at_data(skb)
+}
+
+/// Whether a RST that reached TCP may be dropped for this reason; for any, where there is none.
+#[inline(always)]
+fn may_be_rst(reason: Reason) -> bool {
+    if config!(kfree_has_reason) == 0 {
+        return true;
+    }
+    let reason = reason.number();
     if reason >= DROP_REASONS {
         return false;
     }

@@ -26,6 +26,13 @@ macro_rules! raw_tp_arg {
     };
 }
 
+/// Argument `n` of a tracepoint that is entered by its BTF.
+macro_rules! tp_btf_arg {
+    ($ctx:ident, $n:literal) => {
+        $crate::read::TypedAddr::new($ctx.arg::<*const u8>($n))
+    };
+}
+
 /// Argument `n` of a function entered through fentry. It is read like other memory: what the context
 /// gives is a typed pointer, with which the verifier allows no arithmetic, and keys are made of
 /// addresses.
@@ -42,7 +49,7 @@ macro_rules! kprobe_arg {
     };
 }
 
-pub(crate) use {fentry_arg, kprobe_arg, raw_tp_arg};
+pub(crate) use {fentry_arg, kprobe_arg, raw_tp_arg, tp_btf_arg};
 
 /// A register that holds an argument. An argument that travels on the stack does not occur here.
 #[inline(always)]

@@ -9,38 +9,52 @@ use crate::budget::is_spent;
 use crate::counts::lose;
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config, offset};
-use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
+use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends, tp_btf_arg};
 use crate::maps::{PENDING, PENDING_SEGMENT, PENDING_TENTATIVE, Pending};
 use crate::notes;
-use crate::read::{KernelAddr, clear};
+use crate::read::{KernelAddr, Object, clear};
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{read_segment, read_skb};
 use crate::sock::{self, Ends, RCV_SHUTDOWN};
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
-use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
+use aya_ebpf::macros::{btf_tracepoint, fentry, kprobe, raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{
+    BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext, TracePointContext,
+};
 use aya_log_ebpf::debug;
 use rstmon_common::counts::{COUNTED_TENTATIVE, STATE_UNKNOWN, Stage};
 use rstmon_common::wire::{self, tcp_state};
 
+/// `tcp_receive_reset(sk)`, by its BTF.
+#[btf_tracepoint(function = "tcp_receive_reset")]
+fn tp_btf_tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
+    receive_reset(&ctx, tp_btf_arg!(ctx, 0));
+    0
+}
+
 /// `tcp_receive_reset(sk)`.
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 fn raw_tp_tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
-    let sock = raw_tp_arg!(ctx, 0);
-    debug!(&ctx, "tcp_receive_reset sk={:x}", sock.value());
+    receive_reset(&ctx, raw_tp_arg!(ctx, 0));
+    0
+}
+
+#[inline(always)]
+fn receive_reset(ctx: &impl EbpfContext, sock: impl Object) {
+    debug!(ctx, "tcp_receive_reset sk={:x}", sock.address().value());
     if is_spent() && is_refused_ipv4(sock) {
         // A refused connection in a storm, when no more events are reported.
         let (state, family) = (tcp_state::SYN_SENT, wire::AF_INET);
         lose(Stage::StormBudget, wire::KIND_RECEIVED, state, family, 0);
     } else {
-        with_scratch!(received_sock(sock));
+        with_scratch!(received_sock(sock.address()));
     }
-    0
 }
 
 /// Whether two fields tell all that is counted. IPv6 may be IPv4 that is mapped, which takes more.
 #[inline(always)]
-fn is_refused_ipv4(sock: KernelAddr) -> bool {
+fn is_refused_ipv4(sock: impl Object) -> bool {
     sock::state_alone(sock) == tcp_state::SYN_SENT
         && sock.field::<u16>(offset!(sock_family)) == Some(wire::AF_INET)
 }

@@ -4,15 +4,16 @@
 //! something leave at once, before any memory is read.
 
 use crate::globals::{classic, offset};
-use crate::hooks::{raw_tp_arg, read_record_ends};
+use crate::hooks::{raw_tp_arg, read_record_ends, tp_btf_arg};
 use crate::notes;
 use crate::owner::{self, Actor};
-use crate::read::{KernelAddr, clear};
+use crate::read::{KernelAddr, Object, clear};
 use crate::scratch::{Scratch, with_scratch};
 use crate::sock::{self, Ends};
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use aya_ebpf::macros::{raw_tracepoint, tracepoint};
-use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::trace;
 use rstmon_common::maps::{
     ListenKey, NOTE_CLIENT, NOTE_HANDSHAKE, NOTE_SERVER, NOTE_TIMESTAMPS, SocketNote,
@@ -53,62 +54,65 @@ const fn change(old: u32, new: u32) -> Option<Change> {
     }
 }
 
+/// `inet_sock_set_state(sk, oldstate, newstate)`, by its BTF.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn tp_btf_inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let (old, new) = (ctx.arg(1), ctx.arg(2));
+    set_state(&ctx, tp_btf_arg!(ctx, 0), old, new);
+    0
+}
+
 /// `inet_sock_set_state(sk, oldstate, newstate)`.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn raw_tp_inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
-    let old = ctx.arg::<u32>(1);
-    let new = ctx.arg::<u32>(2);
+    let (old, new) = (ctx.arg(1), ctx.arg(2));
+    set_state(&ctx, raw_tp_arg!(ctx, 0), old, new);
+    0
+}
+
+#[inline(always)]
+fn set_state(ctx: &impl EbpfContext, object: impl Object, old: u32, new: u32) {
     let Some(change) = change(old, new) else {
-        return 0;
+        return;
     };
-    let sock = raw_tp_arg!(ctx, 0);
+    // What is remembered speaks TCP.
+    if !sock::is_tcp(object) {
+        return;
+    }
+    let sock = object.address();
     trace!(
-        &ctx,
+        ctx,
         "inet_sock_set_state sk={:x} from {} to {}",
         sock.value(),
         old,
         new
     );
-    // What is remembered speaks TCP; for the rest, another line of memory tells.
-    let is_known =
-        matches!(change, Change::Closing | Change::Closed) && notes::note(sock).is_some();
-    if !is_known && !sock::is_tcp(sock) {
-        return 0;
-    }
     match change {
         Change::Connecting => connecting(sock),
-        Change::Listening => with_scratch!(listener(sock, true)),
-        Change::ListenerClosed => with_scratch!(listener(sock, false)),
+        Change::Listening => with_scratch!(listener(object, true)),
+        Change::ListenerClosed => with_scratch!(listener(object, false)),
         Change::Accepted => accepted(sock),
         Change::Closing => closing(sock),
         Change::Closed => {
             // A refused connect is told whole by its own event; a storm of them must not push
             // what is remembered of others out.
             let refused = old as u8 == tcp_state::SYN_SENT
-                && sock.field::<u32>(offset!(sock_err)) == Some(ECONNREFUSED);
+                && object.field::<u32>(offset!(sock_err)) == Some(ECONNREFUSED);
             if refused {
                 notes::forget(sock);
             } else {
-                // The room is given back before the memory of closed connections is written, which
-                // is cold: what gives it back waits until every write before is done.
-                let mut tag = 0;
-                with_scratch!(closed_tag(sock, &mut tag));
-                notes::close(sock, tag, old as u8);
+                notes::close(sock, closed_tag(object), old as u8);
             }
         }
     }
-    0
 }
 
 /// A listener that begins or ends.
 #[inline(always)]
-fn listener(room: &mut Scratch, sock: KernelAddr, begins: bool) {
-    let Some(common) = sock::read_common(sock, &mut room.common) else {
-        return;
-    };
+fn listener(room: &mut Scratch, object: impl Object, begins: bool) {
     clear(&mut room.ends);
-    sock::read_ends(&common, sock, &mut room.ends);
-    note_listener(&room.ends, sock::netns(&common), begins);
+    sock::read_ends(object, object.address(), &mut room.ends);
+    note_listener(&room.ends, sock::netns(object), begins);
 }
 
 /// Without a port, listen() has yet to choose one.
@@ -130,14 +134,12 @@ fn note_listener(ends: &Ends, netns: u32, begins: bool) {
     }
 }
 
-/// The tag of a connection that is gone; stays 0 if its ends cannot be read.
+/// The tag of a connection that is gone.
 #[inline(always)]
-fn closed_tag(room: &mut Scratch, sock: KernelAddr, tag: &mut u64) {
-    if let Some(common) = sock::read_common(sock, &mut room.common) {
-        clear(&mut room.ends);
-        sock::read_ends(&common, sock, &mut room.ends);
-        *tag = room.ends.tag(sock::netns(&common));
-    }
+fn closed_tag(object: impl Object) -> u64 {
+    let mut ends = Ends::NONE;
+    sock::read_ends(object, object.address(), &mut ends);
+    ends.tag(sock::netns(object))
 }
 
 /// The tracepoint's record, where there is no BTF.

@@ -21,7 +21,7 @@ use thiserror::Error;
 const MAX_TRIES: u32 = 50;
 
 /// What a capture is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CaptureRequest<'a> {
     /// Which hooks, in which variants.
     pub plan: &'a ProbePlan,
@@ -92,7 +92,7 @@ impl Capture {
         for planned in &request.plan.hooks {
             capture.attach_planned(planned)?;
         }
-        capture.programs.forget_kernel_btf();
+        capture.programs.forget_target_btf();
         Ok(capture)
     }
 
@@ -284,6 +284,7 @@ fn first_choices(plan: &ProbePlan) -> BTreeMap<String, AttachPoint<'static>> {
 /// Where a hook's program hangs on.
 pub(super) fn attach_point(hook: Hook, variant: Variant) -> AttachPoint<'static> {
     match variant {
+        Variant::BtfTracepoint => AttachPoint::BtfTracepoint(hook),
         Variant::RawTracepoint => AttachPoint::RawTracepoint(hook.name()),
         Variant::ClassicTracepoint => {
             AttachPoint::Tracepoint(hook.tracefs_group().unwrap_or_default(), hook.name())

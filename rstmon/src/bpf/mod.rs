@@ -11,4 +11,5 @@ mod misses;
 pub mod programs;
 pub mod ring;
 pub mod support;
+mod target_btf;
 pub mod variants;

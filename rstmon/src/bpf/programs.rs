@@ -1,11 +1,14 @@
 //! The compiled programs: created in the kernel with their frozen facts, then attached one by one.
 
 use super::log::write_verifier_log;
+use super::target_btf::TargetBtf;
 use crate::kernel::hook::Hook;
 use crate::memory::return_freed_memory;
 use aya::maps::{MapData, MapError};
-use aya::programs::{FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint};
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use aya::programs::{
+    BtfTracePoint, FEntry, KProbe, Program, ProgramError, RawTracePoint, TracePoint,
+};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use rstmon_common::classic::ClassicLayout;
 use rstmon_common::config::ProbeConfig;
 use rstmon_common::layout::KernelLayout;
@@ -18,8 +21,8 @@ use thiserror::Error;
 /// The object that the build script made of `rstmon-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rstmon"));
 
-/// What the programs find in their `.rodata`.
-#[derive(Clone, Copy, Debug)]
+/// What the programs must be told of the kernel: all but the last they find in their `.rodata`.
+#[derive(Clone, Debug)]
 pub struct FrozenFacts {
     /// Where this kernel keeps its fields.
     pub layout: KernelLayout,
@@ -29,11 +32,15 @@ pub struct FrozenFacts {
     pub classic: ClassicLayout,
     /// `aya_log::Level` as a number; 0: off, the logging code is pruned.
     pub log_level: u8,
+    /// The numbers by which they name tracepoints (`BtfFacts::tracepoint_ids`).
+    pub tracepoint_ids: BTreeMap<Hook, u32>,
 }
 
 /// How a program hangs on to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachPoint<'a> {
+    /// A raw tracepoint, by its BTF.
+    BtfTracepoint(Hook),
     /// A raw tracepoint.
     RawTracepoint(&'a str),
     /// A classic tracepoint: category and name.
@@ -74,8 +81,7 @@ pub struct Programs {
     ebpf: Ebpf,
     /// Whether to print the verifier's whole log of a program that it refuses.
     shows_verifier_log: bool,
-    /// The kernel's BTF as aya wants it; read when a fentry program is loaded.
-    kernel_btf: Option<Btf>,
+    target_btf: TargetBtf,
 }
 
 impl Programs {
@@ -97,7 +103,7 @@ impl Programs {
         Ok(Self {
             ebpf,
             shows_verifier_log: facts.log_level > 0,
-            kernel_btf: None,
+            target_btf: TargetBtf::new(facts.tracepoint_ids.clone()),
         })
     }
 
@@ -109,6 +115,9 @@ impl Programs {
             .program_mut(name)
             .ok_or_else(|| ProgramsError::NoSuchProgram(name.to_owned()))?;
         let attached = match point {
+            AttachPoint::BtfTracepoint(_) => program
+                .try_into()
+                .and_then(|program: &mut BtfTracePoint| program.attach().map(drop)),
             AttachPoint::RawTracepoint(tracepoint) => program
                 .try_into()
                 .and_then(|program: &mut RawTracePoint| program.attach(tracepoint).map(drop)),
@@ -129,12 +138,12 @@ impl Programs {
 
     /// Loads the program `name`, which makes the kernel verify it, without attaching it.
     pub fn load(&mut self, name: &str, point: AttachPoint<'_>) -> Result<(), ProgramsError> {
-        self.read_btf_for(point)?;
+        self.target_btf.prepare(point)?;
         let program = self
             .ebpf
             .program_mut(name)
             .ok_or_else(|| ProgramsError::NoSuchProgram(name.to_owned()))?;
-        match load_program(program, point, self.kernel_btf.as_ref()) {
+        match load_program(program, point, &self.target_btf) {
             // Loaded in parallel with others; and a deferred hook is attached again when its module
             // comes.
             Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
@@ -154,11 +163,11 @@ impl Programs {
     pub fn load_in_parallel(&mut self, wanted: &BTreeMap<String, AttachPoint<'_>>) {
         if wanted
             .values()
-            .any(|point| self.read_btf_for(*point).is_err())
+            .any(|point| self.target_btf.prepare(*point).is_err())
         {
             return;
         }
-        let btf = self.kernel_btf.as_ref();
+        let target_btf = &self.target_btf;
         let waiting: Vec<_> = self
             .ebpf
             .programs_mut()
@@ -169,7 +178,7 @@ impl Programs {
         let waiting = Mutex::new(waiting);
         let load_next = || {
             let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            next.map(|(point, program)| load_program(program, point, btf))
+            next.map(|(point, program)| load_program(program, point, target_btf))
         };
         std::thread::scope(|scope| {
             for _ in 1..threads {
@@ -191,19 +200,9 @@ impl Programs {
             .collect()
     }
 
-    /// Lets go of what only loading fentry programs needs. Hooks that come with a module are kprobes.
-    pub(super) fn forget_kernel_btf(&mut self) {
-        self.kernel_btf = None;
-    }
-
-    /// Reads the kernel's BTF as aya wants it, if a program there needs it and it was not read yet.
-    fn read_btf_for(&mut self, point: AttachPoint<'_>) -> Result<(), ProgramsError> {
-        if self.kernel_btf.is_none() && matches!(point, AttachPoint::Fentry(_)) {
-            let btf =
-                Btf::from_sys_fs().map_err(|error| ProgramsError::Refused(error.to_string()))?;
-            self.kernel_btf = Some(btf);
-        }
-        Ok(())
+    /// Lets go of what only loading needs. Hooks that come with a module are kprobes.
+    pub(super) fn forget_target_btf(&mut self) {
+        self.target_btf.forget();
     }
 
     /// Takes a map out, to be read on its own.
@@ -223,6 +222,7 @@ impl Programs {
         for (_, program) in self.ebpf.programs_mut() {
             // A program that was never loaded has nothing to unload.
             let _ = match program {
+                Program::BtfTracePoint(program) => program.unload(),
                 Program::RawTracePoint(program) => program.unload(),
                 Program::TracePoint(program) => program.unload(),
                 Program::FEntry(program) => program.unload(),
@@ -259,20 +259,25 @@ impl Programs {
     }
 }
 
-/// Makes the kernel verify a program. For fentry `kernel_btf` must have been read.
+/// Makes the kernel verify a program. `target_btf` must have been prepared for it.
 fn load_program(
     program: &mut Program,
     point: AttachPoint<'_>,
-    kernel_btf: Option<&Btf>,
+    target_btf: &TargetBtf,
 ) -> Result<(), ProgramError> {
-    match (point, kernel_btf) {
+    match (point, target_btf.of(point)) {
         (AttachPoint::RawTracepoint(_), _) => <&mut RawTracePoint>::try_from(program)?.load(),
         (AttachPoint::Tracepoint(..), _) => <&mut TracePoint>::try_from(program)?.load(),
         (AttachPoint::Kprobe(_), _) => <&mut KProbe>::try_from(program)?.load(),
+        (AttachPoint::BtfTracepoint(hook), Some(btf)) => {
+            <&mut BtfTracePoint>::try_from(program)?.load(hook.name(), btf)
+        }
         (AttachPoint::Fentry(symbol), Some(btf)) => {
             <&mut FEntry>::try_from(program)?.load(symbol, btf)
         }
-        (AttachPoint::Fentry(_), None) => Err(ProgramError::NotLoaded),
+        (AttachPoint::BtfTracepoint(_) | AttachPoint::Fentry(_), None) => {
+            Err(ProgramError::NotLoaded)
+        }
     }
 }
 

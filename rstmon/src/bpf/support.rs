@@ -8,6 +8,7 @@ use crate::kernel::facts::{Obstacle, ProbeSupport, Support};
 use rstmon_common::classic::ClassicLayout;
 use rstmon_common::config::ProbeConfig;
 use rstmon_common::layout::KernelLayout;
+use std::collections::BTreeMap;
 
 /// A function that every kernel has and that the probes of rstmon need anyway.
 const FUNCTION: &str = "tcp_reset";
@@ -24,6 +25,7 @@ pub fn ask_probe_support() -> ProbeSupport {
         config: ProbeConfig::NONE,
         classic: ClassicLayout::NONE,
         log_level: 0,
+        tracepoint_ids: BTreeMap::new(),
     };
     match Programs::create(&facts, RING_BYTES) {
         Ok(mut programs) => ask(&mut programs),

@@ -260,6 +260,10 @@ pub(super) fn freeze(
         config,
         classic: kernel.tracefs.classic_layout(),
         log_level: args.ebpf_log.map_or(0, |level| level as u8),
+        tracepoint_ids: kernel
+            .btf_facts()
+            .map(|btf| btf.tracepoint_ids.clone())
+            .unwrap_or_default(),
     }
 }
 

@@ -39,7 +39,7 @@ pub struct CaptureFacts {
 pub struct HookReport {
     /// The kernel's name of the tracepoint or function.
     pub hook: String,
-    /// `raw_tp`, `tp`, `fentry`, `kprobe`; absent if nothing attached.
+    /// `tp_btf`, `raw_tp`, `tp`, `fentry`, `kprobe`; absent if nothing attached.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub variant: Option<String>,
     /// Whether it is attached now.

@@ -26,6 +26,9 @@ pub enum Place {
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Variant {
+    /// Raw tracepoint whose arguments the verifier knows the types of, by the kernel's own BTF: their
+    /// members are loaded directly.
+    BtfTracepoint,
     /// Raw tracepoint: gets the tracepoint's arguments.
     RawTracepoint,
     /// Classic tracepoint: gets the record that tracefs describes.
@@ -41,6 +44,7 @@ impl Variant {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::BtfTracepoint => "tp_btf",
             Self::RawTracepoint => "raw_tp",
             Self::ClassicTracepoint => "tp",
             Self::Fentry => "fentry",
@@ -216,10 +220,13 @@ impl Hook {
     #[must_use]
     pub const fn variants(self) -> &'static [Variant] {
         match self {
-            Self::TcpSendReset | Self::TcpReceiveReset | Self::InetSockSetState => {
-                &[Variant::RawTracepoint, Variant::ClassicTracepoint]
-            }
-            Self::KfreeSkb | Self::SignalGenerate => &[Variant::RawTracepoint],
+            Self::TcpSendReset | Self::TcpReceiveReset | Self::InetSockSetState => &[
+                Variant::BtfTracepoint,
+                Variant::RawTracepoint,
+                Variant::ClassicTracepoint,
+            ],
+            Self::KfreeSkb => &[Variant::BtfTracepoint, Variant::RawTracepoint],
+            Self::SignalGenerate => &[Variant::RawTracepoint],
             Self::TcpV4SendReset
             | Self::TcpV6SendReset
             | Self::TcpReset

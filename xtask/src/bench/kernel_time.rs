@@ -200,7 +200,12 @@ fn difference(
 /// Whether a program's name is that of a hook on sending or receiving a reset. The kernel keeps
 /// 15 bytes of a name, and bpftool the rest only where the program has BTF.
 fn is_reset_hook(name: &str) -> bool {
-    name.contains("reset") || ["raw_tp_tcp_send", "raw_tp_tcp_rece"].contains(&name)
+    let cut = ["tcp_send", "tcp_rece"];
+    name.contains("reset")
+        || ["raw_tp_", "tp_btf_"]
+            .iter()
+            .filter_map(|variant| name.strip_prefix(variant))
+            .any(|hook| cut.contains(&hook))
 }
 
 /// The rounds together. None of no rounds.
@@ -300,6 +305,7 @@ mod tests {
     fn reset_hooks_are_known_by_whole_and_by_cut_names() {
         assert!(is_reset_hook("raw_tp_tcp_receive_reset"));
         assert!(is_reset_hook("raw_tp_tcp_rece"));
+        assert!(is_reset_hook("tp_btf_tcp_send"));
         assert!(is_reset_hook("kprobe_tcp_v4_send_reset"));
         assert!(!is_reset_hook("raw_tp_kfree_skb"));
         assert!(!is_reset_hook("raw_tp_inet_soc"));

@@ -124,15 +124,24 @@ impl Btf {
         self.prototype(function.size_or_type)
     }
 
+    /// The number of the typedef by which a program names the tracepoint that it is for, in the BTF of
+    /// the very kernel that loads it (`bpf_check_attach_target()` of kernel/bpf/verifier.c).
+    #[must_use]
+    pub fn tracepoint_id(&self, name: &str) -> Option<u32> {
+        let typedef = format!("{TRACEPOINT_TYPEDEF}{name}");
+        self.numbered(&typedef)
+            .find(|(_, record)| record.kind == Kind::Typedef)
+            .map(|(id, _)| id)
+    }
+
     /// The parameters of a tracepoint as a raw tracepoint program gets them: those of its typedef
     /// without the first, the `void *__data` that the kernel keeps to itself.
     #[must_use]
     pub fn tracepoint_parameters(&self, name: &str) -> Option<Vec<Parameter>> {
-        let typedef = format!("{TRACEPOINT_TYPEDEF}{name}");
         let pointer = self
-            .named(&typedef)
-            .find(|record| record.kind == Kind::Typedef)
-            .and_then(|record| self.types.get(record.size_or_type))
+            .types
+            .get(self.tracepoint_id(name)?)
+            .and_then(|typedef| self.types.get(typedef.size_or_type))
             .filter(|record| record.kind == Kind::Ptr)?;
         let mut parameters = self.prototype(pointer.size_or_type)?;
         if parameters.is_empty() {
@@ -178,10 +187,14 @@ impl Btf {
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = Record<'_>> {
+        self.numbered(name).map(|(_, record)| record)
+    }
+
+    fn numbered(&self, name: &str) -> impl Iterator<Item = (u32, Record<'_>)> {
         self.names
             .candidates(name)
-            .filter_map(|id| self.types.get(id))
-            .filter(move |record| self.types.string_is(record.name, name))
+            .filter_map(|id| Some((id, self.types.get(id)?)))
+            .filter(move |(_, record)| self.types.string_is(record.name, name))
     }
 }
 

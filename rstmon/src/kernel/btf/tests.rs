@@ -257,6 +257,8 @@ fn functions_and_tracepoints_tell_their_parameters() {
         Some(vec![parameter("", true), parameter("", false)])
     );
     assert_eq!(btf.tracepoint_parameters("tcp_reset"), None);
+    assert!(btf.tracepoint_id("tcp_send_reset").is_some());
+    assert_eq!(btf.tracepoint_id("tcp_reset"), None);
     assert!(btf.has_function("tcp_reset"));
     assert!(!btf.has_function("tcp_send_reset"));
 }

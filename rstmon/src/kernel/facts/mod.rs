@@ -194,6 +194,9 @@ pub struct BtfFacts {
     /// For each hook that it describes, the number of arguments (without the `void *` that
     /// tracepoint callbacks begin with).
     pub parameters: BTreeMap<Hook, usize>,
+    /// The numbers by which programs name tracepoints to be entered by their BTF. None if this is not
+    /// the kernel's own: in another file the numbers may be others.
+    pub tracepoint_ids: BTreeMap<Hook, u32>,
     /// Offsets for the programs.
     pub layout: KernelLayout,
     /// Every row of the layout table.
@@ -220,10 +223,16 @@ impl BtfFacts {
                 Some((hook, parameters?.len()))
             })
             .collect();
+        let tracepoint_ids = Hook::ALL
+            .iter()
+            .filter(|_| source == Path::new(DEFAULT_BTF))
+            .filter_map(|&hook| Some((hook, btf.tracepoint_id(hook.name())?)))
+            .collect();
         let resolved = resolve_layout(btf);
         Self {
             source: source.to_owned(),
             parameters,
+            tracepoint_ids,
             layout: resolved.layout,
             fields: field_facts(&resolved),
             reasons: ReasonNames::from_btf(btf),
@@ -354,6 +363,7 @@ impl KernelFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::btf::fixtures::Builder;
 
     #[test]
     fn lockdown_is_the_word_in_brackets() {
@@ -382,6 +392,21 @@ mod tests {
             CgroupMode::parse("proc /proc proc rw 0 0"),
             CgroupMode::NotMounted
         );
+    }
+
+    #[test]
+    fn numbers_of_tracepoints_are_taken_from_the_kernels_own_btf_only() {
+        let mut b = Builder::new();
+        b.tracepoint("kfree_skb", &[("", 0)]);
+        let btf = b.parse();
+        let ids = |source| BtfFacts::from_btf(Path::new(source), &btf).tracepoint_ids;
+        let number = btf.tracepoint_id("kfree_skb").into_iter();
+        assert_eq!(
+            ids(DEFAULT_BTF),
+            number.map(|id| (Hook::KfreeSkb, id)).collect()
+        );
+        assert_eq!(ids(DEFAULT_BTF).len(), 1);
+        assert!(ids("/boot/vmlinux").is_empty());
     }
 
     #[test]

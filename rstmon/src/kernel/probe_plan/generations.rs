@@ -113,6 +113,12 @@ pub(crate) fn btf_of(generation: &Generation) -> BtfFacts {
             (Hook::TcpRcvStateProcess, 2),
             (Hook::TcpInitTransfer, generation.init_transfer),
         ]),
+        tracepoint_ids: Hook::ALL
+            .iter()
+            .filter(|hook| !hook.is_function())
+            .copied()
+            .zip(1..)
+            .collect(),
         layout: KernelLayout::NONE,
         fields: Vec::new(),
         reasons: ReasonNames {

@@ -71,7 +71,7 @@ impl<'a> RawBasis<'a> {
         let mut plan = self.begin(Mode::Tracepoint);
         let reason = || why.to_owned();
         plan.hooks
-            .push(raw_tracepoint(Hook::TcpReceiveReset).required());
+            .push(self.raw_tracepoint(Hook::TcpReceiveReset).required());
         plan.degradations.extend([
             Degradation::ReceivedSegmentUnseen { reason: reason() },
             Degradation::HandshakeUnseen { reason: reason() },
@@ -107,7 +107,7 @@ impl<'a> RawBasis<'a> {
         let has_reason = self.send_reset_parameters >= 3;
         let mut plan = ProbePlan {
             mode,
-            hooks: vec![raw_tracepoint(Hook::TcpSendReset).required()],
+            hooks: vec![self.raw_tracepoint(Hook::TcpSendReset).required()],
             switches: PlanSwitches {
                 send_reset_has_reason: has_reason,
                 // The argument came with the change that reports every reset (6.10).
@@ -142,7 +142,18 @@ impl<'a> RawBasis<'a> {
             return Err(reason.clone());
         }
         require_tracepoint(self.facts, self.btf, hook)?;
-        Ok(raw_tracepoint(hook))
+        Ok(self.raw_tracepoint(hook))
+    }
+
+    /// The tracepoint with its arguments: by its BTF where the kernel's own names it.
+    fn raw_tracepoint(&self, hook: Hook) -> PlannedHook {
+        let is_named = self.btf.tracepoint_ids.contains_key(&hook);
+        let variants = hook.variants().iter().copied();
+        let variants = variants.filter(|variant| match variant {
+            Variant::BtfTracepoint => is_named,
+            variant => *variant == Variant::RawTracepoint,
+        });
+        PlannedHook::new(hook, variants.collect())
     }
 
     /// Resets without a full socket, where the tracepoint does not report them and no probe can.
@@ -194,7 +205,7 @@ impl<'a> RawBasis<'a> {
             }
             Err(reason) => {
                 plan.hooks
-                    .push(raw_tracepoint(Hook::TcpReceiveReset).required());
+                    .push(self.raw_tracepoint(Hook::TcpReceiveReset).required());
                 plan.degradations
                     .push(Degradation::ReceivedSegmentUnseen { reason });
             }
@@ -272,10 +283,6 @@ impl<'a> RawBasis<'a> {
             && self.kfree_parameters.is_some_and(|count| count >= 3)
             && self.btf.reasons.drop_number("TCP_RESET").is_some()
     }
-}
-
-fn raw_tracepoint(hook: Hook) -> PlannedHook {
-    PlannedHook::new(hook, vec![Variant::RawTracepoint])
 }
 
 fn require_tracepoint(facts: &KernelFacts, btf: &BtfFacts, hook: Hook) -> Result<usize, String> {
