@@ -3,8 +3,9 @@
 
 use super::snapshot::IncidentRow;
 use crate::event::model::{Cause, Event};
+use crate::metrics::hinted::HintedMap;
 use compact_str::CompactString;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;
@@ -70,7 +71,7 @@ struct Incident {
 /// All of them.
 #[derive(Clone, Debug)]
 pub(super) struct Incidents {
-    by_key: HashMap<Key, Incident>,
+    by_key: HintedMap<Key, Incident>,
     limit: usize,
     searched_ns: Option<u64>,
 }
@@ -78,7 +79,7 @@ pub(super) struct Incidents {
 impl Incidents {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            by_key: HashMap::new(),
+            by_key: HintedMap::default(),
             limit,
             searched_ns: None,
         }
@@ -91,21 +92,34 @@ impl Incidents {
             comm: comm.clone(),
             group: PeerGroup::of(event.remote_addr),
         };
-        if self.by_key.len() >= self.limit && !self.by_key.contains_key(&key) {
+        if self.add(&key, event) {
+            return;
+        }
+        if self.by_key.len() >= self.limit {
             self.forget_quiet(event.mono_ns);
             if self.by_key.len() >= self.limit {
                 key.comm = CompactString::default();
                 key.group = PeerGroup::Other;
+                if self.add(&key, event) {
+                    return;
+                }
             }
         }
-        let incident = self
-            .by_key
-            .entry(key)
-            .or_insert_with(|| Incident::at(event));
+        let mut incident = Incident::at(event);
+        incident.add(event);
+        self.by_key.insert(key, incident);
+    }
+
+    /// Adds an event to the incident of that key, which it may begin anew. False: there is none.
+    fn add(&mut self, key: &Key, event: &Event) -> bool {
+        let Some(incident) = self.by_key.get_mut(event.kind, key) else {
+            return false;
+        };
         if event.mono_ns.saturating_sub(incident.last_ns) > QUIET_NS {
             *incident = Incident::at(event);
         }
         incident.add(event);
+        true
     }
 
     fn forget_quiet(&mut self, now_ns: u64) {
@@ -161,14 +175,15 @@ impl Incident {
         self.total += 1;
         self.last_ns = self.last_ns.max(event.mono_ns);
         self.last_seq_no = self.last_seq_no.max(event.seq_no);
-        self.at_least |= !insert(&mut self.peers, event.remote_addr);
-        self.at_least |= !insert(&mut self.ports, event.local_port);
+        self.at_least |= !insert(&mut self.peers, event.remote_addr, self.at_least);
+        self.at_least |= !insert(&mut self.ports, event.local_port, self.at_least);
     }
 }
 
-/// Whether it is in the set now.
-fn insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) -> bool {
-    if set.len() >= MAX_DISTINCT && !set.contains(&value) {
+/// Whether it is in the set now. Of a full one `is_known_full` tells that something did not fit
+/// before: there is nothing more to find out.
+fn insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T, is_known_full: bool) -> bool {
+    if set.len() >= MAX_DISTINCT && (is_known_full || !set.contains(&value)) {
         return false;
     }
     set.insert(value);

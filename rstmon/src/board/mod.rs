@@ -71,16 +71,16 @@ impl Board {
             *count += 1;
         }
         self.causes.record(cause, now);
-        let comm = event.owner.as_ref().map(|owner| owner.comm.clone());
-        let comm = comm.unwrap_or_default();
-        self.cause_owners.record((cause, comm.clone()), cause, now);
-        self.incidents.record(event, &comm);
-        self.processes.record(comm, cause, now);
+        let comm = event.owner.as_ref().map(|owner| &owner.comm);
+        let comm = comm.unwrap_or(const { &CompactString::const_new("") });
+        self.cause_owners.record(&(cause, comm.clone()), event);
+        self.incidents.record(event, comm);
+        self.processes.record(comm, event);
         let workload = WorkloadLabels::of(event.workload.as_deref());
-        self.workloads.record(workload, cause, now);
-        let port = service_port(event, &self.ports);
-        self.services.record(port, cause, now);
-        self.peers.record(event.remote_addr, cause, now);
+        self.workloads.record(&workload, event);
+        self.services
+            .record(&service_port(event, &self.ports), event);
+        self.peers.record(&event.remote_addr, event);
     }
 
     /// What there is to see at `now_ns`, monotonic.

@@ -2,8 +2,8 @@
 
 use super::SHOWN_ROWS;
 use super::snapshot::TableRow;
-use crate::event::model::Cause;
-use hashbrown::HashMap;
+use crate::event::model::{Cause, Event};
+use crate::metrics::hinted::HintedMap;
 use std::hash::Hash;
 
 /// Seconds of one slot.
@@ -26,7 +26,7 @@ struct Row {
 /// Rows by key.
 #[derive(Clone, Debug)]
 pub(super) struct Table<K> {
-    rows: HashMap<K, Row>,
+    rows: HintedMap<K, Row>,
     other: Option<Row>,
     limit: usize,
 }
@@ -35,26 +35,26 @@ const fn slot_of(mono_ns: u64) -> u64 {
     mono_ns / (SLOT_SECONDS * 1_000_000_000)
 }
 
-impl<K: Eq + Hash> Table<K> {
+impl<K: Clone + Eq + Hash> Table<K> {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            rows: HashMap::new(),
+            rows: HintedMap::default(),
             other: None,
             limit,
         }
     }
 
-    /// Counts one.
-    pub(super) fn record(&mut self, key: K, cause: Cause, mono_ns: u64) {
-        let is_full = self.rows.len() >= self.limit;
-        let row = match self.rows.entry(key) {
-            hashbrown::hash_map::Entry::Occupied(row) => row.into_mut(),
-            hashbrown::hash_map::Entry::Vacant(_) if is_full => {
-                self.other.get_or_insert_with(Row::new)
-            }
-            hashbrown::hash_map::Entry::Vacant(place) => place.insert(Row::new()),
-        };
-        row.count(cause, mono_ns);
+    /// Counts one event under a key.
+    pub(super) fn record(&mut self, key: &K, event: &Event) {
+        if let Some(row) = self.rows.get_mut(event.kind, key) {
+            row.count(event);
+        } else if self.rows.len() >= self.limit {
+            self.other.get_or_insert_with(Row::new).count(event);
+        } else {
+            let mut row = Row::new();
+            row.count(event);
+            self.rows.insert(key.clone(), row);
+        }
     }
 
     /// Keys and totals, without what does not fit.
@@ -101,7 +101,8 @@ impl Row {
         }
     }
 
-    fn count(&mut self, cause: Cause, mono_ns: u64) {
+    fn count(&mut self, event: &Event) {
+        let (cause, mono_ns) = (event.verdict.cause, event.mono_ns);
         self.total += 1;
         self.last_ns = self.last_ns.max(mono_ns);
         match self.causes.iter_mut().find(|(known, _)| *known == cause) {

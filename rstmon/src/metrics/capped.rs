@@ -4,8 +4,9 @@
 //! the family stays right. A series that has not changed for the time to live is dropped and not
 //! folded into `~other`, which would look like a burst.
 
+use super::hinted::HintedMap;
 use crate::event::model::{Cause, Kind};
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::Equivalent;
 use std::hash::Hash;
 
 /// Label value of what does not fit.
@@ -27,7 +28,7 @@ pub struct Series {
 /// The counters of one family.
 #[derive(Clone, Debug)]
 pub struct CappedCounters<L> {
-    by_label: HashMap<L, Vec<Series>>,
+    by_label: HintedMap<L, Vec<Series>>,
     other: Vec<Series>,
     series: usize,
     limit: usize,
@@ -39,7 +40,7 @@ impl<L: Eq + Hash> CappedCounters<L> {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
-            by_label: HashMap::new(),
+            by_label: HintedMap::default(),
             other: Vec::new(),
             series: 0,
             limit,
@@ -58,7 +59,7 @@ impl<L: Eq + Hash> CappedCounters<L> {
     ) where
         Q: Hash + Equivalent<L> + ?Sized,
     {
-        if let Some(known) = self.by_label.get_mut(label) {
+        if let Some(known) = self.by_label.get_mut(kind, label) {
             if let Some(series) = find(known, kind, cause) {
                 series.touch(now_ns);
                 return;
@@ -87,7 +88,7 @@ impl<L: Eq + Hash> CappedCounters<L> {
             series.retain(|one| one.changed_ns >= before_ns);
             !series.is_empty()
         });
-        self.series = self.by_label.values().map(Vec::len).sum();
+        self.series = self.by_label.iter().map(|(_, series)| series.len()).sum();
     }
 
     /// Sets the cap. What is there already stays.

@@ -10,6 +10,7 @@
 
 pub mod capped;
 pub mod families;
+pub mod hinted;
 pub mod histogram;
 pub mod known;
 pub mod page;
