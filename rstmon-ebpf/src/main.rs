@@ -1,7 +1,7 @@
 //! The programs that rstmon loads into the kernel.
 //!
-//! One file a hook family below `hooks/`, each with all its variants (raw tracepoint, classic
-//! tracepoint, fentry, kprobe). A program's name is `<variant>_<kernel symbol>`; the user side
+//! One file a hook family below `hooks/`, each with all its variants (tracepoint by its BTF, raw and
+//! classic tracepoint, fentry, kprobe). A program's name is `<variant>_<kernel symbol>`; the user side
 //! derives it the same way (`kernel::probe_plan`). A hook decides *what* was seen and hands a
 //! [`emit::Sighting`] to [`emit::report`], which counts it and puts a record on the ring.
 //!

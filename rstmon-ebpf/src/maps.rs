@@ -127,14 +127,16 @@ pub(crate) struct Budget {
     pub(crate) spent_after_ns: u64,
 }
 
-/// The storm budget, of all CPUs together.
+/// Storm budgets: one, of all CPUs together.
+const BUDGETS: u32 = 1;
+/// The storm budget.
 #[map]
-pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
+pub(crate) static BUDGET: Array<Budget> = Array::with_max_entries(BUDGETS, 0);
 
-/// Null that the verifier takes for a pointer: the element behind the only one. An inlined look-up.
+/// Null that the verifier takes for a pointer: the element behind the last. An inlined look-up.
 #[inline(always)]
-pub(crate) fn nothing() -> *const core::ffi::c_void {
-    let behind: u32 = 1;
+pub(crate) fn verifier_null() -> *const core::ffi::c_void {
+    let behind: u32 = BUDGETS;
     // SAFETY: a map of this object, and a key as long as its keys.
     unsafe {
         bpf_map_lookup_elem(

@@ -1,11 +1,10 @@
 //! The only reads of kernel memory.
 //!
-//! Two ways. What the verifier knows the type of ([`TypedAddr`]) is loaded directly; the kernel makes
-//! a load that faults yield zero. All else ([`KernelAddr`]) goes through `bpf_probe_read_kernel`,
-//! which returns an error for an address that is not mapped instead of faulting; an error and an
-//! absent field are both `None`.
+//! Two ways. What the verifier knows the type of ([`TypedAddr`]) is loaded directly. All else
+//! ([`KernelAddr`]) goes through `bpf_probe_read_kernel`, which returns an error for an address that is
+//! not mapped instead of faulting; an error and an absent field are both `None`.
 
-use crate::maps::nothing;
+use crate::maps::verifier_null;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use bytemuck::{Pod, Zeroable};
 use core::mem::MaybeUninit;
@@ -184,14 +183,18 @@ impl Object for KernelAddr {
     }
 }
 
-/// A kernel object whose type the verifier knows: an argument of a tracepoint that is entered by its
-/// BTF, or what such an argument points to. A load costs nothing, where a call of the helper takes
-/// as long as many hooks have to do.
+/// A live kernel object whose type the verifier knows: an argument of a tracepoint that is entered by
+/// its BTF, or what such an argument points to. A load is one instruction, where a call of the helper
+/// takes as long as all else that many hooks do.
+///
+/// An argument must be live and not null, which is so if the tracepoint itself follows it for its
+/// record: since 6.2 the kernel loads its members unguarded. What is reached through it is guarded: a
+/// load that faults there yields zero.
 #[derive(Clone, Copy)]
 pub(crate) struct TypedAddr(*const u8);
 
 impl TypedAddr {
-    /// An argument of a hook, as the context gives it.
+    /// An argument of a hook that is never null, as the context gives it.
     #[inline(always)]
     pub(crate) const fn new(argument: *const u8) -> Self {
         Self(argument)
@@ -201,9 +204,9 @@ impl TypedAddr {
     #[inline(always)]
     fn load<T>(self, offset: u16) -> T {
         let member = self.0.wrapping_add(usize::from(offset));
-        // SAFETY: the verifier lets only members be loaded, and the kernel aligns them; a load that
-        // faults yields zero. Volatile, or the compiler might load before the test for null, or in
-        // parts that are no members.
+        // SAFETY: the object is live, see the type, or the kernel guards the load; the verifier lets
+        // only members be loaded, and the kernel aligns them. Volatile, or the compiler might load
+        // in parts that are no members.
         unsafe { core::ptr::read_volatile(member.cast::<T>()) }
     }
 }
@@ -234,22 +237,50 @@ impl Object for TypedAddr {
         self.0.is_null()
     }
 
-    /// The verifier allows no arithmetic on what it knows the type of, and keys are made of
-    /// addresses. The difference of two pointers is a plain number to it, and one of them is null.
     #[inline(always)]
     fn address(self) -> KernelAddr {
-        if self.is_null() {
-            // To the verifier, a number by now.
+        plain(self.0)
+    }
+}
+
+/// An argument that the verifier knows the type of and that may be null: nothing but its address can
+/// be asked for. From 6.5 on, until they got `raw_tp_null_args` (kernel/bpf/btf.c; 6.13, or a fix of a
+/// stable release), verifiers hold every argument for valid and leave tests for null out, and a load
+/// behind such a test is the host's end.
+#[derive(Clone, Copy)]
+pub(crate) struct NullableAddr(*const u8);
+
+impl NullableAddr {
+    /// An argument of a hook, as the context gives it.
+    #[inline(always)]
+    pub(crate) const fn new(argument: *const u8) -> Self {
+        Self(argument)
+    }
+
+    /// Where the object is, if there is one.
+    #[inline(always)]
+    pub(crate) fn address(self) -> KernelAddr {
+        // Where the verifier takes null into account, it is a number in this branch, from which no
+        // pointer can be subtracted. Where it leaves the branch out, the difference is null, too.
+        if self.0.is_null() {
             return KernelAddr::NULL;
         }
-        let mut address = self.0.addr() as u64;
-        let null = nothing().addr();
-        // SAFETY: one operation on a register.
-        unsafe {
-            core::arch::asm!("{address} -= {null}", address = inout(reg) address, null = in(reg) null);
-        }
-        KernelAddr(address)
+        plain(self.0)
     }
+}
+
+/// The address as a number. The verifier allows no arithmetic on a pointer whose type it knows, and
+/// keys are made of addresses; but the difference of two pointers is a number to it, and one of them
+/// is null.
+#[inline(always)]
+fn plain(pointer: *const u8) -> KernelAddr {
+    let mut address = pointer.addr() as u64;
+    let null = verifier_null().addr();
+    // SAFETY: one operation on a register.
+    unsafe {
+        core::arch::asm!("{address} -= {null}", address = inout(reg) address, null = in(reg) null);
+    }
+    KernelAddr(address)
 }
 
 /// A copy of `LEN` bytes of a kernel object: one call of the helper for many fields, which the

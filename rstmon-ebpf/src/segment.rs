@@ -355,7 +355,7 @@ pub(crate) fn reached_tcp(skb: &Skb<'_>) -> bool {
 
 /// Address family of a segment of which nothing is copied.
 #[inline(always)]
-pub(crate) fn family(skb: impl Object) -> u16 {
+pub(crate) fn family(skb: KernelAddr) -> u16 {
     match skb.field::<u16>(offset!(skb_protocol)) {
         Some(PROTOCOL_IPV6) => AF_INET6,
         _ => AF_INET,
@@ -366,7 +366,7 @@ pub(crate) fn family(skb: impl Object) -> u16 {
 /// nothing is copied yet.
 #[inline(always)]
 pub(crate) fn is_rst_at_data(skb: impl Object) -> bool {
-    // A number, not a pointer: to the verifier, the bytes of a packet have no type.
+    // Not followed as a pointer: the bytes of a packet have no type.
     let Some(data) = skb.field(offset!(skb_data)) else {
         return false;
     };

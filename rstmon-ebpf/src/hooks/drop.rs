@@ -8,7 +8,7 @@
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::config;
 use crate::hooks::send_reset::incoming;
-use crate::hooks::{raw_tp_arg, tp_btf_arg};
+use crate::hooks::{raw_tp_arg, tp_btf_arg, tp_btf_nullable_arg};
 use crate::read::{KernelAddr, Object};
 use crate::scratch::{Scratch, with_scratch};
 use crate::segment::{
@@ -25,16 +25,16 @@ use rstmon_common::wire::{self, tcp_flag, tcp_state};
 /// an argument that the tracepoint does not have fails the program; behind a frozen flag it is never
 /// checked.
 macro_rules! freed {
-    ($ctx:ident, $arg:ident) => {{
+    ($ctx:ident, $arg:ident, $nullable_arg:ident) => {{
         let reason = if config!(kfree_has_reason) != 0 {
             Reason::dropped($ctx.arg::<u32>(2))
         } else {
             Reason::NONE
         };
         let skb = $arg!($ctx, 0);
-        if may_be_rst(reason) && may_tell(skb) {
+        if may_be_rst(reason) && is_worth_reading(skb) {
             let sock = if config!(kfree_has_socket) != 0 {
-                $arg!($ctx, 3).address()
+                $nullable_arg!($ctx, 3).address()
             } else {
                 KernelAddr::NULL
             };
@@ -44,22 +44,22 @@ macro_rules! freed {
     }};
 }
 
-/// The tracepoint, by its BTF.
+/// A packet that the kernel drops, by the tracepoint's BTF.
 #[btf_tracepoint(function = "kfree_skb")]
 fn tp_btf_kfree_skb(ctx: BtfTracePointContext) -> i32 {
-    freed!(ctx, tp_btf_arg)
+    freed!(ctx, tp_btf_arg, tp_btf_nullable_arg)
 }
 
-/// The tracepoint.
+/// A packet that the kernel drops.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 fn raw_tp_kfree_skb(ctx: RawTracePointContext) -> i32 {
-    freed!(ctx, raw_tp_arg)
+    freed!(ctx, raw_tp_arg, raw_tp_arg)
 }
 
 /// Most segments that TCP drops are no RST. What reached TCP has its header at the data; of anything
 /// else these flags mean nothing, and it is looked at again.
 #[inline(always)]
-fn may_tell(skb: impl Object) -> bool {
+fn is_worth_reading(skb: impl Object) -> bool {
     config!(deduce_socketless) != 0 || is_rst_at_data(skb)
 }
 

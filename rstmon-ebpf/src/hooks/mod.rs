@@ -26,16 +26,22 @@ macro_rules! raw_tp_arg {
     };
 }
 
-/// Argument `n` of a tracepoint that is entered by its BTF.
+/// Argument `n`, which is never null, of a tracepoint that is entered by its BTF.
 macro_rules! tp_btf_arg {
     ($ctx:ident, $n:literal) => {
         $crate::read::TypedAddr::new($ctx.arg::<*const u8>($n))
     };
 }
 
-/// Argument `n` of a function entered through fentry. It is read like other memory: what the context
-/// gives is a typed pointer, with which the verifier allows no arithmetic, and keys are made of
-/// addresses.
+/// The same of one that may be null.
+macro_rules! tp_btf_nullable_arg {
+    ($ctx:ident, $n:literal) => {
+        $crate::read::NullableAddr::new($ctx.arg::<*const u8>($n))
+    };
+}
+
+/// Argument `n` of a function entered through fentry. It is read like other memory, as a number: keys
+/// are made of addresses, and functions are not so strict about null as tracepoints.
 macro_rules! fentry_arg {
     ($ctx:ident, $n:literal) => {
         $crate::hooks::context_word(aya_ebpf::EbpfContext::as_ptr(&$ctx) as u64, $n)
@@ -49,7 +55,7 @@ macro_rules! kprobe_arg {
     };
 }
 
-pub(crate) use {fentry_arg, kprobe_arg, raw_tp_arg, tp_btf_arg};
+pub(crate) use {fentry_arg, kprobe_arg, raw_tp_arg, tp_btf_arg, tp_btf_nullable_arg};
 
 /// A register that holds an argument. An argument that travels on the stack does not occur here.
 #[inline(always)]

@@ -8,67 +8,46 @@ use crate::budget::is_spent;
 use crate::counts::{count, lose};
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config};
-use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends, tp_btf_arg};
+use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, PENDING_TENTATIVE, Pending};
 use crate::notes;
-use crate::read::{KernelAddr, Object, clear};
+use crate::read::{KernelAddr, clear};
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{Segment, family, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};
-use aya_ebpf::EbpfContext;
-use aya_ebpf::macros::{btf_tracepoint, fentry, kprobe, raw_tracepoint, tracepoint};
-use aya_ebpf::programs::{
-    BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext, TracePointContext,
-};
+use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
+use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::debug;
 use rstmon_common::counts::{COUNTED_RETRACTED, STATE_UNKNOWN, Stage};
 use rstmon_common::wire::{self, tcp_state};
 
-/// The third argument of `tcp_send_reset(sk, skb, reason)`, which it has since 6.10. A load of an
-/// argument that the tracepoint does not have fails the attachment; behind a frozen flag it is never
-/// checked.
-macro_rules! reason_arg {
-    ($ctx:ident) => {
-        if config!(send_reset_has_reason) != 0 {
-            Reason::rst($ctx.arg::<u32>(2))
-        } else {
-            Reason::NONE
-        }
-    };
-}
-
-/// `tcp_send_reset(sk, skb, reason)`, by its BTF.
-#[btf_tracepoint(function = "tcp_send_reset")]
-fn tp_btf_tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
-    let reason = reason_arg!(ctx);
-    send_reset(&ctx, tp_btf_arg!(ctx, 0), tp_btf_arg!(ctx, 1), reason);
-    0
-}
-
-/// `tcp_send_reset(sk, skb, reason)`.
+/// `tcp_send_reset(sk, skb, reason)`; the reason since 6.10. Not by its BTF: both pointers may be null
+/// (see `read::NullableAddr`).
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 fn raw_tp_tcp_send_reset(ctx: RawTracePointContext) -> i32 {
-    let reason = reason_arg!(ctx);
-    send_reset(&ctx, raw_tp_arg!(ctx, 0), raw_tp_arg!(ctx, 1), reason);
-    0
-}
-
-#[inline(always)]
-fn send_reset<O: Object>(ctx: &impl EbpfContext, sock: O, skb: O, reason: Reason) {
+    let sock = raw_tp_arg!(ctx, 0);
+    let skb = raw_tp_arg!(ctx, 1);
+    // A load of an argument that the tracepoint does not have fails the attachment; behind a
+    // frozen flag it is never checked.
+    let reason = if config!(send_reset_has_reason) != 0 {
+        Reason::rst(ctx.arg::<u32>(2))
+    } else {
+        Reason::NONE
+    };
     debug!(
-        ctx,
+        &ctx,
         "tcp_send_reset sk={:x} skb={:x}",
-        sock.address().value(),
-        skb.address().value()
+        sock.value(),
+        skb.value()
     );
     if skb.is_null() {
-        active(sock.address(), reason);
+        active(sock, reason);
     } else if sock.is_null() && is_spent() {
         count_alone(skb, reason);
     } else if config!(passive_by_probe) == 0 {
-        let hook = wire::HOOK_TCP_SEND_RESET;
-        passive(hook, sock.address(), skb.address(), reason);
+        passive(wire::HOOK_TCP_SEND_RESET, sock, skb, reason);
     }
+    0
 }
 
 /// `tcp_v4_send_reset(sk, skb, ..)`.
@@ -231,7 +210,7 @@ fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, 
 
 /// A reset without a socket in a storm, when no more events are reported: most of a flood's.
 #[inline(always)]
-fn count_alone(skb: impl Object, reason: Reason) {
+fn count_alone(skb: KernelAddr, reason: Reason) {
     if config!(passive_by_probe) == 0 {
         let (state, family, reason) = (tcp_state::NONE, family(skb), reason.number());
         lose(Stage::StormBudget, wire::KIND_SENT, state, family, reason);

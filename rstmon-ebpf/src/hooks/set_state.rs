@@ -134,11 +134,14 @@ fn note_listener(ends: &Ends, netns: u32, begins: bool) {
     }
 }
 
-/// The tag of a connection that is gone.
+/// The tag of a connection that is gone; 0 if its ends cannot be read.
 #[inline(always)]
 fn closed_tag(object: impl Object) -> u64 {
     let mut ends = Ends::NONE;
     sock::read_ends(object, object.address(), &mut ends);
+    if ends.family == 0 {
+        return 0;
+    }
     ends.tag(sock::netns(object))
 }
 

@@ -180,10 +180,10 @@ impl Incident {
     }
 }
 
-/// Whether it is in the set now. Of a full one `is_known_full` tells that something did not fit
-/// before: there is nothing more to find out.
-fn insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T, is_known_full: bool) -> bool {
-    if set.len() >= MAX_DISTINCT && (is_known_full || !set.contains(&value)) {
+/// Whether it is known to be in the set now. Where `at_least` is known already, nobody asks whether a
+/// full set has it.
+fn insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T, at_least: bool) -> bool {
+    if set.len() >= MAX_DISTINCT && (at_least || !set.contains(&value)) {
         return false;
     }
     set.insert(value);

@@ -32,7 +32,7 @@ pub struct FrozenFacts {
     pub classic: ClassicLayout,
     /// `aya_log::Level` as a number; 0: off, the logging code is pruned.
     pub log_level: u8,
-    /// The numbers by which they name tracepoints (`BtfFacts::tracepoint_ids`).
+    /// The type ids by which they name tracepoints (`BtfFacts::tracepoint_ids`).
     pub tracepoint_ids: BTreeMap<Hook, u32>,
 }
 

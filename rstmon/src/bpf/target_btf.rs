@@ -1,8 +1,8 @@
 //! The BTF in which aya looks up what a program is for: a function entered through fentry, a
 //! tracepoint entered by its BTF.
 //!
-//! Kept by `programs` while it loads. For tracepoints the kernel facts have the numbers already, so a
-//! BTF is made up that has nothing else at those numbers; all of the kernel's own would cost a start
+//! Kept by `programs` while it loads. For tracepoints the kernel facts have the type ids already, so a
+//! BTF is made up that has nothing but those; all of the kernel's own would cost a start
 //! as much time as verifying the programs, and more memory than is held afterwards.
 
 use super::programs::{AttachPoint, ProgramsError};
@@ -66,7 +66,7 @@ const HEADER_LEN: u32 = 24;
 const KIND_FWD: u32 = 7 << 24;
 const KIND_TYPEDEF: u32 = 8 << 24;
 
-/// A BTF with the typedefs of tracepoints at their numbers, and nameless forward declarations between
+/// A BTF with the typedefs of tracepoints at their type ids, and nameless forward declarations between
 /// them.
 fn btf_of_tracepoints(ids: &BTreeMap<Hook, u32>) -> Result<Btf, BtfError> {
     let names: BTreeMap<u32, &str> = ids.iter().map(|(hook, id)| (*id, hook.name())).collect();
@@ -105,14 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tracepoints_are_found_at_their_numbers_in_what_aya_reads() {
-        let ids = BTreeMap::from([(Hook::KfreeSkb, 3), (Hook::TcpSendReset, 7)]);
+    fn tracepoints_are_found_at_their_type_ids_in_what_aya_reads() {
+        let ids = BTreeMap::from([(Hook::KfreeSkb, 3), (Hook::TcpReceiveReset, 7)]);
         let bytes = btf_of_tracepoints(&ids).unwrap().to_bytes();
         let ours = crate::kernel::btf::Btf::parse(&bytes).unwrap();
         for (hook, id) in ids {
             assert_eq!(ours.tracepoint_id(hook.name()), Some(id), "{hook}");
         }
-        assert_eq!(ours.tracepoint_id("tcp_receive_reset"), None);
+        assert_eq!(ours.tracepoint_id("tcp_send_reset"), None);
     }
 
     #[test]

@@ -220,13 +220,15 @@ impl Hook {
     #[must_use]
     pub const fn variants(self) -> &'static [Variant] {
         match self {
-            Self::TcpSendReset | Self::TcpReceiveReset | Self::InetSockSetState => &[
+            // Not by their BTF: of what may be null, no member may be loaded there.
+            Self::TcpSendReset => &[Variant::RawTracepoint, Variant::ClassicTracepoint],
+            Self::SignalGenerate => &[Variant::RawTracepoint],
+            Self::TcpReceiveReset | Self::InetSockSetState => &[
                 Variant::BtfTracepoint,
                 Variant::RawTracepoint,
                 Variant::ClassicTracepoint,
             ],
             Self::KfreeSkb => &[Variant::BtfTracepoint, Variant::RawTracepoint],
-            Self::SignalGenerate => &[Variant::RawTracepoint],
             Self::TcpV4SendReset
             | Self::TcpV6SendReset
             | Self::TcpReset
@@ -283,6 +285,14 @@ mod tests {
         assert_eq!("kprobe".parse(), Ok(Variant::Kprobe));
         for wrong in ["raw_tp", "tp", ""] {
             assert!(wrong.parse::<Variant>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tracepoints_whose_objects_may_be_null_are_not_entered_by_their_btf() {
+        // `sk` and `skb` of the one, `info` of the other, which may also be `SEND_SIG_PRIV`.
+        for hook in [Hook::TcpSendReset, Hook::SignalGenerate] {
+            assert!(!hook.variants().contains(&Variant::BtfTracepoint), "{hook}");
         }
     }
 

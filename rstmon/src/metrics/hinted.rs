@@ -32,7 +32,8 @@ impl<K: Eq + Hash, V> HintedMap<K, V> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let hint = self.hints.get_mut(kind as usize)?;
+        let mut none = 0;
+        let hint = self.hints.get_mut(kind as usize).unwrap_or(&mut none);
         let is_there = self
             .entries
             .get_index(*hint)
@@ -100,5 +101,10 @@ mod tests {
         assert_eq!(map.get_mut(Kind::Received, "c"), None);
         assert_eq!(map.get_mut(Kind::Received, "b"), Some(&mut 2));
         assert_eq!(map.len(), 1);
+        map.insert("b", 9);
+        assert_eq!(
+            (map.len(), map.get_mut(Kind::Received, "b")),
+            (1, Some(&mut 9))
+        );
     }
 }

@@ -305,7 +305,7 @@ mod tests {
     fn reset_hooks_are_known_by_whole_and_by_cut_names() {
         assert!(is_reset_hook("raw_tp_tcp_receive_reset"));
         assert!(is_reset_hook("raw_tp_tcp_rece"));
-        assert!(is_reset_hook("tp_btf_tcp_send"));
+        assert!(is_reset_hook("tp_btf_tcp_rece"));
         assert!(is_reset_hook("kprobe_tcp_v4_send_reset"));
         assert!(!is_reset_hook("raw_tp_kfree_skb"));
         assert!(!is_reset_hook("raw_tp_inet_soc"));

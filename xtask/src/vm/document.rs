@@ -23,7 +23,7 @@ stands here, in either direction.
 | `tracepoint` | `--mode tracepoint`: raw tracepoints alone, as where probes are refused |
 | `fentry`, `kprobe` | `--mode probe`, each way into functions alone; `auto` takes fentry first |
 | `classic` | `--mode classic`: the tracepoints by their format files |
-| `btf-file` | the kernel's own BTF is hidden, and a file with it given by `--btf FILE` |
+| `btf-file`, `btf-file-tracepoint` | the kernel's own BTF is hidden, and a file with it given by `--btf FILE`; all raw tracepoints are plain ones then, elsewhere most are entered by their BTF |
 
 A number is how many of the lab's scenarios are not seen there, not whole, told otherwise or not played; “only” is how many are played;
 below stands which, and why. “–” is a way that the kernel does not allow.

@@ -35,6 +35,13 @@ pub(super) const RUNS: &[Run] = &[
     hidden("no-btf", "classic", "", false),
     hidden("no-btf-forced", "probe", "--mode probe", false),
     hidden("btf-file", "probe", "--btf /tmp/vmlinux.btf", true),
+    // The only one whose tracepoints are all raw: `--btf` cannot be what programs are entered by.
+    hidden(
+        "btf-file-tracepoint",
+        "tracepoint",
+        "--mode tracepoint --btf /tmp/vmlinux.btf",
+        true,
+    ),
 ];
 
 const fn seen(name: &'static str, mode: &'static str, args: &'static str, has_lab: bool) -> Run {
@@ -70,7 +77,9 @@ mod tests {
         assert!(!seen.is_empty() && !hidden.is_empty());
         assert!(seen.iter().all(|run| !run.hides_btf));
         assert!(hidden.iter().all(|run| run.hides_btf));
-        let given = find_run("btf-file").is_some_and(|run| run.args.ends_with(BTF_COPY));
-        assert!(given);
+        for name in ["btf-file", "btf-file-tracepoint"] {
+            let given = find_run(name).is_some_and(|run| run.args.ends_with(BTF_COPY));
+            assert!(given, "{name}");
+        }
     }
 }

@@ -54,7 +54,7 @@ fn what_could_not_be_attached_is_told_by_hook() {
     assert!(report.ok);
     let of = |name: &str| report.hooks.iter().find(|hook| hook.hook == name).unwrap();
     assert_eq!(of("tcp_reset").attached, Some(false));
-    assert_eq!(of("tcp_send_reset").attached_as.as_deref(), Some("tp_btf"));
+    assert_eq!(of("tcp_send_reset").attached_as.as_deref(), Some("raw_tp"));
     let text = render_check(&report);
     assert!(text.contains("  FAILED         tcp_reset "), "{text}");
     assert!(text.contains("R1 invalid mem access"), "{text}");
@@ -196,7 +196,7 @@ fn json_has_the_schema_and_one_entry_for_each_line() {
     assert_eq!(json["mode"], "probe");
     assert_eq!(json["hooks"].as_array().unwrap().len(), report.hooks.len());
     assert_eq!(json["hooks"][0]["hook"], "tcp_send_reset");
-    assert_eq!(json["hooks"][0]["variant"], "tp_btf");
+    assert_eq!(json["hooks"][0]["variant"], "raw_tp");
     assert_eq!(json["degradations"][0]["id"], "no-kernel-reason");
     let tagged = json["switches"]
         .as_array()

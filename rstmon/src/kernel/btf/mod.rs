@@ -124,12 +124,12 @@ impl Btf {
         self.prototype(function.size_or_type)
     }
 
-    /// The number of the typedef by which a program names the tracepoint that it is for, in the BTF of
+    /// The id of the typedef by which a program names the tracepoint that it is for, in the BTF of
     /// the very kernel that loads it (`bpf_check_attach_target()` of kernel/bpf/verifier.c).
     #[must_use]
     pub fn tracepoint_id(&self, name: &str) -> Option<u32> {
         let typedef = format!("{TRACEPOINT_TYPEDEF}{name}");
-        self.numbered(&typedef)
+        self.with_ids(&typedef)
             .find(|(_, record)| record.kind == Kind::Typedef)
             .map(|(id, _)| id)
     }
@@ -187,10 +187,10 @@ impl Btf {
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = Record<'_>> {
-        self.numbered(name).map(|(_, record)| record)
+        self.with_ids(name).map(|(_, record)| record)
     }
 
-    fn numbered(&self, name: &str) -> impl Iterator<Item = (u32, Record<'_>)> {
+    fn with_ids(&self, name: &str) -> impl Iterator<Item = (u32, Record<'_>)> {
         self.names
             .candidates(name)
             .filter_map(|id| Some((id, self.types.get(id)?)))

@@ -10,7 +10,7 @@ pub use read::{DEFAULT_BTF, read_kernel_facts, read_privilege};
 
 use crate::kernel::btf::Btf;
 use crate::kernel::capabilities::Privilege;
-use crate::kernel::hook::{Hook, Place};
+use crate::kernel::hook::{Hook, Place, Variant};
 use crate::kernel::layout::{FieldOutcome, ResolvedLayout, resolve_layout};
 use crate::kernel::reasons::ReasonNames;
 use crate::kernel::symbols::Symbols;
@@ -194,8 +194,8 @@ pub struct BtfFacts {
     /// For each hook that it describes, the number of arguments (without the `void *` that
     /// tracepoint callbacks begin with).
     pub parameters: BTreeMap<Hook, usize>,
-    /// The numbers by which programs name tracepoints to be entered by their BTF. None if this is not
-    /// the kernel's own: in another file the numbers may be others.
+    /// The BTF type ids by which programs name the tracepoints that they can enter by their BTF. None
+    /// if this is not the kernel's own: in another file they may be others.
     pub tracepoint_ids: BTreeMap<Hook, u32>,
     /// Offsets for the programs.
     pub layout: KernelLayout,
@@ -225,6 +225,7 @@ impl BtfFacts {
             .collect();
         let tracepoint_ids = Hook::ALL
             .iter()
+            .filter(|hook| hook.variants().contains(&Variant::BtfTracepoint))
             .filter(|_| source == Path::new(DEFAULT_BTF))
             .filter_map(|&hook| Some((hook, btf.tracepoint_id(hook.name())?)))
             .collect();
@@ -395,15 +396,15 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_tracepoints_are_taken_from_the_kernels_own_btf_only() {
+    fn type_ids_of_tracepoints_are_taken_from_the_kernels_own_btf_only() {
         let mut b = Builder::new();
         b.tracepoint("kfree_skb", &[("", 0)]);
         let btf = b.parse();
         let ids = |source| BtfFacts::from_btf(Path::new(source), &btf).tracepoint_ids;
-        let number = btf.tracepoint_id("kfree_skb").into_iter();
+        let id = btf.tracepoint_id("kfree_skb").into_iter();
         assert_eq!(
             ids(DEFAULT_BTF),
-            number.map(|id| (Hook::KfreeSkb, id)).collect()
+            id.map(|id| (Hook::KfreeSkb, id)).collect()
         );
         assert_eq!(ids(DEFAULT_BTF).len(), 1);
         assert!(ids("/boot/vmlinux").is_empty());

@@ -115,7 +115,7 @@ pub(crate) fn btf_of(generation: &Generation) -> BtfFacts {
         ]),
         tracepoint_ids: Hook::ALL
             .iter()
-            .filter(|hook| !hook.is_function())
+            .filter(|hook| hook.variants().contains(&Variant::BtfTracepoint))
             .copied()
             .zip(1..)
             .collect(),

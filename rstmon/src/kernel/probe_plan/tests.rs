@@ -15,7 +15,7 @@ use crate::kernel::symbols::Symbols;
 
 use std::path::PathBuf;
 
-const TRACEPOINT_HOOKS: &str = "tracepoint tcp_send_reset:tp_btf|raw_tp! \
+const TRACEPOINT_HOOKS: &str = "tracepoint tcp_send_reset:raw_tp! \
      kfree_skb:tp_btf|raw_tp inet_sock_set_state:tp_btf|raw_tp signal_generate:raw_tp \
      tcp_receive_reset:tp_btf|raw_tp!";
 
@@ -88,7 +88,7 @@ fn tracepoint_mode_is_the_same_hooks_on_every_kernel() {
 }
 
 #[test]
-fn without_their_numbers_in_the_kernels_own_btf_tracepoints_are_raw() {
+fn without_their_type_ids_in_the_kernels_own_btf_tracepoints_are_raw() {
     let mut facts = facts_of(&LINUX_7_3);
     if let BtfState::Present(btf) = &mut facts.btf {
         btf.tracepoint_ids.clear();
@@ -99,7 +99,7 @@ fn without_their_numbers_in_the_kernels_own_btf_tracepoints_are_raw() {
 
 #[test]
 fn probe_mode_adds_what_each_kernel_does_not_trace() {
-    let begin = "probe tcp_send_reset:tp_btf|raw_tp! kfree_skb:tp_btf|raw_tp \
+    let begin = "probe tcp_send_reset:raw_tp! kfree_skb:tp_btf|raw_tp \
          inet_sock_set_state:tp_btf|raw_tp signal_generate:raw_tp";
     let passive = "tcp_v4_send_reset:fentry|kprobe! tcp_v6_send_reset:fentry|kprobe!";
     let judges = "tcp_validate_incoming:fentry|kprobe tcp_rcv_state_process:fentry|kprobe";
@@ -312,10 +312,7 @@ fn functions_are_entered_as_asked_where_there_is_a_choice() {
         assert_eq!(variants(Hook::TcpReset), [probe]);
         assert_eq!(variants(Hook::TcpV4SendReset), [probe]);
         assert_eq!(variants(Hook::NfSendReset), [Variant::Kprobe]);
-        assert_eq!(
-            variants(Hook::TcpSendReset),
-            [Variant::BtfTracepoint, Variant::RawTracepoint]
-        );
+        assert_eq!(variants(Hook::TcpSendReset), [Variant::RawTracepoint]);
     }
     facts.probe_support.fentry = Support::Refused("ENOTSUPP".to_owned());
     let error = asked(&facts, Variant::Fentry).unwrap_err();
