@@ -99,9 +99,9 @@ fn boot_once(target: Target, kernel: &Kernel, image: &Path, time: Duration) -> R
 /// QEMU with a console on its standard output, and nothing else of a machine's periphery.
 fn qemu(target: Target, kernel: &Kernel, image: &Path) -> Command {
     let (emulator, machine) = target.arch.machine();
-    // Both processors on one thread: on threads of their own, one now and then meets code that the
-    // other has just patched back, and the kernel dies of an int3 in a place that nobody probes.
-    let periphery = "-accel tcg,thread=single -smp 2 -m 768M -nodefaults -no-user-config \
+    // A thread for each processor: on one thread, which has them take turns, one may stand still for
+    // a tenth of a second between two hooks of one reset.
+    let periphery = "-accel tcg,thread=multi -smp 2 -m 768M -nodefaults -no-user-config \
                      -display none -serial stdio -no-reboot";
     let mut command = Command::new(emulator);
     command
