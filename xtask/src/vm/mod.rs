@@ -331,7 +331,7 @@ mod tests {
             };
             args.runs().iter().map(|run| run.name).collect::<Vec<_>>()
         };
-        assert_eq!(runs("tracepoint"), ["tracepoint"]);
+        assert_eq!(runs("tracepoint"), ["tracepoint", "btf-file-tracepoint"]);
         assert_eq!(runs("kprobe"), ["kprobe"]);
         assert!(runs("probe").contains(&"fentry") && !runs("probe").contains(&"classic"));
         assert!(parse_mode("fast").is_err());
