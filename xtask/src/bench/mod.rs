@@ -286,8 +286,8 @@ fn measure_throughput(load: &Load, runs: u32, shop: &Workshop) -> anyhow::Result
     Ok(report)
 }
 
-/// One load under one observer. A comparison that cannot run here is noted and left out; the bench
-/// is about rstmon, which must run.
+/// One load under one observer. A comparison that cannot run here is noted and left out, and one that
+/// fails in a round costs that round; the bench is about rstmon, which must run.
 fn measure_once(
     observer: Observer,
     load: &Load,
@@ -310,8 +310,17 @@ fn measure_once(
     };
     let work = load.run(shop);
     shop.interrupt.check()?;
-    let ended = running.map(observers::Watching::end).transpose()?;
-    report.note_rate(observer, work?.rate);
+    let ended = running.map(observers::Watching::end).transpose();
+    let rate = work?.rate;
+    let ended = match ended {
+        Err(error) if !observer.is_rstmon() => {
+            progress(&format!("{}: {error:#}", observer.title()));
+            report.note_lost_round(observer, format!("{error:#}"));
+            return Ok(());
+        }
+        ended => ended?,
+    };
+    report.note_rate(observer, rate);
     if let Some(ended) = ended {
         let missed = observer.parse_missed(&ended.messages);
         report.note_cost(observer, ended.cpu.user + ended.cpu.system, missed);

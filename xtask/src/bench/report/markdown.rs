@@ -1,7 +1,7 @@
 //! The report as the page docs/performance.md. Rates are shown as ratios to nothing only: a bare rate
 //! says more about the machine than about the observer.
 
-use super::{ObserverReport, Report, lost_stages, number, spread};
+use super::{ObserverReport, Report, WorkloadReport, lost_stages, number, spread};
 use crate::bench::bounds::{Bound, Verdict};
 use crate::bench::capture::{Capture, CaptureRound};
 use crate::bench::kernel_time::KernelTime;
@@ -101,6 +101,17 @@ impl Report {
                 .drops
                 .map_or_else(|| "-".to_owned(), |drops| drops.to_string())
         });
+        let lost: Vec<_> = self
+            .workloads
+            .iter()
+            .flat_map(WorkloadReport::lost_rounds)
+            .collect();
+        if !lost.is_empty() {
+            line!(page, "\nRounds in which a comparison failed:\n");
+        }
+        for lost in lost {
+            line!(page, "* {lost}.");
+        }
         line!(page, "\nThe loads:\n");
         for report in &self.workloads {
             line!(

@@ -75,6 +75,8 @@ struct ObserverReport {
     drops: Option<u64>,
     /// Why it was left out.
     missing: Option<String>,
+    /// Why single rounds of it were left out.
+    lost_rounds: Vec<String>,
 }
 
 impl WorkloadReport {
@@ -90,6 +92,7 @@ impl WorkloadReport {
                 cpu_seconds: Vec::new(),
                 drops: None,
                 missing: None,
+                lost_rounds: Vec::new(),
             })
             .collect();
         Self {
@@ -122,6 +125,29 @@ impl WorkloadReport {
         if let Some(report) = self.of_mut(observer) {
             report.missing = Some(why);
         }
+    }
+
+    /// The observer failed in this round, which is no round of it: others stand.
+    pub(super) fn note_lost_round(&mut self, observer: Observer, why: String) {
+        if let Some(report) = self.of_mut(observer) {
+            report.lost_rounds.push(why);
+        }
+    }
+
+    /// A line for each observer that failed in some rounds, which are not among its numbers.
+    fn lost_rounds(&self) -> impl Iterator<Item = String> {
+        let failed = self.observers.iter();
+        let failed = failed.filter(|report| !report.lost_rounds.is_empty());
+        failed.map(|report| {
+            let count = report.lost_rounds.len();
+            let rounds = if count == 1 { "round" } else { "rounds" };
+            format!(
+                "{count} {rounds} of {} under {} left out: {}",
+                report.observer.title(),
+                self.workload.title(),
+                report.lost_rounds.join("; ")
+            )
+        })
     }
 
     /// A rate of this round.
@@ -383,6 +409,29 @@ mod tests {
         assert_eq!(ratio, Some(Spread::single(1.2)));
         let none = report.ratio_between(Observer::Agent, Observer::Bpftrace);
         assert_eq!(none, None);
+    }
+
+    #[test]
+    fn a_round_in_which_a_comparison_failed_is_told_and_the_others_stand() {
+        let mut load = WorkloadReport::new(Workload::Proxy);
+        for fails in [false, true, false] {
+            load.note_rate(Observer::Nothing, 100.0);
+            if fails {
+                load.note_lost_round(Observer::Bpftrace, "does not end".to_owned());
+            } else {
+                load.note_rate(Observer::Bpftrace, 50.0);
+            }
+            load.end_round();
+        }
+        load.summarize();
+        let bpftrace = load.of(Observer::Bpftrace).unwrap();
+        assert_eq!(bpftrace.rates, [Some(50.0), None, Some(50.0)]);
+        assert_eq!(bpftrace.ratio, Some(Spread::single(0.5)));
+        let report = report(vec![load]);
+        let told = "1 round of bpftrace under HTTP proxy, 1 % resets left out: does not end";
+        for page in [report.render_text(), report.render_markdown()] {
+            assert!(page.contains(told), "{page}");
+        }
     }
 
     #[test]

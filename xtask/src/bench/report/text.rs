@@ -81,6 +81,9 @@ fn render_workload(text: &mut String, report: &WorkloadReport) {
                 .map_or_else(|| "-".to_owned(), |drops| drops.to_string()),
         );
     }
+    for lost in report.lost_rounds() {
+        line!(text, "  {lost}");
+    }
 }
 
 fn render_capture(text: &mut String, capture: &Capture) {
