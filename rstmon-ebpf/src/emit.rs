@@ -6,7 +6,7 @@ use crate::globals::{config, offset};
 use crate::maps::{CPU, EVENTS};
 use crate::notes::{self, Place};
 use crate::owner::{self, Actor};
-use crate::read::{KernelAddr, Window, copy_16, zeroed};
+use crate::read::{KernelAddr, Members, Window, copy_16, zeroed};
 use crate::scratch::SocketRoom;
 use crate::segment::Segment;
 use crate::sock::{self, Common, Ends};

@@ -5,7 +5,7 @@
 
 use crate::globals::offset;
 use crate::maps::{KILLERS, LISTENERS};
-use crate::read::{KernelAddr, copy_16};
+use crate::read::{KernelAddr, Members, copy_16};
 use crate::sock::Ends;
 use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid};

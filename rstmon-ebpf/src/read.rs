@@ -126,15 +126,6 @@ impl KernelAddr {
         if status == 0 { len as u32 } else { 0 }
     }
 
-    /// Reads the field at `offset`, unless this kernel has none.
-    #[inline(always)]
-    pub(crate) fn field<T: Pod>(self, offset: u16) -> Option<T> {
-        if offset == ABSENT {
-            return None;
-        }
-        self.plus(u64::from(offset)).read()
-    }
-
     /// Reads the field at `offset` into `destination`, unless this kernel has none.
     #[inline(always)]
     pub(crate) fn field_into<T: Pod>(self, offset: u16, destination: &mut T) -> bool {
@@ -143,18 +134,6 @@ impl KernelAddr {
         }
         self.plus(u64::from(offset)).read_into(destination)
     }
-
-    /// Follows the pointer at `offset`; null where it cannot be read.
-    #[inline(always)]
-    pub(crate) fn pointer(self, offset: u16) -> Self {
-        if self.is_null() {
-            return Self::NULL;
-        }
-        match self.field(offset) {
-            Some(address) => Self(address),
-            None => Self::NULL,
-        }
-    }
 }
 
 impl Members for KernelAddr {
@@ -162,12 +141,22 @@ impl Members for KernelAddr {
 
     #[inline(always)]
     fn field<T: Pod>(self, offset: u16) -> Option<T> {
-        Self::field(self, offset)
+        if offset == ABSENT {
+            return None;
+        }
+        self.plus(u64::from(offset)).read()
     }
 
+    /// Null also where it cannot be read.
     #[inline(always)]
     fn pointer(self, offset: u16) -> Self {
-        Self::pointer(self, offset)
+        if self.is_null() {
+            return Self::NULL;
+        }
+        match self.field(offset) {
+            Some(address) => Self(address),
+            None => Self::NULL,
+        }
     }
 }
 
@@ -311,9 +300,25 @@ impl<'a, const LEN: usize> Window<'a, LEN> {
         })
     }
 
-    /// The field at `offset`; read on its own where it lies outside.
+    /// Puts the field at `offset` into `destination`, unless this kernel has none.
     #[inline(always)]
-    pub(crate) fn field<T: Pod>(&self, offset: u16) -> Option<T> {
+    pub(crate) fn field_into<T: Pod>(&self, offset: u16, destination: &mut T) -> bool {
+        match self.field(offset) {
+            Some(value) => {
+                *destination = value;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl<const LEN: usize> Members for &Window<'_, LEN> {
+    type Pointee = KernelAddr;
+
+    /// Read on its own where it lies outside.
+    #[inline(always)]
+    fn field<T: Pod>(self, offset: u16) -> Option<T> {
         // `offset` and `start` are constants to the verifier, so that one branch remains.
         if offset == ABSENT {
             return None;
@@ -330,39 +335,12 @@ impl<'a, const LEN: usize> Window<'a, LEN> {
         Some(unsafe { field.cast::<T>().read() })
     }
 
-    /// Puts the field at `offset` into `destination`, unless this kernel has none.
     #[inline(always)]
-    pub(crate) fn field_into<T: Pod>(&self, offset: u16, destination: &mut T) -> bool {
-        match self.field(offset) {
-            Some(value) => {
-                *destination = value;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Follows the pointer at `offset`; null where there is none.
-    #[inline(always)]
-    pub(crate) fn pointer(&self, offset: u16) -> KernelAddr {
+    fn pointer(self, offset: u16) -> KernelAddr {
         match self.field(offset) {
             Some(address) => KernelAddr(address),
             None => KernelAddr::NULL,
         }
-    }
-}
-
-impl<const LEN: usize> Members for &Window<'_, LEN> {
-    type Pointee = KernelAddr;
-
-    #[inline(always)]
-    fn field<T: Pod>(self, offset: u16) -> Option<T> {
-        Window::field(self, offset)
-    }
-
-    #[inline(always)]
-    fn pointer(self, offset: u16) -> KernelAddr {
-        Window::pointer(self, offset)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A TCP segment as a `struct sk_buff` holds it.
 
 use crate::globals::offset;
-use crate::read::{KernelAddr, Object, Window, clear};
+use crate::read::{KernelAddr, Members, Object, Window, clear};
 use crate::scratch::SKB_WINDOW_LEN;
 use bytemuck::Zeroable;
 use rstmon_common::wire::{AF_INET, AF_INET6, tcp_flag};

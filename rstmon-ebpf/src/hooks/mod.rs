@@ -13,7 +13,7 @@ mod signal;
 mod support;
 mod validate;
 
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, Members};
 use crate::sock::Ends;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::programs::TracePointContext;

@@ -12,7 +12,7 @@ use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends, tp_btf_arg};
 use crate::maps::{PENDING, PENDING_SEGMENT, PENDING_TENTATIVE, Pending};
 use crate::notes;
-use crate::read::{KernelAddr, Object, clear};
+use crate::read::{KernelAddr, Members, Object, clear};
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{read_segment, read_skb};
 use crate::sock::{self, Ends, RCV_SHUTDOWN};

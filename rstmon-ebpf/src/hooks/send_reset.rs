@@ -11,7 +11,7 @@ use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
 use crate::maps::{PENDING, PENDING_TENTATIVE, Pending};
 use crate::notes;
-use crate::read::{KernelAddr, clear};
+use crate::read::{KernelAddr, Members, clear};
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
 use crate::segment::{Segment, family, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};

@@ -7,7 +7,7 @@ use crate::globals::{classic, offset};
 use crate::hooks::{raw_tp_arg, read_record_ends, tp_btf_arg};
 use crate::notes;
 use crate::owner::{self, Actor};
-use crate::read::{KernelAddr, Object, clear};
+use crate::read::{KernelAddr, Members, Object, clear};
 use crate::scratch::{Scratch, with_scratch};
 use crate::sock::{self, Ends};
 use aya_ebpf::EbpfContext;

@@ -4,7 +4,7 @@ use crate::globals::offset;
 use crate::hooks::raw_tp_arg;
 use crate::maps::KILLERS;
 use crate::owner;
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, Members};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::raw_tracepoint;

@@ -11,7 +11,7 @@ use crate::globals::{config, offset};
 use crate::hooks::send_reset::incoming;
 use crate::hooks::{fentry_arg, kprobe_arg};
 use crate::maps::{PENDING, PENDING_SEGMENT, Pending};
-use crate::read::KernelAddr;
+use crate::read::{KernelAddr, Members};
 use crate::scratch::{Scratch, with_scratch};
 use crate::segment::{Segment, Skb, is_rst_at_data, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};
