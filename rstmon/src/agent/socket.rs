@@ -107,10 +107,12 @@ struct LostLine {
     events: u64,
 }
 
-/// The socket's file, removed in the end.
+/// The socket's file, removed in the end, with the folders that were made for it.
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
+    /// From the innermost.
+    made_folders: Vec<PathBuf>,
     listener: std::os::unix::net::UnixListener,
 }
 
@@ -129,9 +131,7 @@ impl ControlSocket {
             return Err(fail(&"another agent answers there"));
         }
         let group = group.map(find_group).transpose().map_err(|e| fail(&e))?;
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|error| fail(&error))?;
-        }
+        let made_folders = make_folders(path).map_err(|error| fail(&error))?;
         remove_socket(path).map_err(|error| fail(&error))?;
         let listener =
             std::os::unix::net::UnixListener::bind(path).map_err(|error| fail(&error))?;
@@ -142,6 +142,7 @@ impl ControlSocket {
             .map_err(|error| fail(&error))?;
         Ok(Self {
             path: path.to_owned(),
+            made_folders,
             listener,
         })
     }
@@ -168,7 +169,25 @@ impl Drop for ControlSocket {
     fn drop(&mut self) {
         // Somebody else may have removed it.
         let _ = fs::remove_file(&self.path);
+        for folder in &self.made_folders {
+            // Only empty ones go.
+            let _ = fs::remove_dir(folder);
+        }
     }
+}
+
+/// Makes the folders that the path lacks; which these are, from the innermost.
+fn make_folders(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let Some(folder) = path.parent() else {
+        return Ok(Vec::new());
+    };
+    let missing = folder
+        .ancestors()
+        .take_while(|it| !it.as_os_str().is_empty() && !it.exists())
+        .map(Path::to_owned)
+        .collect();
+    fs::create_dir_all(folder)?;
+    Ok(missing)
 }
 
 /// Removes a socket that nobody answers at; leaves anything else alone.
@@ -389,7 +408,7 @@ mod tests {
     #[test]
     fn a_socket_is_replaced_only_when_nobody_answers_and_removed_in_the_end() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run/rstmon.sock");
+        let path = folder.path().join("made/run/rstmon.sock");
         let first = ControlSocket::bind(&path, None).unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -398,11 +417,20 @@ mod tests {
         let error = ControlSocket::bind(&path, None).unwrap_err().to_string();
         assert!(error.contains("another agent"), "{error}");
         // As after a kill: the file stays, nobody listens.
-        let stale = folder.path().join("run/stale.sock");
+        let stale = folder.path().join("made/run/stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
         drop(ControlSocket::bind(&stale, None).unwrap());
+        assert!(!stale.exists());
         drop(first);
-        assert!(!path.exists() && !stale.exists());
+        assert!(!folder.path().join("made").exists(), "what it made stays");
+        // Of folders that were there, and of those that others use, none goes.
+        let kept = folder.path().join("kept");
+        fs::create_dir(&kept).unwrap();
+        drop(ControlSocket::bind(&kept.join("rstmon.sock"), None).unwrap());
+        let shared = ControlSocket::bind(&kept.join("shared/rstmon.sock"), None).unwrap();
+        fs::write(kept.join("shared/file"), "").unwrap();
+        drop(shared);
+        assert!(kept.join("shared/file").exists());
         let file = folder.path().join("file");
         fs::write(&file, "mine").unwrap();
         assert!(ControlSocket::bind(&file, None).is_err());
