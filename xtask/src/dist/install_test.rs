@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Where an agent has its socket.
+const RUN_FOLDER: &str = "/run/rstmon";
 /// What the package, the unit or dpkg make while they work, besides the files of the package.
 const MADE_LATER: &[&str] = &[
     "/etc/rstmon",
@@ -18,7 +20,7 @@ const MADE_LATER: &[&str] = &[
     "/usr/share/doc/rstmon",
     "/var/lib/rstmon",
     "/var/log/rstmon",
-    "/run/rstmon",
+    RUN_FOLDER,
     "/etc/systemd/system/multi-user.target.wants/rstmon.service",
     "/var/lib/systemd/deb-systemd-helper-enabled/rstmon.service.dsh-also",
     "/var/lib/systemd/deb-systemd-helper-enabled/multi-user.target.wants/rstmon.service",
@@ -40,9 +42,17 @@ const EXPECTED: &[&str] = &[
 /// Whether the package installs, works and leaves nothing. An error is what kept it from the test.
 pub(super) fn test_deb(deb: &Path) -> Result<bool> {
     let files = files_of(deb)?;
+    // An agent that was killed leaves this folder empty, which is no installation; one with anything in
+    // it stays, and is told below.
+    let _ = run(as_root("rmdir")
+        .args(["--ignore-fail-on-non-empty", RUN_FOLDER])
+        .stderr(Stdio::null()));
     let taken = still_there(&files);
     if !taken.is_empty() || has_group() {
-        bail!("not tested: this machine has rstmon or its group already: {taken:?}");
+        bail!(
+            "not tested: this machine has rstmon or its group already: {taken:?}; purge the package, \
+             end its agents, and remove what is left (`groupdel rstmon`, too)"
+        );
     }
     let mut checks = Checks::default();
     let installed = run(as_root("dpkg").arg("--install").arg(deb));

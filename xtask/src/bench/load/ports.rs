@@ -5,6 +5,7 @@ use anyhow::Context;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
 use std::collections::BTreeSet;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A port of loopback that is closed and stays so while this lives: a socket is bound to it and
@@ -32,9 +33,14 @@ impl ClosedPort {
         // Binding succeeds beside sockets in TIME-WAIT, which answer a SYN in other ways than a
         // closed port does; those of an earlier nginx are there by the thousand.
         let used = parse_used_ports(&sockets);
-        (1024..lowest)
-            .rev()
-            .filter(|port| !used.contains(port))
+        // From anywhere: whoever gives a port back for a server to take must not lose it to the next
+        // one who looks for a port.
+        let mut ports: Vec<u16> = (1024..lowest).filter(|port| !used.contains(port)).collect();
+        let random = RandomState::new().hash_one(std::process::id());
+        let start = usize::try_from(random)? % ports.len().max(1);
+        ports.rotate_left(start);
+        ports
+            .into_iter()
             .find_map(|port| bind_without_listening(port).ok().map(|held| (port, held)))
             .map(|(number, holder)| Self {
                 number,
@@ -89,6 +95,10 @@ mod tests {
         let (one, other) = (ClosedPort::take().unwrap(), ClosedPort::take().unwrap());
         assert!(one.number >= 1024);
         assert_ne!(one.number, other.number);
+        // Nor is one that was just given back soon taken again, by somebody else perhaps.
+        let given_back = other.number;
+        drop(other);
+        assert_ne!(ClosedPort::take().unwrap().number, given_back);
         let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, one.number)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }

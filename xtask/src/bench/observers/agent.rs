@@ -5,10 +5,9 @@ use super::metrics_page::MetricsPage;
 use super::running::{Ended, Running};
 use super::{Watching, folder_in_memory, rstmon_command};
 use crate::bench::Workshop;
-use crate::bench::load::ClosedPort;
 use anyhow::{Context, bail, ensure};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -55,8 +54,6 @@ impl Daemon {
     /// Starts it and waits until it says that its hooks are attached.
     pub(in crate::bench) fn start(shop: &Workshop) -> anyhow::Result<Self> {
         let folder = folder_in_memory().context("cannot create a directory for the agent")?;
-        // Given back at once, for the agent to take.
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ClosedPort::take()?.number));
         let word = folder.path().join("notify");
         let notified = UnixDatagram::bind(&word).context("cannot listen for the agent's word")?;
         notified.set_read_timeout(Some(NOTIFY_TIMEOUT))?;
@@ -69,17 +66,20 @@ impl Daemon {
             .arg(folder.path().join("events.jsonl"))
             .arg("--socket")
             .arg(folder.path().join("socket"))
-            .args(["--web.listen-address", &address.to_string()])
+            .args(["--web.listen-address", "127.0.0.1:0"])
             .env("NOTIFY_SOCKET", &word)
             .stdout(Stdio::null());
         let begin = Instant::now();
         let mut running = Running::spawn("agent", &mut command, shop)?;
         running.wait_until(&shop.interrupt, |_| Ok(says_ready(&notified)))?;
+        let started_in = begin.elapsed();
+        let address =
+            listening_on(&running.messages()).context("the agent does not say where it listens")?;
         Ok(Self {
             running,
             address,
             folder,
-            started_in: begin.elapsed(),
+            started_in,
         })
     }
 
@@ -87,6 +87,14 @@ impl Daemon {
     pub(in crate::bench) fn end(self) -> anyhow::Result<Ended> {
         self.running.end()
     }
+}
+
+/// Where the agent says that it listens: on the port that the kernel gave it, which nobody else can take
+/// before it does.
+fn listening_on(messages: &str) -> Option<SocketAddr> {
+    messages
+        .lines()
+        .find_map(|line| line.strip_prefix("rstmon: listening on ")?.parse().ok())
 }
 
 /// Whether the agent has said that it is ready, within the time-out.
