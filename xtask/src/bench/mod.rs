@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: what rstmon costs, beside nothing and beside other tools, in one run on this
 //! machine. Called by xtask's `main`.
 //!
-//! Always holds: the observers of a round follow each other directly, so a ratio compares what the
-//! machine did within seconds; every process started here is ended here, and the kernel's settings
+//! Always holds: an observer is measured between two measurements under nothing, so a ratio compares
+//! what the machine did within seconds; every process started here is ended here, and the kernel's settings
 //! are put back, also on an error and on SIGINT or SIGTERM.
 
 mod bounds;
@@ -24,6 +24,7 @@ use load::{Load, Workload};
 use observers::Observer;
 use profile::Profile;
 use report::{Report, Starts, WorkloadReport};
+use statistics::median;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -265,8 +266,9 @@ fn measure_starts(shop: &Workshop, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every observer once a round. The first of a round changes from round to round, so that none has
-/// the machine at its coolest each time.
+/// Every observer once a round, between two measurements under nothing, with which it is compared: a
+/// machine's speed drifts within half a minute by more than a good observer costs. The first of a
+/// round changes from round to round.
 fn measure_throughput(load: &Load, runs: u32, shop: &Workshop) -> anyhow::Result<WorkloadReport> {
     let mut report = WorkloadReport::new(load.workload);
     for round in 1..=runs {
@@ -274,28 +276,46 @@ fn measure_throughput(load: &Load, runs: u32, shop: &Workshop) -> anyhow::Result
             "{}, round {round} of {runs}",
             load.workload.title()
         ));
-        let mut order = Observer::all();
-        order.rotate_left(round as usize % Observer::COUNT);
+        let mut order = Observer::compared();
+        let first = round as usize % order.len();
+        order.rotate_left(first);
+        let mut before = measure_alone(load, shop)?;
+        let mut alone = vec![before];
         for observer in order {
-            measure_once(observer, load, &mut report, shop)?;
-            settle(shop)?;
+            if let Some(rate) = measure_once(observer, load, &mut report, shop)? {
+                let after = measure_alone(load, shop)?;
+                report.note_rate(observer, rate, f64::midpoint(before, after));
+                alone.push(after);
+                before = after;
+            }
         }
+        let alone = median(&alone).context("no rate under nothing")?;
+        report.note_rate(Observer::Nothing, alone, alone);
         report.end_round();
     }
     report.summarize();
     Ok(report)
 }
 
-/// One load under one observer. A comparison that cannot run here is noted and left out, and one that
-/// fails in a round costs that round; the bench is about rstmon, which must run.
+/// The rate of a load that nobody watches.
+fn measure_alone(load: &Load, shop: &Workshop) -> anyhow::Result<f64> {
+    let work = load.run(shop);
+    shop.interrupt.check()?;
+    let rate = work?.rate;
+    settle(shop)?;
+    Ok(rate)
+}
+
+/// The rate of one load under one observer. A comparison that cannot run here is noted and left out,
+/// and one that fails in a round costs that round; the bench is about rstmon, which must run.
 fn measure_once(
     observer: Observer,
     load: &Load,
     report: &mut WorkloadReport,
     shop: &Workshop,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<f64>> {
     if report.is_missing(observer) {
-        return Ok(());
+        return Ok(None);
     }
     let running = match observer.start(shop) {
         Ok(running) => running,
@@ -305,7 +325,7 @@ fn measure_once(
                 return Err(error);
             }
             report.note_missing(observer, format!("{error:#}"));
-            return Ok(());
+            return Ok(None);
         }
     };
     let work = load.run(shop);
@@ -316,16 +336,16 @@ fn measure_once(
         Err(error) if !observer.is_rstmon() => {
             progress(&format!("{}: {error:#}", observer.title()));
             report.note_lost_round(observer, format!("{error:#}"));
-            return Ok(());
+            return Ok(None);
         }
         ended => ended?,
     };
-    report.note_rate(observer, rate);
     if let Some(ended) = ended {
         let missed = observer.parse_missed(&ended.messages);
         report.note_cost(observer, ended.cpu.user + ended.cpu.system, missed);
     }
-    Ok(())
+    settle(shop)?;
+    Ok(Some(rate))
 }
 
 /// Lets the kernel take the former observer's hooks off.

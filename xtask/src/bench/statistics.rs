@@ -58,22 +58,24 @@ impl Spread {
     }
 }
 
-/// Each round's value by the baseline of the same round, for rounds that have both. Rounds are
+/// Each round's value by the baseline of the same round; none for rounds that lack either. Rounds are
 /// compared within themselves since a machine's speed drifts from minute to minute.
-pub(super) fn ratios(values: &[Option<f64>], baseline: &[Option<f64>]) -> Vec<f64> {
-    values
-        .iter()
-        .zip(baseline)
-        .filter_map(|(value, base)| match (value, base) {
-            (Some(value), Some(base)) if *base > 0.0 => Some(value / base),
-            _ => None,
-        })
-        .collect()
+pub(super) fn ratios(values: &[Option<f64>], baseline: &[Option<f64>]) -> Vec<Option<f64>> {
+    let ratio = |(value, base): (&Option<f64>, &Option<f64>)| match (value, base) {
+        (Some(value), Some(base)) if *base > 0.0 => Some(value / base),
+        _ => None,
+    };
+    values.iter().zip(baseline).map(ratio).collect()
+}
+
+/// Those that were measured.
+pub(super) fn known(values: &[Option<f64>]) -> Vec<f64> {
+    values.iter().copied().flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Spread, median, ratios};
+    use super::{Spread, known, median, ratios};
 
     #[test]
     fn the_median_is_the_middle_whatever_the_order() {
@@ -105,13 +107,16 @@ mod tests {
     fn a_ratio_compares_the_same_round_only() {
         let rstmon = [Some(90.0), None, Some(30.0), Some(5.0)];
         let nothing = [Some(100.0), Some(50.0), Some(60.0), Some(0.0)];
-        assert_eq!(ratios(&rstmon, &nothing), vec![0.9, 0.5]);
+        let ratios = ratios(&rstmon, &nothing);
+        assert_eq!(ratios, [Some(0.9), None, Some(0.5), None]);
+        assert_eq!(known(&ratios), [0.9, 0.5]);
     }
 
     #[test]
     fn the_median_of_ratios_is_not_the_ratio_of_medians() {
         let fast_then_slow = [Some(90.0), Some(9.0), Some(45.0)];
         let nothing = [Some(100.0), Some(10.0), Some(90.0)];
-        assert_eq!(median(&ratios(&fast_then_slow, &nothing)), Some(0.9));
+        let ratios = known(&ratios(&fast_then_slow, &nothing));
+        assert_eq!(median(&ratios), Some(0.9));
     }
 }

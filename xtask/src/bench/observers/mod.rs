@@ -151,6 +151,13 @@ impl Observer {
         DECLARED.each_ref().map(|declared| declared.observer)
     }
 
+    /// Those that are compared with nothing.
+    pub(super) fn compared() -> Vec<Self> {
+        let mut all = Self::all().to_vec();
+        all.retain(|observer| *observer != Self::Nothing);
+        all
+    }
+
     fn declared(self) -> &'static Declaration {
         &DECLARED[self as usize]
     }

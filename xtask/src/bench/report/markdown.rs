@@ -72,8 +72,8 @@ impl Report {
         line!(page, "## Beside others\n");
         line!(
             page,
-            "The load's rate under an observer by its rate under nothing in the same round: median, \
-             in parentheses lowest and highest. 1 is: not noticed.\n"
+            "The load's rate under an observer by the mean of its rates under nothing right before \
+             and right after: median, in parentheses lowest and highest. 1 is: not noticed.\n"
         );
         self.render_by_load(page, |observer| {
             if let Some(why) = &observer.missing {
@@ -137,7 +137,7 @@ impl Report {
             .collect();
         line!(page, "| | {} |", titles.join(" | "));
         line!(page, "| --- |{}", " --- |".repeat(titles.len()));
-        for observer in Observer::all().into_iter().skip(1) {
+        for observer in Observer::compared() {
             let cells: Vec<String> = self
                 .workloads
                 .iter()

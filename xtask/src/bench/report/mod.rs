@@ -13,7 +13,7 @@ use super::kernel_time::KernelTime;
 use super::load::Workload;
 use super::observers::Observer;
 use super::profile::Profile;
-use super::statistics::{Spread, median, ratios};
+use super::statistics::{Spread, known, median, ratios};
 use super::{BenchArgs, Strictness};
 use machine::Machine;
 use serde::Serialize;
@@ -66,6 +66,8 @@ struct ObserverReport {
     observer: Observer,
     /// Rate of each round; none where it was not measured.
     rates: Vec<Option<f64>>,
+    /// Rate under nothing, of each round: the mean of that right before and that right after.
+    beside: Vec<Option<f64>>,
     median_rate: Option<f64>,
     /// Ratios to nothing, each of one round.
     ratio: Option<Spread>,
@@ -87,6 +89,7 @@ impl WorkloadReport {
             .map(|observer| ObserverReport {
                 observer,
                 rates: Vec::new(),
+                beside: Vec::new(),
                 median_rate: None,
                 ratio: None,
                 cpu_seconds: Vec::new(),
@@ -150,10 +153,11 @@ impl WorkloadReport {
         })
     }
 
-    /// A rate of this round.
-    pub(super) fn note_rate(&mut self, observer: Observer, rate: f64) {
+    /// A rate of this round, and the one under nothing beside it.
+    pub(super) fn note_rate(&mut self, observer: Observer, rate: f64, beside: f64) {
         if let Some(report) = self.of_mut(observer) {
             report.rates.push(Some(rate));
+            report.beside.push(Some(beside));
         }
     }
 
@@ -178,28 +182,29 @@ impl WorkloadReport {
             .unwrap_or(0);
         for report in &mut self.observers {
             report.rates.resize(rounds, None);
+            report.beside.resize(rounds, None);
         }
     }
 
-    /// The rate under one observer by that under another, of the same round.
+    /// The rate under one observer by that under another, of the same round, each to nothing.
     fn ratio_between(&self, one: Observer, other: Observer) -> Option<Spread> {
-        Spread::of(&ratios(&self.of(one)?.rates, &self.of(other)?.rates))
+        let (one, other) = (self.of(one)?, self.of(other)?);
+        Spread::of(&known(&ratios(&one.to_nothing(), &other.to_nothing())))
     }
 
     /// Medians and ratios, after the last round.
     pub(super) fn summarize(&mut self) {
-        let Some(nothing) = self
-            .of(Observer::Nothing)
-            .map(|report| report.rates.clone())
-        else {
-            return;
-        };
         for report in &mut self.observers {
-            let rates: Vec<f64> = report.rates.iter().copied().flatten().collect();
-            let ratios = ratios(&report.rates, &nothing);
-            report.median_rate = median(&rates);
-            report.ratio = Spread::of(&ratios);
+            report.median_rate = median(&known(&report.rates));
+            report.ratio = Spread::of(&known(&report.to_nothing()));
         }
+    }
+}
+
+impl ObserverReport {
+    /// Each round's rate by that under nothing.
+    fn to_nothing(&self) -> Vec<Option<f64>> {
+        ratios(&self.rates, &self.beside)
     }
 }
 
@@ -309,12 +314,12 @@ mod tests {
     fn workload(workload: Workload, trace: f64) -> WorkloadReport {
         let mut report = WorkloadReport::new(workload);
         for round in 0..3_u8 {
-            report.note_rate(Observer::Nothing, 1000.0);
-            report.note_rate(Observer::Trace, trace);
-            report.note_rate(Observer::Agent, 950.0 + 10.0 * f64::from(round));
+            report.note_rate(Observer::Nothing, 1000.0, 1000.0);
+            report.note_rate(Observer::Trace, trace, 1000.0);
+            report.note_rate(Observer::Agent, 950.0 + 10.0 * f64::from(round), 1000.0);
             report.note_cost(Observer::Tcpdump, Duration::from_secs(1), Some(2));
             if round == 1 {
-                report.note_rate(Observer::Tcpdump, 800.0);
+                report.note_rate(Observer::Tcpdump, 400.0, 500.0);
             }
             report.note_missing(Observer::Bpftrace, "it is not installed".to_owned());
             report.end_round();
@@ -415,11 +420,11 @@ mod tests {
     fn a_round_in_which_a_comparison_failed_is_told_and_the_others_stand() {
         let mut load = WorkloadReport::new(Workload::Proxy);
         for fails in [false, true, false] {
-            load.note_rate(Observer::Nothing, 100.0);
+            load.note_rate(Observer::Nothing, 100.0, 100.0);
             if fails {
                 load.note_lost_round(Observer::Bpftrace, "does not end".to_owned());
             } else {
-                load.note_rate(Observer::Bpftrace, 50.0);
+                load.note_rate(Observer::Bpftrace, 50.0, 100.0);
             }
             load.end_round();
         }
