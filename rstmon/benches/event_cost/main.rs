@@ -98,7 +98,8 @@ impl EventSink for Lines {
         _: &Annotation,
         facts: &CaptureFacts,
     ) -> io::Result<()> {
-        self.lines.append(event, facts, &mut self.buffer)?;
+        let line = self.lines.render(event, facts)?;
+        self.buffer.extend_from_slice(line);
         if self.buffer.len() >= BUFFER_BYTES {
             black_box(&self.buffer);
             self.buffer.clear();

@@ -27,6 +27,8 @@ pub const LOST_EVENT_LOG: &str = "event-log";
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that may wait: 8 MiB, some 100,000 events.
 const WAITING_CHUNKS: usize = 128;
+/// Empty buffers that are kept to be used again.
+const KEPT_BUFFERS: usize = 2;
 
 /// What the writing thread is told.
 enum Message {
@@ -72,12 +74,16 @@ pub struct EventLog {
     filter: Filter,
     buffer: Vec<u8>,
     buffered: u64,
+    /// Buffers that were written and are empty again: a new one for each chunk would be mapped, and its
+    /// pages touched for the first time, some thousand times a second in a storm.
+    written: Receiver<Vec<u8>>,
 }
 
 impl EventLog {
     /// Starts the writing thread of a log that is open.
     pub fn start(opened: OpenedLog) -> Result<Self, Failure> {
         let (sender, receiver) = sync_channel(WAITING_CHUNKS);
+        let (return_written, written) = sync_channel(KEPT_BUFFERS);
         let lost = Arc::new(AtomicU64::new(0));
         let mut writer = Writer {
             path: opened.settings.events_file.0,
@@ -85,6 +91,7 @@ impl EventLog {
             output: opened.settings.events_output,
             lost: Arc::clone(&lost),
             is_failing: false,
+            written: return_written,
         };
         let writer = std::thread::Builder::new()
             .name("event-log".to_owned())
@@ -97,6 +104,7 @@ impl EventLog {
             filter: opened.settings.events_filter,
             buffer: Vec::with_capacity(2 * CHUNK_BYTES),
             buffered: 0,
+            written,
         })
     }
 
@@ -124,7 +132,9 @@ impl EventLog {
         if self.buffer.is_empty() {
             return;
         }
-        let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(2 * CHUNK_BYTES));
+        let empty = self.written.try_recv();
+        let empty = empty.unwrap_or_else(|_| Vec::with_capacity(2 * CHUNK_BYTES));
+        let bytes = std::mem::replace(&mut self.buffer, empty);
         let events = std::mem::take(&mut self.buffered);
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
             self.sender.try_send(Message::Lines { bytes, events })
@@ -168,13 +178,20 @@ struct Writer {
     lost: Arc<AtomicU64>,
     /// The last write failed: the next failure is not told again.
     is_failing: bool,
+    /// Takes the buffers back.
+    written: SyncSender<Vec<u8>>,
 }
 
 impl Writer {
     fn run(&mut self, messages: &Receiver<Message>) {
         while let Ok(message) = messages.recv() {
             match message {
-                Message::Lines { bytes, events } => self.write(&bytes, events),
+                Message::Lines { mut bytes, events } => {
+                    self.write(&bytes, events);
+                    bytes.clear();
+                    // What is more than enough is freed.
+                    let _ = self.written.try_send(bytes);
+                }
                 Message::Reopen { max_size, keep } => self.reopen(max_size, keep),
             }
         }

@@ -9,19 +9,16 @@ use std::io;
 
 /// Renders the lines, one after the other in the same memory.
 #[derive(Debug, Default)]
-pub struct Lines {
-    lines: EventLines,
-    line: Vec<u8>,
-}
+pub struct Lines(EventLines);
 
 impl Lines {
     /// The line of an event, not yet rendered.
-    pub fn of<'a>(&'a mut self, event: &'a Event, facts: &'a CaptureFacts) -> EventLine<'a> {
-        self.line.clear();
+    pub const fn of<'a>(&'a mut self, event: &'a Event, facts: &'a CaptureFacts) -> EventLine<'a> {
         EventLine {
             event,
             facts,
-            lines: self,
+            lines: &mut self.0,
+            is_rendered: false,
         }
     }
 }
@@ -32,17 +29,17 @@ pub struct EventLine<'a> {
     /// The event.
     pub event: &'a Event,
     facts: &'a CaptureFacts,
-    /// Holds the line as soon as somebody has asked for it.
-    lines: &'a mut Lines,
+    lines: &'a mut EventLines,
+    is_rendered: bool,
 }
 
 impl EventLine<'_> {
     /// The line, newline included.
     pub fn bytes(&mut self) -> io::Result<&[u8]> {
-        let Lines { lines, line } = &mut *self.lines;
-        if line.is_empty() {
-            lines.append(self.event, self.facts, line)?;
+        if !self.is_rendered {
+            self.lines.render(self.event, self.facts)?;
+            self.is_rendered = true;
         }
-        Ok(line)
+        Ok(self.lines.last())
     }
 }

@@ -8,7 +8,7 @@ mod json;
 mod recent;
 
 use super::totals::{Counts, Totals};
-use crate::event::capture::{CaptureFacts, DegradationReport, HookReport};
+use crate::event::capture::CaptureFacts;
 use crate::event::facts::Facts;
 use crate::event::model::{
     Cause, Confidence, EVENT_SCHEMA, Event, Exact, Family, Initiator, Kind, Role, Segment,
@@ -30,8 +30,8 @@ pub const END_SCHEMA: &str = "rstmon.end/1";
 /// Writes a key with what stands before it. Inlined, so that the copy of a known length is a few
 /// moves and no call.
 #[inline(always)]
-fn write_key(key: &'static str, out: &mut Room<'_>) {
-    out.put(key.as_bytes());
+fn write_key<'r>(key: &'static str, out: Room<'r>) -> Room<'r> {
+    out.put(key.as_bytes())
 }
 
 /// Declares a line: its fields, of which the optional ones are left out when absent.
@@ -49,31 +49,30 @@ macro_rules! line {
         }
 
         impl $name<'_> {
-            /// Appends the line, newline included, by way of `room`. On an error `out` is left as
-            /// it was.
-            fn append_to(&self, out: &mut Vec<u8>, room: &mut Vec<u8>) -> serde_json::Result<()> {
-                let start = out.len();
-                json::append(out, room, |room| self.write(room))?;
+            /// The line, newline included, in `room`.
+            fn render<'r>(&self, room: &'r mut Vec<u8>) -> &'r [u8] {
+                let line = json::render(room, |room| self.write(room));
                 // Each key was written with a comma before it.
-                if let Some(opening) = out.get_mut(start) {
+                if let Some(opening) = line.first_mut() {
                     *opening = b'{';
                 }
-                Ok(())
+                line
             }
 
-            fn write(&self, out: &mut Room<'_>) -> serde_json::Result<()> {
+            fn write<'r>(&self, out: Room<'r>) -> Room<'r> {
                 $(
-                    write_key(concat!(",\"", stringify!($field), "\":"), out);
-                    self.$field.write(out)?;
+                    let out = write_key(concat!(",\"", stringify!($field), "\":"), out);
+                    let out = self.$field.write(out);
                 )+
                 $(
-                    if let Some(value) = &self.$option {
-                        write_key(concat!(",\"", stringify!($option), "\":"), out);
-                        value.write(out)?;
-                    }
+                    let out = match &self.$option {
+                        Some(value) => {
+                            value.write(write_key(concat!(",\"", stringify!($option), "\":"), out))
+                        }
+                        None => out,
+                    };
                 )*
-                out.put(b"}\n");
-                Ok(())
+                out.put(b"}\n")
             }
 
             #[cfg(test)]
@@ -93,8 +92,8 @@ line! {
         host: &'a str,
         kernel: &'a str,
         mode: &'a str,
-        hooks: Structured<&'a [HookReport]>,
-        degradations: Structured<&'a [DegradationReport]>,
+        hooks: Structured,
+        degradations: Structured,
     }
     optional {
         time: Time<'a>,
@@ -108,13 +107,13 @@ line! {
         seen: Exact,
         written: Exact,
         filtered: Exact,
-        lost: Structured<BTreeMap<&'a str, Exact>>,
-        kernel_counts: Structured<BTreeMap<&'a str, Exact>>,
-        causes: Structured<BTreeMap<&'a str, Exact>>,
+        lost: Structured,
+        kernel_counts: Structured,
+        causes: Structured,
     }
     optional {
         time: Time<'a>,
-        notes: Structured<BTreeMap<&'a str, Exact>>,
+        notes: Structured,
     }
 }
 
@@ -204,13 +203,11 @@ pub fn render_start(facts: &CaptureFacts, time_ns: Option<i64>) -> io::Result<Ve
         host: &facts.host,
         kernel: &facts.kernel,
         mode: &facts.mode,
-        hooks: Structured(&facts.hooks),
-        degradations: Structured(&facts.degradations),
+        hooks: Structured::of(&facts.hooks)?,
+        degradations: Structured::of(&facts.degradations)?,
         time: time_ns.map(|ns| Time::of(ns, &mut second)).transpose()?,
     };
-    let mut out = Vec::new();
-    line.append_to(&mut out, &mut Vec::new())?;
-    Ok(out)
+    Ok(line.render(&mut Vec::new()).to_vec())
 }
 
 /// The last line, newline included. `time_ns`: wall clock at the end, absent if not known.
@@ -221,15 +218,15 @@ pub fn render_end(totals: &Totals, time_ns: Option<i64>) -> io::Result<Vec<u8>> 
         seen: Exact(totals.seen),
         written: Exact(totals.written),
         filtered: Exact(totals.filtered),
-        lost: exact(&totals.lost),
-        kernel_counts: exact(&totals.kernel_counts),
-        causes: exact(&totals.causes),
+        lost: exact(&totals.lost)?,
+        kernel_counts: exact(&totals.kernel_counts)?,
+        causes: exact(&totals.causes)?,
         time: time_ns.map(|ns| Time::of(ns, &mut second)).transpose()?,
-        notes: (!totals.notes.is_empty()).then(|| exact(&totals.notes)),
+        notes: (!totals.notes.is_empty())
+            .then(|| exact(&totals.notes))
+            .transpose()?,
     };
-    let mut out = Vec::new();
-    line.append_to(&mut out, &mut Vec::new())?;
-    Ok(out)
+    Ok(line.render(&mut Vec::new()).to_vec())
 }
 
 /// Renders events to lines, and keeps what the next line can use. One for each stream of lines.
@@ -237,8 +234,10 @@ pub fn render_end(totals: &Totals, time_ns: Option<i64>) -> io::Result<Vec<u8>> 
 pub struct EventLines {
     second: RecentSecond,
     connection: RecentConnection,
-    /// Where a line is put together.
+    /// Where the line is written.
     room: Vec<u8>,
+    /// Bytes of the line that was written last.
+    length: usize,
 }
 
 impl Default for EventLines {
@@ -255,36 +254,36 @@ impl EventLines {
             second: RecentSecond::new(),
             connection: RecentConnection::new(),
             room: Vec::new(),
+            length: 0,
         }
     }
 
-    /// Appends an event's line, newline included. On an error, which no event known gives, `out` is
-    /// left as it was.
-    pub fn append(
-        &mut self,
-        event: &Event,
-        facts: &CaptureFacts,
-        out: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    /// An event's line, newline included. No event known gives an error.
+    pub fn render(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<&[u8]> {
         let time = Time::of(event.time_ns, &mut self.second)?;
         let community_id = self.connection.community_id(event);
         let line = EventLine::new(event, facts, time, community_id);
-        Ok(line.append_to(out, &mut self.room)?)
+        self.length = line.render(&mut self.room).len();
+        Ok(self.last())
+    }
+
+    /// The line that was rendered last; empty before the first.
+    #[must_use]
+    pub fn last(&self) -> &[u8] {
+        self.room.get(..self.length).unwrap_or_default()
     }
 }
 
 /// An event's line on its own, newline included.
 pub fn render_event(event: &Event, facts: &CaptureFacts) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    EventLines::new().append(event, facts, &mut line)?;
-    Ok(line)
+    Ok(EventLines::new().render(event, facts)?.to_vec())
 }
 
-fn exact(counts: &Counts) -> Structured<BTreeMap<&str, Exact>> {
+fn exact(counts: &Counts) -> serde_json::Result<Structured> {
     let exact = counts
         .iter()
         .map(|(name, count)| (name.as_ref(), Exact(*count)));
-    Structured(exact.collect())
+    Structured::of(&exact.collect::<BTreeMap<&str, Exact>>())
 }
 
 impl<'a> EventLine<'a> {

@@ -266,7 +266,10 @@ impl Output {
     /// Writes one event, but not to the recording.
     pub(super) fn show(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<()> {
         match &self.form {
-            Form::Jsonl => self.lines.append(event, facts, &mut self.buffer)?,
+            Form::Jsonl => {
+                let line = self.lines.render(event, facts)?;
+                self.buffer.extend_from_slice(line);
+            }
             Form::Text(style) => {
                 let line = text::render_event(event, &key_facts(event), style);
                 self.buffer.extend(line.into_bytes());

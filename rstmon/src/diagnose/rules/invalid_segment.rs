@@ -20,19 +20,22 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn mptcp<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let evidence = case.evidence().kernel_reason().state().trigger();
     let reason = case.reason()?;
-    if reason.starts_with("MPTCP_RST_") {
-        return Some(case.finding(Initiator::LocalKernel, Confidence::Certain, evidence));
-    }
     let is_fast_close = case.is_active()
         && reason == "TCP_ABORT_ON_CLOSE"
         && case.socket().is_some()
         && !case.is_closed_at_hook();
-    is_fast_close.then_some(Finding {
-        initiator: Initiator::LocalApp,
-        confidence: Confidence::Likely,
-        evidence,
+    let (initiator, confidence) = if reason.starts_with("MPTCP_RST_") {
+        (Initiator::LocalKernel, Confidence::Certain)
+    } else if is_fast_close {
+        (Initiator::LocalApp, Confidence::Likely)
+    } else {
+        return None;
+    };
+    Some(Finding {
+        initiator,
+        confidence,
+        evidence: case.evidence().kernel_reason().state().trigger(),
     })
 }
 

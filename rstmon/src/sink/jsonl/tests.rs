@@ -123,10 +123,9 @@ fn a_line_is_the_same_whatever_went_before_it() {
     let events = [full, mirrored, other_port, long_name, samples::bare()];
     let mut lines = EventLines::new();
     for event in events.iter().chain(events.iter().rev()) {
-        let mut out = b"before\n".to_vec();
-        lines.append(event, &samples::facts(), &mut out).unwrap();
-        let expected = format!("before\n{}", event_line(event));
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let line = lines.render(event, &samples::facts()).unwrap().to_vec();
+        assert_eq!(String::from_utf8(line.clone()).unwrap(), event_line(event));
+        assert_eq!(lines.last(), line);
     }
 }
 

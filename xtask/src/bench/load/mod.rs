@@ -19,6 +19,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 pub(super) use flood::{Limits, run_flood};
+#[cfg(test)]
 pub(super) use ports::ClosedPort;
 
 /// Refused connections a second of a paced storm; each is one reset sent and one received.
