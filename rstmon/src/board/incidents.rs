@@ -4,10 +4,12 @@
 use super::snapshot::IncidentRow;
 use crate::event::model::{Cause, Event};
 use crate::metrics::hinted::HintedMap;
+use crate::metrics::names::Name;
 use compact_str::CompactString;
-use hashbrown::HashSet;
+use hashbrown::{Equivalent, HashSet};
 use ipnet::IpNet;
 use std::fmt;
+use std::hash::Hash;
 use std::net::IpAddr;
 
 /// Different peers and ports of an incident that are told apart.
@@ -57,14 +59,68 @@ struct Key {
     group: PeerGroup,
 }
 
+/// A key to look up.
+#[derive(Clone, Copy, Debug, Hash)]
+struct KeyOf<'a> {
+    cause: Cause,
+    comm: Name<'a>,
+    group: PeerGroup,
+}
+
+impl Equivalent<Key> for KeyOf<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.cause == key.cause && self.group == key.group && self.comm.equivalent(&key.comm)
+    }
+}
+
+impl KeyOf<'_> {
+    fn owned(self) -> Key {
+        Key {
+            cause: self.cause,
+            comm: self.comm.0.into(),
+            group: self.group,
+        }
+    }
+}
+
+/// Different values, as many as are told apart. The last one is mostly the next, too, and not looked for.
+#[derive(Clone, Debug)]
+struct Distinct<T> {
+    values: HashSet<T>,
+    last: Option<T>,
+}
+
+impl<T: Copy + Eq + Hash> Distinct<T> {
+    fn new() -> Self {
+        Self {
+            values: HashSet::new(),
+            last: None,
+        }
+    }
+
+    /// Whether it is known to be among them now. Where it is known already that they are not all,
+    /// `at_least`, nobody asks whether a full set has it.
+    fn insert(&mut self, value: T, at_least: bool) -> bool {
+        if self.last == Some(value) {
+            return true;
+        }
+        if self.values.len() >= MAX_DISTINCT && (at_least || !self.values.contains(&value)) {
+            return false;
+        }
+        self.values.insert(value);
+        self.last = Some(value);
+        true
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Incident {
     total: u64,
     first_ns: u64,
     last_ns: u64,
     last_seq_no: u64,
-    peers: HashSet<IpAddr>,
-    ports: HashSet<u16>,
+    peers: Distinct<IpAddr>,
+    ports: Distinct<u16>,
     at_least: bool,
 }
 
@@ -86,10 +142,10 @@ impl Incidents {
     }
 
     /// Takes one event in. What does not fit is an incident of its cause without process and peers.
-    pub(super) fn record(&mut self, event: &Event, comm: &CompactString) {
-        let mut key = Key {
+    pub(super) fn record(&mut self, event: &Event, comm: Name<'_>) {
+        let mut key = KeyOf {
             cause: event.verdict.cause,
-            comm: comm.clone(),
+            comm,
             group: PeerGroup::of(event.remote_addr),
         };
         if self.add(&key, event) {
@@ -98,7 +154,7 @@ impl Incidents {
         if self.by_key.len() >= self.limit {
             self.forget_quiet(event.mono_ns);
             if self.by_key.len() >= self.limit {
-                key.comm = CompactString::default();
+                key.comm = Name("");
                 key.group = PeerGroup::Other;
                 if self.add(&key, event) {
                     return;
@@ -107,11 +163,11 @@ impl Incidents {
         }
         let mut incident = Incident::at(event);
         incident.add(event);
-        self.by_key.insert(key, incident);
+        self.by_key.insert(key.owned(), incident);
     }
 
     /// Adds an event to the incident of that key, which it may begin anew. False: there is none.
-    fn add(&mut self, key: &Key, event: &Event) -> bool {
+    fn add(&mut self, key: &KeyOf<'_>, event: &Event) -> bool {
         let Some(incident) = self.by_key.get_mut(event.kind, key) else {
             return false;
         };
@@ -140,13 +196,16 @@ impl Incidents {
         let rows = self.by_key.iter().map(|(key, incident)| IncidentRow {
             cause: key.cause,
             comm: key.comm.to_string(),
-            peers: match (incident.peers.len(), incident.peers.iter().next()) {
+            peers: match (
+                incident.peers.values.len(),
+                incident.peers.values.iter().next(),
+            ) {
                 (1, Some(only)) if key.group != PeerGroup::Other => only.to_string(),
                 _ => key.group.to_string(),
             },
             total: incident.total,
-            distinct_peers: incident.peers.len() as u64,
-            distinct_ports: incident.ports.len() as u64,
+            distinct_peers: incident.peers.values.len() as u64,
+            distinct_ports: incident.ports.values.len() as u64,
             at_least: incident.at_least,
             first_ns: incident.first_ns,
             last_ns: incident.last_ns,
@@ -165,8 +224,8 @@ impl Incident {
             first_ns: event.mono_ns,
             last_ns: event.mono_ns,
             last_seq_no: event.seq_no,
-            peers: HashSet::new(),
-            ports: HashSet::new(),
+            peers: Distinct::new(),
+            ports: Distinct::new(),
             at_least: false,
         }
     }
@@ -175,17 +234,7 @@ impl Incident {
         self.total += 1;
         self.last_ns = self.last_ns.max(event.mono_ns);
         self.last_seq_no = self.last_seq_no.max(event.seq_no);
-        self.at_least |= !insert(&mut self.peers, event.remote_addr, self.at_least);
-        self.at_least |= !insert(&mut self.ports, event.local_port, self.at_least);
+        self.at_least |= !self.peers.insert(event.remote_addr, self.at_least);
+        self.at_least |= !self.ports.insert(event.local_port, self.at_least);
     }
-}
-
-/// Whether it is known to be in the set now. Where `at_least` is known already, nobody asks whether a
-/// full set has it.
-fn insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T, at_least: bool) -> bool {
-    if set.len() >= MAX_DISTINCT && (at_least || !set.contains(&value)) {
-        return false;
-    }
-    set.insert(value);
-    true
 }

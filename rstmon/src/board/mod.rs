@@ -14,6 +14,7 @@ pub use incidents::PeerGroup;
 pub use snapshot::{BoardSnapshot, CauseRow, IncidentRow, KindTotal, TableRow};
 
 use crate::event::model::{Cause, Event, Kind};
+use crate::metrics::names::{CauseOf, Name};
 use crate::metrics::tally::{PortLabel, TallySettings, WorkloadLabels, service_port};
 use compact_str::CompactString;
 use incidents::Incidents;
@@ -71,16 +72,19 @@ impl Board {
             *count += 1;
         }
         self.causes.record(cause, now);
-        let comm = event.owner.as_ref().map(|owner| &owner.comm);
-        let comm = comm.unwrap_or(const { &CompactString::const_new("") });
-        self.cause_owners.record(&(cause, comm.clone()), event);
-        self.incidents.record(event, comm);
-        self.processes.record(comm, event);
-        let workload = WorkloadLabels::of(event.workload.as_deref());
-        self.workloads.record(&workload, event);
-        self.services
-            .record(&service_port(event, &self.ports), event);
-        self.peers.record(&event.remote_addr, event);
+        let comm = event.owner.as_ref().map_or("", |owner| owner.comm.as_str());
+        let name = Name(comm);
+        self.cause_owners
+            .record(&CauseOf(cause, name), || (cause, comm.into()), event);
+        self.incidents.record(event, name);
+        self.processes.record(&name, || comm.into(), event);
+        let workload = WorkloadLabels::of(event);
+        self.workloads
+            .record(&*workload, || (*workload).clone(), event);
+        let port = service_port(event, &self.ports);
+        self.services.record(&port, || port, event);
+        let peer = event.remote_addr;
+        self.peers.record(&peer, || peer, event);
     }
 
     /// What there is to see at `now_ns`, monotonic.

@@ -4,6 +4,7 @@ use super::SHOWN_ROWS;
 use super::snapshot::TableRow;
 use crate::event::model::{Cause, Event};
 use crate::metrics::hinted::HintedMap;
+use hashbrown::Equivalent;
 use std::hash::Hash;
 
 /// Seconds of one slot.
@@ -35,7 +36,7 @@ const fn slot_of(mono_ns: u64) -> u64 {
     mono_ns / (SLOT_SECONDS * 1_000_000_000)
 }
 
-impl<K: Clone + Eq + Hash> Table<K> {
+impl<K: Eq + Hash> Table<K> {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             rows: HintedMap::default(),
@@ -44,8 +45,11 @@ impl<K: Clone + Eq + Hash> Table<K> {
         }
     }
 
-    /// Counts one event under a key.
-    pub(super) fn record(&mut self, key: &K, event: &Event) {
+    /// Counts one event under a key, which `owned` makes where it is new.
+    pub(super) fn record<Q>(&mut self, key: &Q, owned: impl FnOnce() -> K, event: &Event)
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         if let Some(row) = self.rows.get_mut(event.kind, key) {
             row.count(event);
         } else if self.rows.len() >= self.limit {
@@ -53,7 +57,7 @@ impl<K: Clone + Eq + Hash> Table<K> {
         } else {
             let mut row = Row::new();
             row.count(event);
-            self.rows.insert(key.clone(), row);
+            self.rows.insert(owned(), row);
         }
     }
 

@@ -29,12 +29,16 @@ pub(super) struct Upstream {
 /// The last reset that each process received as a client.
 #[derive(Debug)]
 pub(super) struct Proxies {
+    /// That of the process that received one last. In a storm it is the same one again and again.
+    newest: Option<(u32, Upstream)>,
+    /// Those of the processes before.
     received: LruCache<u32, Upstream>,
 }
 
 impl Proxies {
     pub(super) fn new() -> Self {
         Self {
+            newest: None,
             received: LruCache::new(MAX_PROCESSES),
         }
     }
@@ -45,7 +49,11 @@ impl Proxies {
         if event.kind != Kind::Sent || event.role != Some(Role::Server) {
             return None;
         }
-        let upstream = self.received.peek(&event.owner.as_ref()?.pid)?;
+        let pid = event.owner.as_ref()?.pid;
+        let upstream = match &self.newest {
+            Some((newest, upstream)) if *newest == pid => upstream,
+            _ => self.received.peek(&pid)?,
+        };
         let ago_ns = event.mono_ns.checked_sub(upstream.mono_ns)?;
         let same_connection = upstream.local == (event.local_addr, event.local_port);
         (ago_ns <= TURN_NS && !same_connection).then_some(*upstream)
@@ -65,7 +73,11 @@ impl Proxies {
             mono_ns: event.mono_ns,
             local: (event.local_addr, event.local_port),
         };
-        self.received.put(owner.pid, upstream);
+        if let Some((pid, before)) = self.newest.replace((owner.pid, upstream))
+            && pid != owner.pid
+        {
+            self.received.put(pid, before);
+        }
     }
 }
 
@@ -107,6 +119,23 @@ mod tests {
         assert_eq!(upstream_of(&sent(7, Role::Client, 2_000)), None);
         assert_eq!(upstream_of(&sent(7, Role::Server, 1_001 + TURN_NS)), None);
         assert_eq!(upstream_of(&sent(7, Role::Server, 999)), None);
+    }
+
+    #[test]
+    fn each_process_has_its_own_whoever_received_one_since() {
+        let mut proxies = Proxies::new();
+        for (seq_no, pid) in [(1, 7), (2, 8), (3, 7), (4, 9)] {
+            let received = event(pid, Kind::Received, Role::Client, 1_000);
+            proxies.remember(&Event { seq_no, ..received });
+        }
+        let upstream_of = |pid| {
+            let sent = event(pid, Kind::Sent, Role::Server, 2_000);
+            proxies.upstream_of(&sent).map(|upstream| upstream.seq_no)
+        };
+        assert_eq!(
+            [7, 8, 9, 6].map(upstream_of),
+            [Some(3), Some(2), Some(4), None]
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod families;
 pub mod hinted;
 pub mod histogram;
 pub mod known;
+pub mod names;
 pub mod page;
 pub mod recent;
 pub mod tally;

@@ -3,12 +3,14 @@
 use super::capped::CappedCounters;
 use super::families::Family;
 use super::histogram::Histogram;
+use super::names::Name;
 use super::recent::Recent;
 use crate::event::cells::CellCounts;
 use crate::event::model::{Cause, Event, Initiator, Kind, Role};
 use crate::event::workload::Workload;
 use compact_str::CompactString;
 use rstmon_common::wire::RawEvent;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -90,12 +92,24 @@ pub struct WorkloadLabels {
 }
 
 impl WorkloadLabels {
-    /// Those of a workload.
+    /// Of what is in no workload.
+    const NONE: Self = Self {
+        namespace: None,
+        pod: None,
+        container: None,
+        unit: None,
+    };
+
+    /// Those of an event's workload.
     #[must_use]
-    pub fn of(workload: Option<&Workload>) -> Self {
-        let Some(workload) = workload else {
-            return Self::default();
-        };
+    pub fn of(event: &Event) -> Cow<'static, Self> {
+        match &event.workload {
+            None => Cow::Borrowed(const { &Self::NONE }),
+            Some(workload) => Cow::Owned(Self::of_workload(workload)),
+        }
+    }
+
+    fn of_workload(workload: &Workload) -> Self {
         let names = workload.pod_names();
         let uid = || workload.pod.as_ref().map(|pod| pod.uid.as_str().into());
         let container = workload.container.as_ref();
@@ -173,12 +187,13 @@ impl Tally {
         self.cells.count(raw);
         self.recent.record(kind, cause, now);
         let comm = event.owner.as_ref().map_or("", |owner| owner.comm.as_str());
-        self.processes.count(comm, || comm.into(), kind, cause, now);
+        self.processes
+            .count(&Name(comm), || comm.into(), kind, cause, now);
         let port = service_port(event, &self.settings);
         self.ports.count(&port, || port, kind, cause, now);
-        let workload = WorkloadLabels::of(event.workload.as_deref());
+        let workload = WorkloadLabels::of(event);
         self.workloads
-            .count(&workload, || workload.clone(), kind, cause, now);
+            .count(&*workload, || (*workload).clone(), kind, cause, now);
         if self.settings.peers {
             let peer = event.remote_addr;
             self.peers.count(&peer, || peer, kind, cause, now);
