@@ -13,6 +13,7 @@ pub mod filter;
 pub mod kernel;
 pub mod memory;
 pub mod metrics;
+mod pieces;
 pub mod pipeline;
 pub mod sink;
 pub mod top;

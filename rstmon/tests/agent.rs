@@ -150,6 +150,52 @@ fn the_event_log_ends_with_totals_that_the_metrics_had() {
 }
 
 #[test]
+fn every_event_of_a_storm_is_in_the_log_once_and_in_order() {
+    if !bpf_works() {
+        return;
+    }
+    let mut agent = Agent::new();
+    let log = agent.path("events.jsonl");
+    agent.run(&["--events-file", log.to_str().unwrap()]);
+    refuse(5_000);
+    wait_until("the storm", || {
+        sum(&agent.scrape(), "rstmon_resets_total", "sent") >= 5_000.0
+    });
+    assert!(agent.end(Signal::SIGTERM).success());
+    let lines = lines(&log);
+    let events = lines
+        .iter()
+        .filter(|line| line["schema"] == "rstmon.event/1");
+    let numbers: Vec<u64> = events
+        .map(|line| line["seq_no"].as_u64().unwrap())
+        .collect();
+    assert!(numbers.len() >= 10_000, "{} events", numbers.len());
+    assert!(
+        numbers
+            .into_iter()
+            .eq(1..=lines.last().unwrap()["seen"].as_u64().unwrap())
+    );
+}
+
+#[test]
+fn it_says_where_it_listens_with_the_port_that_it_was_given() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&["--web.listen-address", "127.0.0.1:0"]);
+    let said = agent.stderr();
+    let addresses: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("rstmon: listening on "))
+        .collect();
+    assert_eq!(addresses.len(), 2, "{said}");
+    assert_eq!(addresses[0], agent.address.to_string());
+    let given: std::net::SocketAddr = addresses[1].parse().unwrap();
+    assert_ne!(given.port(), 0);
+    TcpStream::connect(given).expect("it listens there");
+}
+
+#[test]
 fn a_kill_leaves_whole_lines_and_a_restart_starts_from_zero() {
     if !bpf_works() {
         return;

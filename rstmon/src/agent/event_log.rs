@@ -74,8 +74,7 @@ pub struct EventLog {
     filter: Filter,
     buffer: Vec<u8>,
     buffered: u64,
-    /// Buffers that were written and are empty again: a new one for each chunk would be mapped, and its
-    /// pages touched for the first time, some thousand times a second in a storm.
+    /// Buffers that were written and are empty again: the pages of a new one would have to be mapped.
     written: Receiver<Vec<u8>>,
 }
 
@@ -189,7 +188,7 @@ impl Writer {
                 Message::Lines { mut bytes, events } => {
                     self.write(&bytes, events);
                     bytes.clear();
-                    // What is more than enough is freed.
+                    // Beyond KEPT_BUFFERS it is freed.
                     let _ = self.written.try_send(bytes);
                 }
                 Message::Reopen { max_size, keep } => self.reopen(max_size, keep),

@@ -111,9 +111,9 @@ struct LostLine {
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
-    /// From the innermost.
-    made_folders: Vec<PathBuf>,
     listener: std::os::unix::net::UnixListener,
+    /// Dropped after the file is gone.
+    _folders: MadeFolders,
 }
 
 impl ControlSocket {
@@ -131,20 +131,21 @@ impl ControlSocket {
             return Err(fail(&"another agent answers there"));
         }
         let group = group.map(find_group).transpose().map_err(|e| fail(&e))?;
-        let made_folders = make_folders(path).map_err(|error| fail(&error))?;
+        let folders = MadeFolders::make(path).map_err(|error| fail(&error))?;
         remove_socket(path).map_err(|error| fail(&error))?;
         let listener =
             std::os::unix::net::UnixListener::bind(path).map_err(|error| fail(&error))?;
+        let socket = Self {
+            path: path.to_owned(),
+            listener,
+            _folders: folders,
+        };
         let mode = if group.is_some() { 0o660 } else { 0o600 };
         chown(path, None, group)
             .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
-            .and_then(|()| listener.set_nonblocking(true))
+            .and_then(|()| socket.listener.set_nonblocking(true))
             .map_err(|error| fail(&error))?;
-        Ok(Self {
-            path: path.to_owned(),
-            made_folders,
-            listener,
-        })
+        Ok(socket)
     }
 
     /// Serves clients for as long as it is polled.
@@ -169,25 +170,38 @@ impl Drop for ControlSocket {
     fn drop(&mut self) {
         // Somebody else may have removed it.
         let _ = fs::remove_file(&self.path);
-        for folder in &self.made_folders {
-            // Only empty ones go.
-            let _ = fs::remove_dir(folder);
-        }
     }
 }
 
-/// Makes the folders that the path lacks; which these are, from the innermost.
-fn make_folders(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let Some(folder) = path.parent() else {
-        return Ok(Vec::new());
-    };
-    let missing = folder
-        .ancestors()
-        .take_while(|it| !it.as_os_str().is_empty() && !it.exists())
-        .map(Path::to_owned)
-        .collect();
-    fs::create_dir_all(folder)?;
-    Ok(missing)
+/// Folders that were made here, from the outermost. They go with this, unless others use them.
+#[derive(Debug, Default)]
+struct MadeFolders(Vec<PathBuf>);
+
+impl MadeFolders {
+    /// Makes the folders that the path of a file lacks.
+    fn make(path: &Path) -> io::Result<Self> {
+        let mut made = Self::default();
+        let folders = path.ancestors().skip(1);
+        let missing = folders.take_while(|it| !it.as_os_str().is_empty() && !it.exists());
+        for folder in missing.collect::<Vec<_>>().into_iter().rev() {
+            match fs::create_dir(folder) {
+                Ok(()) => made.0.push(folder.to_owned()),
+                // Somebody else was faster, or it is `..` of the one before.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for MadeFolders {
+    fn drop(&mut self) {
+        for folder in self.0.iter().rev() {
+            // Only an empty one can be removed.
+            let _ = fs::remove_dir(folder);
+        }
+    }
 }
 
 /// Removes a socket that nobody answers at; leaves anything else alone.
@@ -423,19 +437,37 @@ mod tests {
         assert!(!stale.exists());
         drop(first);
         assert!(!folder.path().join("made").exists(), "what it made stays");
-        // Of folders that were there, and of those that others use, none goes.
-        let kept = folder.path().join("kept");
-        fs::create_dir(&kept).unwrap();
-        drop(ControlSocket::bind(&kept.join("rstmon.sock"), None).unwrap());
-        let shared = ControlSocket::bind(&kept.join("shared/rstmon.sock"), None).unwrap();
-        fs::write(kept.join("shared/file"), "").unwrap();
-        drop(shared);
-        assert!(kept.join("shared/file").exists());
         let file = folder.path().join("file");
         fs::write(&file, "mine").unwrap();
         assert!(ControlSocket::bind(&file, None).is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
         let error = ControlSocket::bind(&path, Some("no-such-group")).unwrap_err();
         assert!(error.to_string().contains("groupadd"), "{error}");
+    }
+
+    #[test]
+    fn no_folder_goes_that_was_there_or_that_others_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("kept");
+        fs::create_dir(&kept).unwrap();
+        for path in ["kept/rstmon.sock", "made/../kept/rstmon.sock"] {
+            drop(ControlSocket::bind(&folder.path().join(path), None).unwrap());
+            assert!(kept.exists(), "{path}");
+        }
+        assert!(!folder.path().join("made").exists());
+        let shared = ControlSocket::bind(&kept.join("shared/rstmon.sock"), None).unwrap();
+        fs::write(kept.join("shared/file"), "").unwrap();
+        drop(shared);
+        assert!(kept.join("shared/file").exists());
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_made_leaves_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        // Longer than an address of a socket may be (unix(7)).
+        let name = format!("made/{}", "x".repeat(200));
+        let error = ControlSocket::bind(&folder.path().join(name), None).unwrap_err();
+        assert!(error.to_string().contains("--socket"), "{error}");
+        assert!(!folder.path().join("made").exists());
     }
 }

@@ -83,7 +83,7 @@ impl KeyOf<'_> {
     }
 }
 
-/// Different values, as many as are told apart. The last one is mostly the next, too, and not looked for.
+/// Different values, as many as are told apart. One that comes again at once is not looked for.
 #[derive(Clone, Debug)]
 struct Distinct<T> {
     values: HashSet<T>,

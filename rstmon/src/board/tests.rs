@@ -107,6 +107,45 @@ fn ten_thousand_resets_are_a_few_incidents() {
 }
 
 #[test]
+fn incidents_of_processes_that_take_turns_stay_apart() {
+    let turns = ["a", "b", "c"].repeat(10);
+    let events: Vec<Event> = turns
+        .iter()
+        .map(|comm| event(Cause::PeerGone, 100, comm, "192.0.2.1"))
+        .collect();
+    let rows = board(&events).snapshot(0).incidents;
+    let mut totals: Vec<(&str, u64)> = rows
+        .iter()
+        .map(|row| (row.comm.as_str(), row.total))
+        .collect();
+    totals.sort_unstable();
+    assert_eq!(totals, [("a", 10), ("b", 10), ("c", 10)]);
+}
+
+#[test]
+fn of_more_peers_than_are_told_apart_it_is_said_that_there_are_more() {
+    let from = |number: u64| {
+        event(
+            Cause::PeerGone,
+            100,
+            "app",
+            &format!("2001:db8::{number:x}"),
+        )
+    };
+    let rows = |peers: std::ops::Range<u64>| {
+        let events: Vec<Event> = peers.map(from).collect();
+        board(&events).snapshot(0).incidents
+    };
+    let all = &rows(0..256)[0];
+    assert_eq!((all.distinct_peers, all.at_least), (256, false));
+    let more = &rows(0..300)[0];
+    assert_eq!(
+        (more.total, more.distinct_peers, more.at_least),
+        (300, 256, true)
+    );
+}
+
+#[test]
 fn a_full_table_of_incidents_makes_room_when_some_are_quiet() {
     let mut board = Board::new(TallySettings::default());
     for index in 0..=MAX_ROWS {

@@ -7,7 +7,6 @@ use super::forgery::{is_out_of_window, peer_went_on};
 use crate::event::model::{Event, Kind, Segment, SocketState};
 use lru::LruCache;
 use rstmon_common::wire;
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
@@ -37,23 +36,12 @@ const fn flow_end(address: IpAddr, port: u16) -> FlowEnd {
 }
 
 /// A connection's identity on this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct FlowKey {
     local: FlowEnd,
     remote: FlowEnd,
     /// `None` for netfilter rejects: the rejecting namespace need not be the one that receives.
     netns: Option<u32>,
-}
-
-/// In three words in place of six: each is a multiplication.
-impl Hash for FlowKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let ((local, local_port), (remote, remote_port)) = (self.local, self.remote);
-        let ports = u64::from(local_port) << 16 | u64::from(remote_port);
-        state.write_u128(local);
-        state.write_u128(remote);
-        state.write_u64(ports << 32 | u64::from(self.netns.unwrap_or_default()));
-    }
 }
 
 impl FlowKey {

@@ -9,7 +9,7 @@ use lru::LruCache;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 
-/// Processes remembered.
+/// Processes remembered, besides the newest.
 const MAX_PROCESSES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// A proxy that hands a reset on does so in the same turn of its event loop; this is a busy one's.
@@ -29,9 +29,9 @@ pub(super) struct Upstream {
 /// The last reset that each process received as a client.
 #[derive(Debug)]
 pub(super) struct Proxies {
-    /// That of the process that received one last. In a storm it is the same one again and again.
+    /// That of the process that received one last: the next is often of the same process.
     newest: Option<(u32, Upstream)>,
-    /// Those of the processes before.
+    /// Those of the processes before. What is here of the newest one, too, is older and not looked at.
     received: LruCache<u32, Upstream>,
 }
 

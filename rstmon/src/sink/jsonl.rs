@@ -258,7 +258,8 @@ impl EventLines {
         }
     }
 
-    /// An event's line, newline included. No event known gives an error.
+    /// An event's line, newline included. Every event has one: an error would be one of jiff's, for a time
+    /// that no event can have.
     pub fn render(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<&[u8]> {
         let time = Time::of(event.time_ns, &mut self.second)?;
         let community_id = self.connection.community_id(event);

@@ -24,7 +24,7 @@ pub(super) const START_MS: Limit = Limit::below(300.0);
 pub(super) const START_MS_GOAL: Limit = Limit::at_most(150.0);
 /// Of lost events, and of resets by which counts may differ.
 pub(super) const NONE: Limit = Limit::at_most(0.0);
-/// Of a rate by that of another tool in the same round: above it.
+/// Of a rate by that of another tool in the same round, each to nothing beside it: above it.
 pub(super) const ABOVE: Limit = Limit {
     side: Side::Above,
     value: 1.0,

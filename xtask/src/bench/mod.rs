@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: what rstmon costs, beside nothing and beside other tools, in one run on this
 //! machine. Called by xtask's `main`.
 //!
-//! Always holds: an observer is measured between two measurements under nothing, so a ratio compares
-//! what the machine did within seconds; every process started here is ended here, and the kernel's settings
+//! Always holds: throughput under an observer is measured between two runs that nobody watches, so a
+//! ratio compares what the machine did within seconds; every process started here is ended here, and the kernel's settings
 //! are put back, also on an error and on SIGINT or SIGTERM.
 
 mod bounds;
@@ -52,7 +52,7 @@ pub(crate) enum ReportFormat {
     Text,
     /// The page docs/performance.md
     Markdown,
-    /// One JSON object, schema rstmon.bench/2
+    /// One JSON object, schema rstmon.bench/3
     Json,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum Strictness {
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Rounds; each measures every observer once
+    /// Rounds; each measures every observer once, and nothing before and after it
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
     /// Only these loads
@@ -266,9 +266,8 @@ fn measure_starts(shop: &Workshop, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every observer once a round, between two measurements under nothing, with which it is compared: a
-/// machine's speed drifts within half a minute by more than a good observer costs. The first of a
-/// round changes from round to round.
+/// Every observer once a round, between two runs of the load that nobody watches, with which it is
+/// compared: a machine's speed drifts. The first of a round changes from round to round.
 fn measure_throughput(load: &Load, runs: u32, shop: &Workshop) -> anyhow::Result<WorkloadReport> {
     let mut report = WorkloadReport::new(load.workload);
     for round in 1..=runs {
@@ -279,15 +278,21 @@ fn measure_throughput(load: &Load, runs: u32, shop: &Workshop) -> anyhow::Result
         let mut order = Observer::compared();
         let first = round as usize % order.len();
         order.rotate_left(first);
-        let mut before = measure_alone(load, shop)?;
+        let mut before = measure_alone(load, &mut report, shop)?;
         let mut alone = vec![before];
         for observer in order {
-            if let Some(rate) = measure_once(observer, load, &mut report, shop)? {
-                let after = measure_alone(load, shop)?;
-                report.note_rate(observer, rate, f64::midpoint(before, after));
-                alone.push(after);
-                before = after;
+            if report.is_missing(observer) {
+                continue;
             }
+            let rate = measure_once(observer, load, &mut report, shop)?;
+            // Of one that failed, too, hooks come off, and time has gone by.
+            settle(shop)?;
+            let after = measure_alone(load, &mut report, shop)?;
+            if let Some(rate) = rate {
+                report.note_rate(observer, rate, f64::midpoint(before, after));
+            }
+            alone.push(after);
+            before = after;
         }
         let alone = median(&alone).context("no rate under nothing")?;
         report.note_rate(Observer::Nothing, alone, alone);
@@ -298,12 +303,9 @@ fn measure_throughput(load: &Load, runs: u32, shop: &Workshop) -> anyhow::Result
 }
 
 /// The rate of a load that nobody watches.
-fn measure_alone(load: &Load, shop: &Workshop) -> anyhow::Result<f64> {
-    let work = load.run(shop);
-    shop.interrupt.check()?;
-    let rate = work?.rate;
-    settle(shop)?;
-    Ok(rate)
+fn measure_alone(load: &Load, report: &mut WorkloadReport, shop: &Workshop) -> anyhow::Result<f64> {
+    let rate = measure_once(Observer::Nothing, load, report, shop)?;
+    rate.context("a load that nobody watches has a rate")
 }
 
 /// The rate of one load under one observer. A comparison that cannot run here is noted and left out,
@@ -314,9 +316,6 @@ fn measure_once(
     report: &mut WorkloadReport,
     shop: &Workshop,
 ) -> anyhow::Result<Option<f64>> {
-    if report.is_missing(observer) {
-        return Ok(None);
-    }
     let running = match observer.start(shop) {
         Ok(running) => running,
         Err(error) => {
@@ -344,7 +343,6 @@ fn measure_once(
         let missed = observer.parse_missed(&ended.messages);
         report.note_cost(observer, ended.cpu.user + ended.cpu.system, missed);
     }
-    settle(shop)?;
     Ok(Some(rate))
 }
 

@@ -179,7 +179,7 @@ mod tests {
         30        ;[.] rstmon::board::Board::record\n \
         15        ;[k] finish_task_switch.isra.0\n \
         4         ;[.] lru::LruCache<K,V,S>::put\n \
-        1         ;[.] rstmon::sink::jsonl::EventLines::append\n\n";
+        1         ;[.] rstmon::sink::jsonl::EventLines::render\n\n";
 
     #[test]
     fn samples_are_counted_to_the_parts_of_rstmon() {

@@ -59,7 +59,7 @@ impl Spread {
 }
 
 /// Each round's value by the baseline of the same round; none for rounds that lack either. Rounds are
-/// compared within themselves since a machine's speed drifts from minute to minute.
+/// compared within themselves since a machine's speed drifts.
 pub(super) fn ratios(values: &[Option<f64>], baseline: &[Option<f64>]) -> Vec<Option<f64>> {
     let ratio = |(value, base): (&Option<f64>, &Option<f64>)| match (value, base) {
         (Some(value), Some(base)) if *base > 0.0 => Some(value / base),

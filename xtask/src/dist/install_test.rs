@@ -42,12 +42,12 @@ const EXPECTED: &[&str] = &[
 /// Whether the package installs, works and leaves nothing. An error is what kept it from the test.
 pub(super) fn test_deb(deb: &Path) -> Result<bool> {
     let files = files_of(deb)?;
-    // An agent that was killed leaves this folder empty, which is no installation; one with anything in
-    // it stays, and is told below.
-    let _ = run(as_root("rmdir")
-        .args(["--ignore-fail-on-non-empty", RUN_FOLDER])
-        .stderr(Stdio::null()));
-    let taken = still_there(&files);
+    let mut taken = still_there(&files);
+    if taken == [Path::new(RUN_FOLDER)] && !has_group() {
+        // Empty, it is no installation: agents of before 2026-11-29 left it. Only an empty one goes.
+        let _ = run(as_root("rmdir").arg(RUN_FOLDER).stderr(Stdio::null()));
+        taken = still_there(&files);
+    }
     if !taken.is_empty() || has_group() {
         bail!(
             "not tested: this machine has rstmon or its group already: {taken:?}; purge the package, \

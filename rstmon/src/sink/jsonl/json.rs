@@ -11,86 +11,61 @@ use crate::event::model::{
     Cause, Confidence, Exact, Family, Initiator, Kind, Role, SocketState, TcpFlags,
 };
 use crate::event::workload::Runtime;
+use crate::pieces;
 use serde::Serialize;
 use serde_json::Value;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 
 /// Room for nearly every line, bytes.
 const USUAL_LINE: usize = 2048;
 
+/// Bytes of the longest IPv6 address in text.
+const LONGEST_IPV6: usize = 39;
+
 /// What is left of the room that a line is written into.
 ///
-/// Handed on by value, so that it stays in registers: behind a reference it is read and written back
-/// for each of some hundred and fifty small writes. What does not fit leaves nothing, nor does what
-/// comes after it; so a line that fills its room to the last byte counts as one that does not fit.
+/// Handed on by value: behind a reference it would be read and written back for each small write,
+/// instead of staying in registers (docs/tuning.md). After something that does not fit no room is
+/// left; so a line that fills its room to the last byte counts as one that does not fit.
 #[must_use]
 pub(super) struct Room<'a>(&'a mut [u8]);
 
 impl Room<'_> {
-    /// Writes bytes, if they fit.
+    /// Lets `fill` fill the next `length` bytes, if there are so many.
     #[inline(always)]
-    pub(super) fn put(self, bytes: &[u8]) -> Self {
-        match self.0.split_at_mut_checked(bytes.len()) {
+    fn put_with(self, length: usize, fill: impl FnOnce(&mut [u8])) -> Self {
+        match self.0.split_at_mut_checked(length) {
             Some((head, tail)) => {
-                head.copy_from_slice(bytes);
+                fill(head);
                 Self(tail)
             }
             None => Self(&mut []),
         }
+    }
+
+    /// Writes bytes, if they fit.
+    #[inline(always)]
+    pub(super) fn put(self, bytes: &[u8]) -> Self {
+        self.put_with(bytes.len(), |head| head.copy_from_slice(bytes))
+    }
+
+    /// Writes a few bytes, as the digits of a number are.
+    #[inline(always)]
+    fn put_short(self, bytes: &[u8]) -> Self {
+        self.put_with(bytes.len(), |head| pieces::copy(bytes, head))
     }
 
     /// Writes what is known to need no escaping, between quotation marks.
     #[inline(always)]
-    pub(super) fn put_quoted(self, text: &str) -> Self {
-        let Some((head, tail)) = self.0.split_at_mut_checked(text.len() + 2) else {
-            return Self(&mut []);
-        };
-        if let [opening, inner @ .., closing] = head {
-            (*opening, *closing) = (b'"', b'"');
-            inner.copy_from_slice(text.as_bytes());
-        }
-        Self(tail)
-    }
-
-    /// Writes the digits of a number, as [`Self::put`] does, but in pieces of known length: no call
-    /// to copy them.
-    #[inline(always)]
-    fn put_digits(self, digits: &str) -> Self {
-        let digits = digits.as_bytes();
-        match self.0.split_at_mut_checked(digits.len()) {
-            Some((head, tail)) => {
-                let is_done = copy_ends::<8>(head, digits)
-                    || copy_ends::<4>(head, digits)
-                    || copy_ends::<2>(head, digits)
-                    || copy_ends::<1>(head, digits);
-                if !is_done {
-                    head.copy_from_slice(digits);
-                }
-                Self(tail)
+    fn put_quoted(self, text: &[u8]) -> Self {
+        self.put_with(text.len() + 2, |head| {
+            if let [opening, inner @ .., closing] = head {
+                (*opening, *closing) = (b'"', b'"');
+                inner.copy_from_slice(text);
             }
-            None => Self(&mut []),
-        }
+        })
     }
-}
-
-/// Copies the first and the last `PIECE` bytes, which may overlap, if that is all there is of them.
-#[inline(always)]
-fn copy_ends<const PIECE: usize>(to: &mut [u8], from: &[u8]) -> bool {
-    if from.len() > 2 * PIECE {
-        return false;
-    }
-    let (Some(first), Some(last)) = (from.first_chunk::<PIECE>(), from.last_chunk::<PIECE>())
-    else {
-        return false;
-    };
-    if let Some(to) = to.first_chunk_mut::<PIECE>() {
-        *to = *first;
-    }
-    if let Some(to) = to.last_chunk_mut::<PIECE>() {
-        *to = *last;
-    }
-    true
 }
 
 /// What `write` writes, in `room`, which is kept from line to line so that it need not be cleared for
@@ -138,7 +113,7 @@ impl JsonValue for Structured {
 impl JsonValue for &str {
     fn write<'r>(&self, out: Room<'r>) -> Room<'r> {
         if is_plain(self.as_bytes()) {
-            out.put_quoted(self)
+            out.put_quoted(self.as_bytes())
         } else {
             out.put(Value::from(*self).to_string().as_bytes())
         }
@@ -188,7 +163,7 @@ macro_rules! spelled {
     ($($name:ty),+) => { $(
         impl JsonValue for $name {
             fn write<'r>(&self, out: Room<'r>) -> Room<'r> {
-                out.put_quoted(self.name())
+                out.put_quoted(self.name().as_bytes())
             }
         }
     )+ };
@@ -209,7 +184,7 @@ macro_rules! integers {
     ($($name:ty),+) => { $(
         impl JsonValue for $name {
             fn write<'r>(&self, out: Room<'r>) -> Room<'r> {
-                out.put_digits(itoa::Buffer::new().format(*self))
+                out.put_short(itoa::Buffer::new().format(*self).as_bytes())
             }
         }
     )+ };
@@ -220,9 +195,9 @@ integers!(u8, u16, u32);
 impl JsonValue for Exact {
     fn write<'r>(&self, out: Room<'r>) -> Room<'r> {
         let mut buffer = itoa::Buffer::new();
-        let digits = buffer.format(self.0);
+        let digits = buffer.format(self.0).as_bytes();
         if self.is_number() {
-            out.put_digits(digits)
+            out.put_short(digits)
         } else {
             out.put_quoted(digits)
         }
@@ -254,7 +229,14 @@ impl JsonValue for IpAddr {
                     .fold(out, |out, octet| octet.write(out.put(b".")))
                     .put(b"\"")
             }
-            Self::V6(address) => out.put_quoted(&address.to_string()),
+            Self::V6(address) => {
+                let mut text = [0; LONGEST_IPV6];
+                let mut left = text.as_mut_slice();
+                // It fits: eight groups of four digits are the longest that is written.
+                let _ = write!(left, "{address}");
+                let length = LONGEST_IPV6 - left.len();
+                out.put_quoted(text.get(..length).unwrap_or_default())
+            }
         }
     }
 }

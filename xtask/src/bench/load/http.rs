@@ -91,8 +91,10 @@ impl Nginx {
 
     fn wait_until_it_accepts(&mut self, log: &Path, interrupt: &Interrupt) -> anyhow::Result<()> {
         let begin = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+        loop {
             interrupt.check()?;
+            let accepts = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
+            // Asked afterwards: if it has ended, somebody else accepted.
             if let Some(status) = self.child.try_wait()? {
                 let log = fs::read_to_string(log).unwrap_or_default();
                 bail!(
@@ -100,13 +102,15 @@ impl Nginx {
                     log.trim()
                 );
             }
+            if accepts {
+                return Ok(());
+            }
             ensure!(
                 begin.elapsed() < START_LIMIT,
                 "nginx does not accept connections"
             );
             thread::sleep(Duration::from_millis(10));
         }
-        Ok(())
     }
 
     /// What wrk gets answered. `seconds` is whole since wrk takes no fractions.

@@ -68,6 +68,8 @@ impl Daemon {
             .arg(folder.path().join("socket"))
             .args(["--web.listen-address", "127.0.0.1:0"])
             .env("NOTIFY_SOCKET", &word)
+            // Below a service of systemd it would put the level before each line.
+            .env_remove("JOURNAL_STREAM")
             .stdout(Stdio::null());
         let begin = Instant::now();
         let mut running = Running::spawn("agent", &mut command, shop)?;
@@ -236,12 +238,19 @@ impl Drop for Scraper {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
-    use super::Agent;
+    use super::{Agent, listening_on};
     use crate::bench::load::ClosedPort;
     use crate::bench::testing::{can_run, rstmon, workshop};
     use std::net::{Ipv4Addr, TcpStream};
 
     const REFUSED: u64 = 100;
+
+    #[test]
+    fn where_an_agent_listens_is_read() {
+        let said = "rstmon: the configuration is right\nrstmon: listening on 127.0.0.1:4711\n";
+        assert_eq!(listening_on(said), Some(([127, 0, 0, 1], 4711).into()));
+        assert_eq!(listening_on("rstmon: listening\n"), None);
+    }
 
     #[test]
     fn an_agent_with_its_clients_counts_and_ends() {

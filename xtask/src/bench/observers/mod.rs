@@ -151,7 +151,7 @@ impl Observer {
         DECLARED.each_ref().map(|declared| declared.observer)
     }
 
-    /// Those that are compared with nothing.
+    /// Those that are compared with a run that nobody watches.
     pub(super) fn compared() -> Vec<Self> {
         let mut all = Self::all().to_vec();
         all.retain(|observer| *observer != Self::Nothing);

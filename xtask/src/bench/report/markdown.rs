@@ -59,7 +59,7 @@ impl Report {
         );
         line!(
             page,
-            "| rounds | {} of {} s, observers alternating |",
+            "| rounds | {} of {} s, each observer between two runs that nobody watches |",
             self.runs,
             self.seconds
         );

@@ -1,4 +1,4 @@
-//! The result of a bench: gathered round by round by `run_bench`, serialized as `rstmon.bench/2`, drawn
+//! The result of a bench: gathered round by round by `run_bench`, serialized as `rstmon.bench/3`, drawn
 //! as tables for people. Every number of the tables is in the JSON as well.
 
 mod floors;
@@ -64,7 +64,8 @@ pub(super) struct WorkloadReport {
 #[derive(Clone, Debug, Serialize)]
 struct ObserverReport {
     observer: Observer,
-    /// Rate of each round; none where it was not measured.
+    /// Rate of each round; none where it was not measured. Of nothing, which is measured beside each
+    /// observer, the median of the round.
     rates: Vec<Option<f64>>,
     /// Rate under nothing, of each round: the mean of that right before and that right after.
     beside: Vec<Option<f64>>,
@@ -212,7 +213,7 @@ impl Report {
     /// Nothing measured yet; what the machine is.
     pub(super) fn new(args: &BenchArgs, rstmon: &Path) -> anyhow::Result<Self> {
         Ok(Self {
-            schema: "rstmon.bench/2",
+            schema: "rstmon.bench/3",
             command: command_of(args),
             machine: Machine::read(rstmon)?,
             runs: args.runs,
@@ -330,7 +331,7 @@ mod tests {
 
     fn report(workloads: Vec<WorkloadReport>) -> Report {
         Report {
-            schema: "rstmon.bench/2",
+            schema: "rstmon.bench/3",
             command: "cargo xtask bench --runs 3 --seconds 2".to_owned(),
             machine: Machine {
                 processor: "A CPU".to_owned(),
