@@ -50,7 +50,9 @@ fn no_thread_of_the_agent_keeps_more_than_it_uses() {
         assert_eq!(field(&status, "NoNewPrivs"), "1", "{name}");
         assert_eq!(field(&status, "Seccomp"), "2", "{name}");
     }
-    assert_eq!(agent.stderr(), "");
+    // And nothing of a complaint.
+    let expected = format!("rstmon: listening on {}\n", agent.address);
+    assert_eq!(agent.stderr(), expected);
 }
 
 #[test]

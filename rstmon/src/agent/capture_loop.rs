@@ -54,6 +54,8 @@ pub struct Figures {
     pub lost: Counts,
     /// The capture.
     pub facts: CaptureFacts,
+    /// Clients of the control socket that have been taken: each gets every event from now on.
+    pub clients: u64,
 }
 
 /// How the last reading of the configuration went.
@@ -240,6 +242,7 @@ impl CaptureLoop {
                     tally: self.sink.tally.clone(),
                     lost,
                     facts: self.session.facts().clone(),
+                    clients: self.sink.subscribers.count(),
                 });
             }
         }

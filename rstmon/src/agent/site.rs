@@ -16,7 +16,7 @@ use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, TextEncoder};
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -36,7 +36,7 @@ pub struct Site {
     pub audit: Arc<Mutex<Option<AuditFigures>>>,
     /// How the last reload went.
     pub reload: Arc<Mutex<ReloadState>>,
-    /// Clients of the control socket.
+    /// Connections of the control socket, whether they have said what they want or not.
     pub socket_clients: Arc<AtomicU64>,
     /// Where the metrics are.
     pub telemetry_path: String,
@@ -92,7 +92,7 @@ impl Site {
         let audit = self.audit.lock().ok().and_then(|audit| audit.clone());
         let reload = self.reload.lock().ok().map(|reload| *reload);
         let agent = AgentFigures {
-            socket_clients: self.socket_clients.load(Ordering::Relaxed),
+            socket_clients: figures.clients,
             web_requests: web.requests.clone(),
             web_refused: web.refused,
             web_reload_failures: web.reload_failures,

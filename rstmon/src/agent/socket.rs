@@ -272,7 +272,8 @@ impl SocketService {
     ) -> io::Result<()> {
         let (queue, mut lines) = mpsc::channel(QUEUE_LINES);
         let lost = Arc::new(AtomicU64::new(0));
-        let subscriber = Subscriber::new(wish, queue, Arc::clone(&lost));
+        let start_line = Arc::clone(&self.start_line);
+        let subscriber = Subscriber::new(wish, queue, Arc::clone(&lost), start_line);
         if self
             .requests
             .send(Request::Subscribe(subscriber))
@@ -281,7 +282,6 @@ impl SocketService {
         {
             return refuse("the capture has ended", writer).await;
         }
-        write_within(writer, &self.start_line).await?;
         let mut chunk = Vec::new();
         let mut unexpected = [0; 64];
         let mut says_no_more = false;

@@ -49,6 +49,8 @@ pub struct Subscriber {
     queue: Sender<Line>,
     /// What its queue did not take, for it to be told.
     lost: Arc<AtomicU64>,
+    /// Its first line.
+    start_line: Line,
 }
 
 /// The board of a client, and what it has of it.
@@ -62,9 +64,10 @@ struct ClientBoard {
 }
 
 impl Subscriber {
-    /// A client with this queue.
+    /// A client with this queue, which is empty; the start line goes into it when the client has been
+    /// taken: of what comes after, it gets everything.
     #[must_use]
-    pub fn new(wish: Wish, queue: Sender<Line>, lost: Arc<AtomicU64>) -> Self {
+    pub fn new(wish: Wish, queue: Sender<Line>, lost: Arc<AtomicU64>, start_line: Line) -> Self {
         let (filter, board) = match wish {
             Wish::Events(filter) => (filter, None),
             Wish::Board(filter, interval) => {
@@ -83,6 +86,7 @@ impl Subscriber {
             board,
             queue,
             lost,
+            start_line,
         }
     }
 
@@ -128,6 +132,10 @@ impl Subscribers {
         if let Some(board) = &mut subscriber.board {
             board.board = Board::new(settings);
         }
+        // Its queue has room; if it has left, `turn` sees it.
+        let _ = subscriber
+            .queue
+            .try_send(Arc::clone(&subscriber.start_line));
         self.all.push(subscriber);
     }
 
@@ -194,6 +202,12 @@ impl Subscribers {
         }
     }
 
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.all.len() as u64
+    }
+
     /// Events that some client lost.
     #[must_use]
     pub const fn lost(&self) -> u64 {
@@ -214,7 +228,7 @@ mod tests {
     fn a_client_that_does_not_read_loses_and_the_others_do_not() {
         let mut subscribers = Subscribers::default();
         let lost = Arc::new(AtomicU64::new(0));
-        let (slow, _slow_reader) = channel(1);
+        let (slow, mut slow_reader) = channel(1);
         let (quick, mut quick_reader) = channel(10);
         let (gone, gone_reader) = channel(10);
         drop(gone_reader);
@@ -223,9 +237,13 @@ mod tests {
             (quick, Arc::default()),
             (gone, Arc::default()),
         ] {
-            let subscriber = Subscriber::new(Wish::Events(Filter::all()), queue, lost);
+            let start = Line::from(*b"start");
+            let subscriber = Subscriber::new(Wish::Events(Filter::all()), queue, lost, start);
             subscribers.add(subscriber, TallySettings::default());
         }
+        // The start line is there as soon as the client is taken, before any event.
+        assert_eq!(slow_reader.try_recv().unwrap().as_ref(), b"start");
+        assert_eq!(subscribers.count(), 3);
         let (event, facts, mut lines) = (samples::full(), samples::facts(), Lines::default());
         for _ in 0..3 {
             subscribers.accept(&mut lines.of(&event, &facts)).unwrap();
@@ -234,6 +252,7 @@ mod tests {
         assert_eq!(subscribers.lost(), 2);
         subscribers.turn(0, || 0).unwrap();
         assert_eq!(subscribers.all.len(), 2);
+        assert_eq!(quick_reader.try_recv().unwrap().as_ref(), b"start");
         let mut lines = 0;
         while quick_reader.try_recv().is_ok() {
             lines += 1;

@@ -1,12 +1,12 @@
 //! A running `rstmon agent` of a test, with an address, a socket and files of its own.
 
 use super::programs::wait_until;
-use super::rstmon;
+use super::{Family, closed_port, in_private_netns, rstmon};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -183,4 +183,33 @@ pub fn free_address() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
+}
+
+/// Refused connections in a namespace of their own.
+pub fn refuse(connections: usize) {
+    in_private_netns(move |_| {
+        let target = closed_port(Family::V4);
+        for _ in 0..connections {
+            TcpStream::connect(target).expect_err("nobody listens");
+        }
+    });
+}
+
+/// Resets of one kind in a family.
+pub fn sum(metrics: &Metrics, family: &str, kind: &str) -> f64 {
+    metrics.sum(family, &[&format!("kind=\"{kind}\"")])
+}
+
+/// The series of families that count must not fall.
+pub fn assert_nothing_fell(before: &Metrics, after: &Metrics) {
+    for (series, value) in &before.0 {
+        let counts = series.split('{').next().unwrap().ends_with("_total");
+        if counts {
+            let now = after.0.get(series);
+            assert!(
+                now.is_some_and(|now| now >= value),
+                "{series}: {value}, then {now:?}"
+            );
+        }
+    }
 }
