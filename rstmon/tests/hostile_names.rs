@@ -52,7 +52,7 @@ impl Drop for Cgroup {
 /// standard input ends.
 fn start_hostile(directory: &Path, cgroup: Option<&Cgroup>, port: u16) -> Child {
     let exe = directory.join(OsStr::from_bytes(EXE));
-    std::fs::copy("/bin/bash", &exe).unwrap();
+    support::programs::copy_program("/bin/bash", &exe);
     let procs = cgroup.map_or_else(|| "/dev/null".into(), |it| it.path.join("cgroup.procs"));
     let script = r#"printf %s "$NAME" > /proc/$$/comm; echo $$ > "$PROCS"
         { exec 3<>"/dev/tcp/127.0.0.1/$PORT"; } 2>/dev/null; read -r line"#;

@@ -307,7 +307,7 @@ fn without_privilege_and_agent_it_exits_with_3_and_names_both_ways() {
         return;
     }
     let binary = std::env::temp_dir().join(format!("rstmon-top-test-{}", std::process::id()));
-    std::fs::copy(env!("CARGO_BIN_EXE_rstmon"), &binary).unwrap();
+    support::programs::copy_program(env!("CARGO_BIN_EXE_rstmon"), &binary);
     let output = Command::new(&binary)
         .args(["top", "--connect", "none", "-b", "-n", "1"])
         .uid(65534)

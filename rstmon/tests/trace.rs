@@ -336,7 +336,7 @@ fn without_privilege_it_exits_with_3_and_names_the_capabilities() {
     }
     let directory = tempfile::tempdir().unwrap();
     let binary = directory.path().join("rstmon");
-    std::fs::copy(env!("CARGO_BIN_EXE_rstmon"), &binary).unwrap();
+    support::programs::copy_program(env!("CARGO_BIN_EXE_rstmon"), &binary);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).unwrap();
     for command in ["trace", "check"] {

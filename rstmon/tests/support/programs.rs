@@ -254,3 +254,10 @@ fn parse_end(text: &str) -> Option<SocketAddr> {
     let address: IpAddr = address.parse().ok()?;
     Some(SocketAddr::new(address, port.parse().ok()?))
 }
+
+/// Copies a program, to run it from there. By another process: if this one had the file open to write,
+/// a child that another test starts meanwhile would hold it, and it could not be run (ETXTBSY).
+pub fn copy_program(from: &str, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status();
+    assert!(status.expect("cp runs").success(), "{from} is copied");
+}
