@@ -1,7 +1,8 @@
 //! A second witness beside the capture that is judged: the kernel's own event tracing.
 //!
 //! A hardened kernel was met that runs no BPF program while a thread of process 1 is on the CPU, and
-//! counts that nowhere: a reset that a timer sends at such a moment no capture sees. Event tracing sees
+//! counts that nowhere: a reset that a timer sends or a softirq receives at such a moment no capture
+//! sees. Event tracing sees
 //! the tracepoint, and whom it interrupted. Opened by `rstmon lab --witness`, used by
 //! [`crate::judge`], which tells such a call apart from an event that the capture missed. Always holds:
 //! one event from such a moment shows that this kernel does run programs there, and nothing is passed
@@ -14,7 +15,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -27,9 +28,12 @@ use crate::truth::{Expectation, Kind};
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /// An instance of ours is called so, with our process behind it.
 const INSTANCE: &str = "rstmon-lab-";
-/// Its line tells both ends since 6.10; of resets received it tells them otherwise, and those come in
-/// the middle of a system call of the lab's own.
-const TRACEPOINT: &str = "tcp_send_reset";
+/// The tracepoints, with the kind of reset that each tells. That of resets sent tells both ends since
+/// 6.10. That of resets received is passed by what no RST did, too, which no event is expected of.
+const TRACEPOINTS: [(&str, Kind); 2] = [
+    ("tcp_send_reset", Kind::Sent),
+    ("tcp_receive_reset", Kind::Received),
+];
 /// What the lines must tell, and in which clock. An instance begins with the settings of the whole.
 const SETTINGS: [(&str, &str); 5] = [
     // Room for the calls of a round, KiB a CPU.
@@ -53,10 +57,11 @@ pub struct Witness {
     is_refuted: Cell<bool>,
 }
 
-/// A RST that was sent while a thread of process 1 was interrupted, on a kernel that has shown no event
-/// from such a moment.
+/// A RST that was sent or received while a thread of process 1 was interrupted, on a kernel that has
+/// shown no event from such a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassedOver {
+    kind: Kind,
     at_ns: u64,
     local: SocketAddr,
     remote: SocketAddr,
@@ -67,7 +72,7 @@ pub struct PassedOver {
 struct Call {
     process: u32,
     interrupts: bool,
-    sent: PassedOver,
+    reset: PassedOver,
 }
 
 impl Witness {
@@ -92,11 +97,13 @@ impl Witness {
         for (file, value) in SETTINGS {
             witness.write(file, value)?;
         }
-        witness.write(&format!("events/tcp/{TRACEPOINT}/enable"), "1")?;
+        for (tracepoint, _) in TRACEPOINTS {
+            witness.write(&format!("events/tcp/{tracepoint}/enable"), "1")?;
+        }
         Ok(witness)
     }
 
-    /// The resets sent since the last look that this kernel may have kept from the capture, which
+    /// The resets since the last look that this kernel may have kept from the capture, which
     /// showed `events`.
     pub fn passed_over(&self, events: &[Value]) -> io::Result<Vec<PassedOver>> {
         // The names of tasks may be any bytes.
@@ -106,7 +113,7 @@ impl Witness {
             .lines()
             .filter_map(parse_call)
             .filter(|call| call.process == 1 && call.interrupts)
-            .map(|call| call.sent)
+            .map(|call| call.reset)
             .collect();
         Ok(self.unshown(calls, events))
     }
@@ -138,14 +145,14 @@ impl Drop for Witness {
 impl PassedOver {
     /// Whether it is what `expected` describes, of a run that began at `since_ns`, monotonic.
     pub(crate) fn is_of(&self, expected: &Expectation, since_ns: u64) -> bool {
-        expected.kinds.contains(&Kind::Sent)
+        expected.kinds.contains(&self.kind)
             && (self.local, self.remote) == (expected.local, expected.remote)
             && self.at_ns >= since_ns
     }
 
     /// Whether the capture has shown it.
     fn is_shown_by(&self, event: &Value) -> bool {
-        text(event, "kind") == Some(Kind::Sent.name())
+        text(event, "kind") == Some(self.kind.name())
             && end_of(event, "local_addr", "local_port") == Some(self.local)
             && end_of(event, "remote_addr", "remote_port") == Some(self.remote)
             && number(event, "mono_ns").is_some_and(|at| at.abs_diff(self.at_ns) < SAME_CALL_NS)
@@ -189,28 +196,59 @@ fn remove_abandoned(instances: &Path, proc_root: &Path) {
     }
 }
 
-/// `COMM-TID ( TGID) [CPU] FLAGS SECONDS: TRACEPOINT: … src=END dest=END …`.
+/// `COMM-TID ( TGID) [CPU] FLAGS SECONDS: TRACEPOINT: FIELDS`.
 fn parse_call(line: &str) -> Option<Call> {
-    let (before, fields) = line.split_once(&format!(": {TRACEPOINT}: "))?;
+    let (kind, before, fields) = TRACEPOINTS.iter().find_map(|(tracepoint, kind)| {
+        let (before, fields) = line.split_once(&format!(": {tracepoint}: "))?;
+        Some((*kind, before, fields))
+    })?;
     // A task may call itself anything; what follows its name is the kernel's.
     let (task, context) = before.rsplit_once(" [")?;
     let (_, process) = task.rsplit_once('(')?;
     let mut context = context.split_ascii_whitespace().skip(1);
     let (flags, seconds) = (context.next()?, context.next()?);
-    let field = |key: &str| {
-        let mut words = fields.split_ascii_whitespace();
-        words.find_map(|word| word.strip_prefix(key))
+    let (local, remote) = match kind {
+        Kind::Sent => (end_in(fields, "src=")?, end_in(fields, "dest=")?),
+        _ => parse_ends_apart(fields)?,
     };
     Some(Call {
         process: process.trim_end_matches(')').trim().parse().ok()?,
         // Softirq, hard interrupt, or the one in the other.
         interrupts: flags.contains(['s', 'h', 'H']),
-        sent: PassedOver {
+        reset: PassedOver {
+            kind,
             at_ns: parse_seconds(seconds)?,
-            local: field("src=")?.parse().ok()?,
-            remote: field("dest=")?.parse().ok()?,
+            local,
+            remote,
         },
     })
+}
+
+/// What follows `key` in the fields of a line.
+fn field<'a>(fields: &'a str, key: &str) -> Option<&'a str> {
+    let mut words = fields.split_ascii_whitespace();
+    words.find_map(|word| word.strip_prefix(key))
+}
+
+fn end_in(fields: &str, key: &str) -> Option<SocketAddr> {
+    field(fields, key)?.parse().ok()
+}
+
+/// `family=… sport=PORT dport=PORT saddr=IPV4 daddr=IPV4 saddrv6=IPV6 daddrv6=IPV6 …`, the socket's own
+/// end first.
+fn parse_ends_apart(fields: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let is_ipv6 = field(fields, "family=")? == "AF_INET6";
+    let end = |ipv4: &str, ipv6: &str, port: &str| {
+        let address: IpAddr = field(fields, if is_ipv6 { ipv6 } else { ipv4 })?
+            .parse()
+            .ok()?;
+        let port = field(fields, port)?.parse().ok()?;
+        Some(SocketAddr::new(address.to_canonical(), port))
+    };
+    Some((
+        end("saddr=", "saddrv6=", "sport=")?,
+        end("daddr=", "daddrv6=", "dport=")?,
+    ))
 }
 
 /// Seconds with six digits behind the point, as nanoseconds.
@@ -236,6 +274,7 @@ pub(crate) mod tests {
     /// A RST that was sent at `at_ns`.
     pub(crate) const fn sent_at(at_ns: u64, local: SocketAddr, remote: SocketAddr) -> PassedOver {
         PassedOver {
+            kind: Kind::Sent,
             at_ns,
             local,
             remote,
@@ -268,7 +307,7 @@ pub(crate) mod tests {
                 let call = Call {
                     process: 1,
                     interrupts: true,
-                    sent: sent.clone(),
+                    reset: sent.clone(),
                 };
                 assert_eq!(
                     parse_call(&line(task, "..s2.", &ends)),
@@ -278,6 +317,37 @@ pub(crate) mod tests {
             }
             let call = parse_call(&line("curl-9 (   9)", ".....", &ends)).unwrap();
             assert_eq!((call.process, call.interrupts), (9, false));
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_reset_received_tells_its_ends_apart() {
+        for (fields, local, remote) in [
+            (
+                "family=AF_INET sport=443 dport=39066 saddr=10.77.0.1 daddr=10.77.13.201 \
+                 saddrv6=::ffff:10.77.0.1 daddrv6=::ffff:10.77.13.201 sock_cookie=1c",
+                "10.77.0.1:443",
+                "10.77.13.201:39066",
+            ),
+            (
+                "family=AF_INET6 sport=443 dport=5 saddr=0.0.0.0 daddr=0.0.0.0 saddrv6=fd77::1 \
+                 daddrv6=fd77::6376 sock_cookie=0",
+                "[fd77::1]:443",
+                "[fd77::6376]:5",
+            ),
+        ] {
+            let line = format!("a-1 (    1) [000] b.s2.  1125.779683: tcp_receive_reset: {fields}");
+            let call = parse_call(&line).unwrap();
+            assert!(call.interrupts && call.process == 1, "{call:?}");
+            let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+            let received = PassedOver {
+                kind: Kind::Received,
+                ..sent_at(AT_NS, local, remote)
+            };
+            assert_eq!(call.reset, received);
+            let expected = Expectation::new(Kind::Received, "peer-aborted", local, remote);
+            assert!(received.is_of(&expected, AT_NS));
+            assert!(!sent_at(AT_NS, local, remote).is_of(&expected, AT_NS));
         }
     }
 
