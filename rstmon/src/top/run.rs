@@ -35,7 +35,9 @@ const WHEEL_ROWS: i16 = 3;
 enum Input {
     Terminal(TerminalEvent),
     Source(SourceEvent),
-    /// The terminal is gone, or a signal says to end.
+    /// The terminal is gone.
+    Gone(io::Error),
+    /// A signal says to end.
     End,
 }
 
@@ -64,6 +66,9 @@ pub fn run(
         };
         let mut next = Some(input);
         while let Some(input) = next {
+            if let Input::Gone(error) = input {
+                return Err(failed(error));
+            }
             let size = screen.terminal().size().map_err(failed)?;
             for action in actions(&state, input, size.into()) {
                 let Some(action) = action else { return Ok(()) };
@@ -81,7 +86,7 @@ pub fn run(
 /// What an input means to the state; `None` among them is the end.
 fn actions(state: &State, input: Input, area: ratatui::layout::Rect) -> Vec<Option<Action>> {
     match input {
-        Input::End => vec![None],
+        Input::End | Input::Gone(_) => vec![None],
         Input::Source(SourceEvent::Feed(feed)) => vec![
             Some(Action::Page(page_rows(area, state))),
             Some(Action::Feed(feed)),
@@ -151,13 +156,15 @@ fn listen(inputs: &Inputs, feeds: Receiver<SourceEvent>) -> io::Result<()> {
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
     let sender = inputs.0.clone();
     thread("terminal").spawn(move || {
-        while let Ok(event) = event::read() {
-            if sender.send(Input::Terminal(event)).is_err() {
+        loop {
+            let read = event::read();
+            let is_last = read.is_err();
+            let input = read.map_or_else(Input::Gone, Input::Terminal);
+            // A loop that has ended hears nothing.
+            if sender.send(input).is_err() || is_last {
                 return;
             }
         }
-        // A loop that has ended hears nothing.
-        let _ = sender.send(Input::End);
     })?;
     let sender = inputs.0.clone();
     thread("feeds").spawn(move || {
