@@ -2,11 +2,10 @@
 //!
 //! A hardened kernel was met that runs no BPF program while a thread of process 1 is on the CPU, and
 //! counts that nowhere: a reset that a timer sends or a softirq receives at such a moment no capture
-//! sees. Event tracing sees
-//! the tracepoint, and whom it interrupted. Opened by `rstmon lab --witness`, used by
-//! [`crate::judge`], which tells such a call apart from an event that the capture missed. Always holds:
-//! one event from such a moment shows that this kernel does run programs there, and nothing is passed
-//! over any more.
+//! sees. Event tracing sees the tracepoint, and whom it interrupted. Opened by `rstmon lab --witness`,
+//! used by [`crate::judge`], which tells such a call apart from an event that the capture missed. Always
+//! holds: one event from such a moment shows that this kernel does run programs there, and nothing is
+//! passed over any more.
 //!
 //! Only on request: while it traces, the kernel notes the names of tasks, and patches the scheduler's
 //! code for that when it begins and ends. Under QEMU's emulation of two processors 6.12 died once

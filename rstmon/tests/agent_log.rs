@@ -13,11 +13,20 @@ mod support;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
+use std::path::{Path, PathBuf};
 use support::agent::{Agent, assert_nothing_fell, refuse, sum};
 use support::programs::wait_until;
 use support::{Family, abort, bpf_works, connected};
 
-fn lines(path: &std::path::Path) -> Vec<Value> {
+/// An agent with an event log in its folder, and where that is.
+fn start_with_log() -> (Agent, PathBuf) {
+    let mut agent = Agent::new();
+    let log = agent.path("events.jsonl");
+    agent.run(&["--events-file", log.to_str().unwrap()]);
+    (agent, log)
+}
+
+fn lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     assert!(
         text.is_empty() || text.ends_with('\n'),
@@ -33,10 +42,7 @@ fn the_event_log_ends_with_totals_that_the_metrics_had() {
     if !bpf_works() {
         return;
     }
-    let mut agent = Agent::start(&[]);
-    agent.end(Signal::SIGTERM);
-    let log = agent.path("events.jsonl");
-    agent.run(&["--events-file", log.to_str().unwrap()]);
+    let (mut agent, log) = start_with_log();
     let (client, server) = connected(Family::V4);
     let port = server.local_addr().unwrap().port();
     abort(server);
@@ -64,9 +70,7 @@ fn every_event_of_a_storm_is_in_the_log_once_and_in_order() {
     if !bpf_works() {
         return;
     }
-    let mut agent = Agent::new();
-    let log = agent.path("events.jsonl");
-    agent.run(&["--events-file", log.to_str().unwrap()]);
+    let (mut agent, log) = start_with_log();
     refuse(5_000);
     wait_until("the storm", || {
         sum(&agent.scrape(), "rstmon_resets_total", "sent") >= 5_000.0
@@ -92,11 +96,7 @@ fn a_kill_leaves_whole_lines_and_a_restart_starts_from_zero() {
     if !bpf_works() {
         return;
     }
-    let mut agent = Agent::start(&[]);
-    agent.end(Signal::SIGTERM);
-    let log = agent.path("events.jsonl");
-    let args = ["--events-file", log.to_str().unwrap()];
-    agent.run(&args);
+    let (mut agent, log) = start_with_log();
     let began = agent.scrape().sum("process_start_time_seconds", &[]);
     let storm = std::thread::spawn(|| refuse(20_000));
     wait_until("the storm", || {
@@ -105,7 +105,7 @@ fn a_kill_leaves_whole_lines_and_a_restart_starts_from_zero() {
     agent.end(Signal::SIGKILL);
     storm.join().unwrap();
     assert!(agent.path("socket").exists(), "nobody could remove it");
-    agent.run(&args);
+    agent.run(&["--events-file", log.to_str().unwrap()]);
     let metrics = agent.scrape();
     assert!(sum(&metrics, "rstmon_resets_total", "sent") < 2_000.0);
     assert!(metrics.sum("process_start_time_seconds", &[]) >= began);

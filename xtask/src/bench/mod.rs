@@ -2,8 +2,8 @@
 //! machine. Called by xtask's `main`.
 //!
 //! Always holds: throughput under an observer is measured between two runs that nobody watches, so a
-//! ratio compares what the machine did within seconds; every process started here is ended here, and the kernel's settings
-//! are put back, also on an error and on SIGINT or SIGTERM.
+//! ratio compares what the machine did within seconds; every process started here is ended here, and
+//! the kernel's settings are put back, also on an error and on SIGINT or SIGTERM.
 
 mod bounds;
 mod capture;
