@@ -1,17 +1,16 @@
 //! What the engine remembers of a flow between two of its events.
 //!
-//! Read and written by `diagnose::engine` only. Bounded: the flow not seen for longest goes first,
-//! which can cost a verdict its evidence and never an event its verdict.
+//! Read and written by `diagnose::engine` only. Bounded: flows not seen for longest go first, which
+//! can cost a verdict its evidence and never an event its verdict.
 
 use super::forgery::{is_out_of_window, peer_went_on};
+use super::generations::Generations;
 use crate::event::model::{Event, Kind, Segment, SocketState};
-use lru::LruCache;
 use rstmon_common::wire;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 
-/// Flows remembered; about 250 bytes each.
-const MAX_FLOWS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8191);
+/// Flows remembered at least, and half of what there are at most; about 250 bytes each.
+pub(super) const FLOWS: usize = 4_096;
 
 /// A reset this long ago explains no segment any more: five times TIME-WAIT
 /// (`TCP_TIMEWAIT_LEN`), after which the tuple has likely been used again.
@@ -212,7 +211,7 @@ pub struct FlowPast {
 /// The table.
 #[derive(Debug)]
 pub(super) struct Flows {
-    table: LruCache<FlowKey, FlowStamps>,
+    table: Generations<FlowKey, FlowStamps>,
     /// When netfilter last rejected anything, monotonic nanoseconds. Most hosts never do, and two
     /// more looks into a table that is larger than the processor's cache cost each event as much as
     /// a rule.
@@ -222,14 +221,14 @@ pub(super) struct Flows {
 impl Flows {
     pub(super) fn new() -> Self {
         Self {
-            table: LruCache::new(MAX_FLOWS),
+            table: Generations::new(FLOWS),
             last_reject_ns: None,
         }
     }
 
     /// What is remembered of the event's flow.
     pub(super) fn past_of(&self, event: &Event) -> FlowPast {
-        let stamps_of = |key: FlowKey| self.table.peek(&key).copied().unwrap_or_default();
+        let stamps_of = |key: FlowKey| self.table.get(&key).copied().unwrap_or_default();
         let stamps = stamps_of(FlowKey::of(event));
         let last_reject = self.last_reject_ns.map(|stamp| (stamp, ()));
         let reject = within(event, last_reject, REJECT_MEMORY_MS).and_then(|_| {
@@ -264,12 +263,14 @@ impl Flows {
         };
         let flow = match FlowChange::of(event, past) {
             Some(change) => {
-                let flow = self.table.get_or_insert_mut(key, FlowStamps::default);
+                let flow = self.table.entry(key);
                 flow.take(change, now);
                 Some(flow)
             }
             // Other strays are not remembered by themselves: a flood would push the connections out.
-            None => arrived.and_then(|_| self.table.peek_mut(&key)),
+            None => arrived
+                .filter(|_| self.table.get(&key).is_some())
+                .map(|_| self.table.entry(key)),
         };
         if let (Some(arrived), Some(flow)) = (arrived, flow) {
             flow.last_rst = Some((now, arrived));

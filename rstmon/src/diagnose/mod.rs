@@ -21,6 +21,7 @@ pub mod evidence;
 pub mod explain;
 mod flows;
 mod forgery;
+mod generations;
 mod idle_timers;
 pub mod key_facts;
 mod proxies;
