@@ -34,23 +34,16 @@ impl<K: Eq + Hash, V: Copy + Default> Generations<K, V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
-    /// What is remembered of a key, to be changed; nothing as yet if it is new.
+    /// What is remembered of a key, to be changed; the default if it is new.
     pub(super) fn entry(&mut self, key: K) -> &mut V {
+        // Before the old one may be forgotten.
+        let before = self.old.get(&key).copied().unwrap_or_default();
         if self.young.len() >= self.limit && !self.young.contains_key(&key) {
             std::mem::swap(&mut self.young, &mut self.old);
             // Its memory is kept for those that come.
             self.young.clear();
         }
-        let old = &self.old;
-        let before = |key: &K| old.get(key).copied().unwrap_or_default();
-        let place = self.young.entry(key);
-        match place {
-            indexmap::map::Entry::Occupied(place) => place.into_mut(),
-            indexmap::map::Entry::Vacant(place) => {
-                let value = before(place.key());
-                place.insert(value)
-            }
-        }
+        self.young.entry(key).or_insert(before)
     }
 
     /// Different keys that are remembered.
@@ -91,5 +84,15 @@ mod tests {
             *memory.entry(key) = 1;
             assert_eq!(memory.get(&5_000), Some(&(key + 1)));
         }
+    }
+
+    #[test]
+    fn an_old_key_that_is_written_when_the_young_are_full_keeps_what_it_had() {
+        let mut memory = Generations::new(2);
+        for key in [1_u32, 2, 3, 4] {
+            *memory.entry(key) = 10 * key;
+        }
+        *memory.entry(1) += 1;
+        assert_eq!(memory.get(&1), Some(&11));
     }
 }
