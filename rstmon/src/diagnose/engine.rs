@@ -39,8 +39,9 @@ impl Engine {
     ///
     /// Events must come in the order of their time, as far as the capture can give it.
     pub fn diagnose(&mut self, event: &mut Event) {
-        let past = self.flows.past_of(event);
-        let signs = read_signs(event, &past);
+        let recalled = self.flows.recall(event);
+        let past = &recalled.past;
+        let signs = read_signs(event, past);
         let case = Case {
             event,
             past,
@@ -78,7 +79,7 @@ impl Engine {
         };
         event.actor = actor;
         event.verdict = verdict;
-        self.flows.remember(event, &past);
+        self.flows.remember(event, &recalled);
         self.idle_history.remember(event);
         self.proxies.remember(event);
     }

@@ -4,7 +4,7 @@
 //! can cost a verdict its evidence and never an event its verdict.
 
 use super::forgery::{is_out_of_window, peer_went_on};
-use super::generations::Generations;
+use super::generations::{Generations, Hashed};
 use crate::event::model::{Event, Kind, Segment, SocketState};
 use rstmon_common::wire;
 use std::net::IpAddr;
@@ -22,47 +22,52 @@ const REJECT_MEMORY_MS: u64 = 1_000;
 /// Whoever guesses at sequence numbers does so at once.
 const ATTEMPT_MEMORY_MS: u64 = 10_000;
 
-/// An end of a connection: its address, IPv4 as v4-mapped IPv6, and port. Plain
-/// integers, so that hashing takes no branches.
-type FlowEnd = (u128, u16);
-
-const fn flow_end(address: IpAddr, port: u16) -> FlowEnd {
+/// An address, IPv4 as v4-mapped IPv6.
+const fn address_bits(address: IpAddr) -> u128 {
     let address = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
-    (address.to_bits(), port)
+    address.to_bits()
 }
 
-/// A connection's identity on this host.
+/// A connection's identity on this host. Plain integers, so that hashing takes no branches, and
+/// without gaps: in a storm each event is of a new key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct FlowKey {
-    local: FlowEnd,
-    remote: FlowEnd,
-    /// `None` for netfilter rejects: the rejecting namespace need not be the one that receives.
-    netns: Option<u32>,
+    local_addr: u128,
+    remote_addr: u128,
+    local_port: u16,
+    remote_port: u16,
+    /// 0, which no namespace has, if not known, and for netfilter rejects: the rejecting namespace
+    /// need not be the one that receives.
+    netns: u32,
 }
 
 impl FlowKey {
-    const fn of(event: &Event) -> Self {
+    fn of(event: &Event) -> Self {
         Self {
-            local: flow_end(event.local_addr, event.local_port),
-            remote: flow_end(event.remote_addr, event.remote_port),
-            netns: event.netns,
+            local_addr: address_bits(event.local_addr),
+            remote_addr: address_bits(event.remote_addr),
+            local_port: event.local_port,
+            remote_port: event.remote_port,
+            netns: event.netns.unwrap_or_default(),
         }
     }
 
-    const fn of_reject(event: &Event) -> Self {
+    fn of_reject(event: &Event) -> Self {
         Self {
-            netns: None,
+            netns: 0,
             ..Self::of(event)
         }
     }
 
     const fn mirrored(self) -> Self {
         Self {
-            local: self.remote,
-            remote: self.local,
+            local_addr: self.remote_addr,
+            remote_addr: self.local_addr,
+            local_port: self.remote_port,
+            remote_port: self.local_port,
             netns: self.netns,
         }
     }
@@ -191,6 +196,22 @@ impl FlowStamps {
     }
 }
 
+impl FlowStamps {
+    /// What they say to the event; a netfilter reject is kept under another key.
+    fn before(&self, event: &Event) -> FlowPast {
+        let ms = |(ago_ms, ())| ago_ms;
+        FlowPast {
+            reset_sent: within(event, self.reset_sent, RESET_MEMORY_MS).map(ms),
+            reset_received: within(event, self.reset_received, RESET_MEMORY_MS),
+            firewall_reject: None,
+            peer_went_on: within(event, self.peer_went_on, RESET_MEMORY_MS).map(ms),
+            attempts: within(event, self.attempts, ATTEMPT_MEMORY_MS)
+                .map_or(0, |(_, attempts)| attempts),
+            last_rst: within(event, self.last_rst, ATTEMPT_MEMORY_MS),
+        }
+    }
+}
+
 /// What a flow's past says to the event at hand; milliseconds before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowPast {
@@ -206,6 +227,13 @@ pub struct FlowPast {
     pub attempts: u32,
     /// The RST that arrived before, whatever became of it.
     pub last_rst: Option<(u64, ArrivedReset)>,
+}
+
+/// A flow, and what was remembered of it before the event at hand.
+#[derive(Debug)]
+pub(super) struct Recalled {
+    key: Hashed<FlowKey>,
+    pub(super) past: FlowPast,
 }
 
 /// The table.
@@ -226,40 +254,37 @@ impl Flows {
         }
     }
 
-    /// What is remembered of the event's flow.
-    pub(super) fn past_of(&self, event: &Event) -> FlowPast {
-        let stamps_of = |key: FlowKey| self.table.get(&key).copied().unwrap_or_default();
-        let stamps = stamps_of(FlowKey::of(event));
-        let last_reject = self.last_reject_ns.map(|stamp| (stamp, ()));
-        let reject = within(event, last_reject, REJECT_MEMORY_MS).and_then(|_| {
-            // Over loopback the rejecting and the rejected end are both here, each with its own view.
-            let key = FlowKey::of_reject(event);
-            [key, key.mirrored()]
-                .into_iter()
-                .filter_map(|key| stamps_of(key).firewall_reject)
-                .max()
-        });
-        let ms = |(ago_ms, ())| ago_ms;
-        FlowPast {
-            reset_sent: within(event, stamps.reset_sent, RESET_MEMORY_MS).map(ms),
-            reset_received: within(event, stamps.reset_received, RESET_MEMORY_MS),
-            firewall_reject: within(event, reject, REJECT_MEMORY_MS).map(ms),
-            peer_went_on: within(event, stamps.peer_went_on, RESET_MEMORY_MS).map(ms),
-            attempts: within(event, stamps.attempts, ATTEMPT_MEMORY_MS)
-                .map_or(0, |(_, attempts)| attempts),
-            last_rst: within(event, stamps.last_rst, ATTEMPT_MEMORY_MS),
-        }
+    /// The event's flow, and what is remembered of it.
+    pub(super) fn recall(&self, event: &Event) -> Recalled {
+        let key = self.table.hashed(FlowKey::of(event));
+        let stamps = self.table.get(&key);
+        let mut past = stamps.map_or_else(FlowPast::default, |stamps| stamps.before(event));
+        past.firewall_reject = self.firewall_reject(event);
+        Recalled { key, past }
     }
 
-    /// Remembers the event for later ones; `past` is what was remembered before it.
-    pub(super) fn remember(&mut self, event: &Event, past: &FlowPast) {
+    /// How long before the event netfilter rejected a segment of its connection.
+    fn firewall_reject(&self, event: &Event) -> Option<u64> {
+        let last_reject = self.last_reject_ns.map(|stamp| (stamp, ()));
+        within(event, last_reject, REJECT_MEMORY_MS)?;
+        // Over loopback the rejecting and the rejected end are both here, each with its own view.
+        let key = FlowKey::of_reject(event);
+        let either = [key, key.mirrored()].map(|key| self.table.get(&self.table.hashed(key)));
+        let rejects = either.into_iter().flatten();
+        let reject = rejects.filter_map(|stamps| stamps.firewall_reject).max();
+        within(event, reject, REJECT_MEMORY_MS).map(|(ago_ms, ())| ago_ms)
+    }
+
+    /// Remembers the event for later ones; `recalled` is what was remembered before it.
+    pub(super) fn remember(&mut self, event: &Event, recalled: &Recalled) {
+        let Recalled { key, past } = recalled;
         let now = event.mono_ns;
         let arrived = ArrivedReset::of(event, past);
         let key = if is_firewall_hook(event) {
             self.last_reject_ns = Some(now);
-            FlowKey::of_reject(event)
+            self.table.hashed(FlowKey::of_reject(event))
         } else {
-            FlowKey::of(event)
+            *key
         };
         let flow = match FlowChange::of(event, past) {
             Some(change) => {

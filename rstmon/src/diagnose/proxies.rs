@@ -73,10 +73,14 @@ impl Proxies {
             mono_ns: event.mono_ns,
             local: (event.local_addr, event.local_port),
         };
-        if let Some((pid, before)) = self.newest.replace((owner.pid, upstream))
-            && pid != owner.pid
-        {
-            self.received.put(pid, before);
+        match &mut self.newest {
+            // In place: what is taken out of a place just written is waited for.
+            Some((pid, newest)) if *pid == owner.pid => *newest = upstream,
+            newest => {
+                if let Some((pid, before)) = newest.replace((owner.pid, upstream)) {
+                    self.received.put(pid, before);
+                }
+            }
         }
     }
 }

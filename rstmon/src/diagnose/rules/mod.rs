@@ -116,7 +116,7 @@ pub struct Case<'a> {
     /// The event.
     pub event: &'a Event,
     /// Its flow's past.
-    pub past: FlowPast,
+    pub past: &'a FlowPast,
     /// What does not fit the peer that the handshake showed.
     pub(super) signs: &'a [Sign],
     /// The idle timer that its service gave away.

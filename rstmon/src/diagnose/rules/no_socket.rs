@@ -110,7 +110,7 @@ fn evidence<'a>(case: &Case<'a>) -> Evidence<'a> {
     let close = case.event.recent_close;
     let received = case.past.reset_received.map(|(ago_ms, _)| ago_ms);
     // Whoever sent that RST, it was not the peer.
-    let went_on = peer_went_on(case.event, &case.past);
+    let went_on = peer_went_on(case.event, case.past);
     case.evidence()
         .kernel_reason()
         .drop_reason()
