@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use prometheus::{Encoder, TextEncoder, proto::MetricFamily};
 use rstmon::diagnose::Engine;
 use rstmon::event::cells::CellCounts;
-use rstmon::event::decode::decode;
+use rstmon::event::decode::{CheckedRecord, decode};
 use rstmon::event::workload::Workload;
 use rstmon::metrics::families::Family;
 use rstmon::metrics::page::{AgentFigures, PageInputs, build_page};
@@ -53,7 +53,8 @@ fn busy_host() -> Tally {
             } else {
                 raw.remote_port = port;
             }
-            let mut event = decode(raw, number, &facts).expect("a valid record");
+            let record = CheckedRecord::new(raw).expect("a valid record");
+            let mut event = decode(record, number, &facts);
             if let Some(process) = &mut event.owner {
                 process.comm = format!("service-{owner}").into();
             }

@@ -10,7 +10,7 @@ use crate::diagnose::stories::{Chapter, StoryGate};
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
 use crate::event::clock::infer_hz;
-use crate::event::decode::{decode, parse_raw_event};
+use crate::event::decode::{CheckedRecord, decode, parse_raw_event};
 use crate::event::model::Event;
 use crate::event::tentative::TentativeGate;
 use crate::filter::Filter;
@@ -133,8 +133,12 @@ impl Pipeline {
             self.lose_unreadable();
             return Ok(());
         };
+        let Ok(record) = CheckedRecord::new(&raw) else {
+            self.lose_unreadable();
+            return Ok(());
+        };
         if self.gate.lets_through(&raw) {
-            return self.process(&raw, |event| annotator.annotate(event), sink);
+            return self.process(record, |event| annotator.annotate(event), sink);
         }
         self.gate.push(raw.into_owned(), &mut self.released);
         self.process_released(annotator, sink)
@@ -188,9 +192,9 @@ impl Pipeline {
         sink: &mut impl EventSink,
     ) -> io::Result<()> {
         let released = std::mem::take(&mut self.released);
-        let result = released
-            .iter()
-            .try_for_each(|raw| self.process(raw, |event| annotator.annotate(event), sink));
+        let result = released.iter().try_for_each(|raw| {
+            self.check_and_process(raw, |event| annotator.annotate(event), sink)
+        });
         self.released = released;
         self.released.clear();
         result
@@ -207,26 +211,37 @@ impl Pipeline {
             annotation.apply(event);
             annotation
         };
-        self.process(raw, stored, sink)
+        self.check_and_process(raw, stored, sink)
+    }
+
+    fn check_and_process<A: Borrow<Annotation>>(
+        &mut self,
+        raw: &RawEvent,
+        annotate: impl FnOnce(&mut Event) -> A,
+        sink: &mut impl EventSink,
+    ) -> io::Result<()> {
+        if let Ok(record) = CheckedRecord::new(raw) {
+            return self.process(record, annotate, sink);
+        }
+        self.lose_unreadable();
+        Ok(())
     }
 
     fn process<A: Borrow<Annotation>>(
         &mut self,
-        raw: &RawEvent,
+        record: CheckedRecord<'_>,
         annotate: impl FnOnce(&mut Event) -> A,
         sink: &mut impl EventSink,
     ) -> io::Result<()> {
         if sink.is_full() {
             return Ok(());
         }
+        let raw = record.raw();
         if self.facts.hz.is_none() {
             self.facts.hz = infer_hz(raw.jiffies, raw.mono_ns);
         }
-        let Ok(mut event) = decode(raw, self.seq_no + 1, &self.facts) else {
-            self.lose_unreadable();
-            return Ok(());
-        };
         self.seq_no += 1;
+        let mut event = decode(record, self.seq_no, &self.facts);
         self.totals.seen += 1;
         let annotation = annotate(&mut event);
         let stepped;

@@ -18,7 +18,7 @@ use rstmon::annotate::Annotator;
 use rstmon::diagnose::Engine;
 use rstmon::event::annotation::Annotation;
 use rstmon::event::capture::CaptureFacts;
-use rstmon::event::decode::decode;
+use rstmon::event::decode::{CheckedRecord, decode};
 use rstmon::event::model::Event;
 use rstmon::filter::Filter;
 use rstmon::pipeline::{EventSink, Pipeline};
@@ -118,7 +118,10 @@ fn diagnose(criterion: &mut Criterion) {
         let mut engine = Engine::new();
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
-                || decode(load.next(), 1, &facts).expect("a valid record"),
+                || {
+                    let record = CheckedRecord::new(load.next()).expect("a valid record");
+                    decode(record, 1, &facts)
+                },
                 |event| engine.diagnose(event),
                 BatchSize::SmallInput,
             );

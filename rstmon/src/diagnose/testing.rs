@@ -5,7 +5,7 @@
 
 use super::Engine;
 use crate::event::capture::CaptureFacts;
-use crate::event::decode::decode;
+use crate::event::decode::{CheckedRecord, decode};
 use crate::event::model::{Cause, Confidence, Event, Initiator};
 use bytemuck::Zeroable;
 use rstmon_common::wire::{self, RawEvent, sock_flag, tcp_flag, tcp_state};
@@ -312,7 +312,8 @@ impl Scene {
     }
 
     pub(super) fn event(&self) -> Event {
-        decode(&self.raw, 1, &self.facts).expect("a valid record")
+        let record = CheckedRecord::new(&self.raw).expect("a valid record");
+        decode(record, 1, &self.facts)
     }
 
     /// The event as `engine` leaves it.

@@ -17,7 +17,7 @@ use super::Engine;
 use super::rules::RULES;
 use super::testing::Scene;
 use crate::event::capture::CaptureFacts;
-use crate::event::decode::decode;
+use crate::event::decode::{CheckedRecord, decode};
 use crate::event::model::{Cause, Confidence, Initiator};
 use crate::metrics::known::expected;
 use proptest::prelude::*;
@@ -102,9 +102,10 @@ proptest! {
         let facts = facts();
         let (mut first, mut second) = (Engine::new(), Engine::new());
         for raw in &records {
-            let Ok(mut event) = decode(raw, 1, &facts) else {
+            let Ok(record) = CheckedRecord::new(raw) else {
                 panic!("a valid record was refused");
             };
+            let mut event = decode(record, 1, &facts);
             let mut twin = event.clone();
             first.diagnose(&mut event);
             second.diagnose(&mut twin);

@@ -59,17 +59,40 @@ pub enum DecodeError {
     NoTuple,
 }
 
-/// Reads a record's bytes and checks every number that must be one of a set.
+/// Reads a record's bytes; what is in it is checked by [`CheckedRecord::new`].
 ///
 /// Borrows where the bytes lie as the record must, as they do in the ring.
 pub fn parse_raw_event(bytes: &[u8]) -> Result<Cow<'_, RawEvent>, DecodeError> {
     let size = |_| DecodeError::Size { got: bytes.len() };
-    let raw = match bytemuck::try_from_bytes(bytes) {
+    Ok(match bytemuck::try_from_bytes(bytes) {
         Ok(raw) => Cow::Borrowed(raw),
         Err(_) => Cow::Owned(bytemuck::try_pod_read_unaligned(bytes).map_err(size)?),
-    };
-    check(&raw)?;
-    Ok(raw)
+    })
+}
+
+/// A record of which every number that must be one of a set is one.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckedRecord<'a> {
+    raw: &'a RawEvent,
+    kind: Kind,
+}
+
+impl<'a> CheckedRecord<'a> {
+    /// Checks a record.
+    pub fn new(raw: &'a RawEvent) -> Result<Self, DecodeError> {
+        check(raw)?;
+        let kind = Kind::from_wire(raw.kind).ok_or(DecodeError::Unknown {
+            field: "kind",
+            got: raw.kind.into(),
+        })?;
+        Ok(Self { raw, kind })
+    }
+
+    /// The record.
+    #[must_use]
+    pub const fn raw(self) -> &'a RawEvent {
+        self.raw
+    }
 }
 
 fn check(raw: &RawEvent) -> Result<(), DecodeError> {
@@ -79,10 +102,8 @@ fn check(raw: &RawEvent) -> Result<(), DecodeError> {
     if !has(raw, wire::HAVE_TUPLE) {
         return Err(DecodeError::NoTuple);
     }
-    let kinds = wire::KIND_SENT..=wire::KIND_STRAY;
     let hooks = wire::HOOK_TCP_SEND_RESET..=wire::HOOK_NF_REJECT_SKB_V6;
     let ranges = [
-        ("kind", raw.kind, kinds),
         ("hook", raw.hook, hooks),
         (
             "socket_kind",
@@ -126,8 +147,9 @@ fn check(raw: &RawEvent) -> Result<(), DecodeError> {
 ///
 /// The verdict is `undiagnosed` until `diagnose::Engine` has seen the event; what the host's
 /// databases add (exe, cgroup path) is for `annotate`.
-pub fn decode(raw: &RawEvent, seq_no: u64, facts: &CaptureFacts) -> Result<Event, DecodeError> {
-    check(raw)?;
+#[must_use]
+pub fn decode(record: CheckedRecord<'_>, seq_no: u64, facts: &CaptureFacts) -> Event {
+    let CheckedRecord { raw, kind } = record;
     let (family, local_addr) = resolve_addr(raw.family, raw.local_addr);
     let (_, remote_addr) = resolve_addr(raw.family, raw.remote_addr);
     let drop_reason = reason_name(raw, wire::HAVE_DROP_REASON, &facts.reasons.drop);
@@ -136,14 +158,11 @@ pub fn decode(raw: &RawEvent, seq_no: u64, facts: &CaptureFacts) -> Result<Event
     let has_rst = raw.flags & wire::FLAG_SEGMENT_IS_RST != 0;
     let trigger = segment.filter(|_| !has_rst && raw.kind == wire::KIND_SENT);
     let rst = segments::rst_segment(raw, segment, trigger);
-    Ok(Event {
+    Event {
         seq_no,
         time_ns: ClockMap::new(facts.realtime_offset_ns).wall_ns(raw.mono_ns),
         mono_ns: raw.mono_ns,
-        kind: Kind::from_wire(raw.kind).ok_or(DecodeError::Unknown {
-            field: "kind",
-            got: raw.kind.into(),
-        })?,
+        kind,
         hook: HookId(raw.hook),
         deduced: raw.flags & wire::FLAG_DEDUCED != 0,
         active: raw.flags & wire::FLAG_ACTIVE != 0,
@@ -185,7 +204,7 @@ pub fn decode(raw: &RawEvent, seq_no: u64, facts: &CaptureFacts) -> Result<Event
         cookie: (raw.cookie != 0).then_some(raw.cookie),
         inode: (raw.inode != 0).then_some(raw.inode),
         story: None,
-    })
+    }
 }
 
 const fn has(raw: &RawEvent, bit: u32) -> bool {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
-use super::{DecodeError, decode, parse_raw_event};
+use super::{CheckedRecord, DecodeError, decode, parse_raw_event};
 use crate::event::capture::CaptureFacts;
 use crate::event::model::{Event, Family, Role, Segment, SocketState, TcpFlags};
 use bytemuck::Zeroable;
@@ -52,23 +52,20 @@ fn facts() -> CaptureFacts {
     reason = "each test builds its own record"
 )]
 fn event(raw: RawEvent) -> Event {
-    decode(&raw, 1, &facts()).unwrap()
+    decode(CheckedRecord::new(&raw).unwrap(), 1, &facts())
 }
 
 #[test]
 fn numbers_out_of_range_are_refused_by_name() {
-    let unknown = |field, got| Err(DecodeError::Unknown { field, got });
-    let rows: [(RawEvent, Result<Event, DecodeError>); 9] = [
-        (
-            RawEvent { abi: 9, ..record() },
-            Err(DecodeError::Abi { got: 9 }),
-        ),
+    let unknown = |field, got| DecodeError::Unknown { field, got };
+    let rows: [(RawEvent, DecodeError); 9] = [
+        (RawEvent { abi: 9, ..record() }, DecodeError::Abi { got: 9 }),
         (
             RawEvent {
                 have: 0,
                 ..record()
             },
-            Err(DecodeError::NoTuple),
+            DecodeError::NoTuple,
         ),
         (
             RawEvent {
@@ -121,11 +118,7 @@ fn numbers_out_of_range_are_refused_by_name() {
         ),
     ];
     for (raw, expected) in rows {
-        assert_eq!(decode(&raw, 1, &facts()), expected);
-        assert_eq!(
-            parse_raw_event(bytemuck::bytes_of(&raw)).err(),
-            expected.err()
-        );
+        assert_eq!(CheckedRecord::new(&raw).err(), Some(expected));
     }
 }
 
@@ -382,7 +375,9 @@ fn idle_time_is_since_the_later_stamp() {
             ..connection()
         };
         let facts = CaptureFacts { hz, ..facts() };
-        decode(&raw, 1, &facts).unwrap().connection.idle_ms
+        decode(CheckedRecord::new(&raw).unwrap(), 1, &facts)
+            .connection
+            .idle_ms
     };
     assert_eq!(idle(1_000, 500, 750, Some(250)), Some(1_000));
     assert_eq!(idle(1_000, 500, 0, Some(250)), Some(2_000));
@@ -492,7 +487,10 @@ proptest! {
             raw.closed_state %= 13;
             bytes = bytemuck::bytes_of(&raw).to_vec();
         }
-        let decoded = parse_raw_event(&bytes).and_then(|raw| decode(&raw, 1, &facts()));
+        let decoded = parse_raw_event(&bytes).and_then(|raw| {
+            let record = CheckedRecord::new(&raw)?;
+            Ok(decode(record, 1, &facts()))
+        });
         prop_assert!(decoded.is_ok() || !plausible);
         let text = decoded.map(|event| event.owner.map(|it| it.comm).unwrap_or_default());
         prop_assert!(!text.unwrap_or_default().chars().any(char::is_control));
