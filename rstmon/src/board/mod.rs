@@ -15,7 +15,8 @@ pub use snapshot::{BoardSnapshot, CauseRow, IncidentRow, KindTotal, TableRow};
 
 use crate::event::model::{Cause, Event, Kind};
 use crate::metrics::names::{CauseOf, Name};
-use crate::metrics::tally::{PortLabel, TallySettings, WorkloadLabels, service_port};
+use crate::metrics::tally::{PortLabel, TallySettings, service_port};
+use crate::metrics::workload_labels::{WorkloadLabels, WorkloadName};
 use compact_str::CompactString;
 use incidents::Incidents;
 use std::net::IpAddr;
@@ -78,9 +79,9 @@ impl Board {
             .record(&CauseOf(cause, name), || (cause, comm.into()), event);
         self.incidents.record(event, name);
         self.processes.record(&name, || comm.into(), event);
-        let workload = WorkloadLabels::of(event);
+        let workload = WorkloadName::of(event);
         self.workloads
-            .record(&*workload, || (*workload).clone(), event);
+            .record(&workload, || workload.labels(), event);
         let port = service_port(event, &self.ports);
         self.services.record(&port, || port, event);
         let peer = event.remote_addr;

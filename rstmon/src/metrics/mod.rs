@@ -17,3 +17,4 @@ pub mod names;
 pub mod page;
 pub mod recent;
 pub mod tally;
+pub mod workload_labels;

@@ -5,16 +5,14 @@ use super::families::Family;
 use super::histogram::Histogram;
 use super::names::Name;
 use super::recent::Recent;
+use super::workload_labels::{WorkloadLabels, WorkloadName};
 use crate::event::cells::CellCounts;
 use crate::event::model::{Cause, Event, Initiator, Kind, Role};
-use crate::event::workload::Workload;
 use compact_str::CompactString;
 use rstmon_common::wire::RawEvent;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 const KINDS: usize = Kind::ALL.len();
 const CAUSES: usize = Cause::ALL.len();
@@ -76,53 +74,6 @@ pub enum PortLabel {
     Closed,
     /// Neither end is a service's.
     Ephemeral,
-}
-
-/// Labels of `rstmon_workload_resets_total`. Absent ones are empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkloadLabels {
-    /// Namespace of the pod.
-    pub namespace: Option<Arc<str>>,
-    /// Name of the pod, or its uid where no name is known.
-    pub pod: Option<Arc<str>>,
-    /// Name of the container, or the start of its id.
-    pub container: Option<Arc<str>>,
-    /// Unit, of what is in no container.
-    pub unit: Option<Arc<str>>,
-}
-
-impl WorkloadLabels {
-    /// Of what is in no workload.
-    const NONE: Self = Self {
-        namespace: None,
-        pod: None,
-        container: None,
-        unit: None,
-    };
-
-    /// Those of an event's workload.
-    #[must_use]
-    pub fn of(event: &Event) -> Cow<'static, Self> {
-        match &event.workload {
-            None => Cow::Borrowed(const { &Self::NONE }),
-            Some(workload) => Cow::Owned(Self::of_workload(workload)),
-        }
-    }
-
-    fn of_workload(workload: &Workload) -> Self {
-        let names = workload.pod_names();
-        let uid = || workload.pod.as_ref().map(|pod| pod.uid.as_str().into());
-        let container = workload.container.as_ref();
-        let short = |id: &crate::event::workload::ContainerId| id.short().into();
-        let is_contained = workload.is_contained();
-        Self {
-            namespace: names.map(|names| Arc::clone(&names.namespace)),
-            pod: names.map(|names| Arc::clone(&names.name)).or_else(uid),
-            container: container
-                .and_then(|it| it.name().map(Arc::from).or_else(|| it.id().map(short))),
-            unit: workload.unit.clone().filter(|_| !is_contained),
-        }
-    }
 }
 
 /// Counts of what was diagnosed.
@@ -191,9 +142,9 @@ impl Tally {
             .count(&Name(comm), || comm.into(), kind, cause, now);
         let port = service_port(event, &self.settings);
         self.ports.count(&port, || port, kind, cause, now);
-        let workload = WorkloadLabels::of(event);
+        let workload = WorkloadName::of(event);
         self.workloads
-            .count(&*workload, || (*workload).clone(), kind, cause, now);
+            .count(&workload, || workload.labels(), kind, cause, now);
         if self.settings.peers {
             let peer = event.remote_addr;
             self.peers.count(&peer, || peer, kind, cause, now);
