@@ -10,7 +10,7 @@ use rstmon::annotate::Annotator;
 use rstmon::diagnose::key_facts::key_facts;
 use rstmon::event::annotation::Annotation;
 use rstmon::event::capture::CaptureFacts;
-use rstmon::event::decode::parse_raw_event;
+use rstmon::event::decode::{CheckedRecord, parse_raw_event};
 use rstmon::event::model::{Event, Kind};
 use rstmon::filter::Filter;
 use rstmon::pipeline::{EventSink, Pipeline};
@@ -88,7 +88,7 @@ fn facts() -> CaptureFacts {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = parse_raw_event(bytes);
+    let _ = parse_raw_event(bytes).map(|raw| CheckedRecord::new(&raw).is_ok());
     let Some((&shape, records)) = bytes.split_first() else { return };
     let width = [None, Some(60), Some(100), Some(140)][usize::from(shape & 3)];
     let mut sink = Checked { width, unicode: shape & 4 == 0, last: None };

@@ -303,11 +303,69 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Counts a record that is none.
     fn lose_unreadable(&mut self) {
         *self
             .totals
             .lost
             .entry(Cow::Borrowed(LOST_UNREADABLE))
             .or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use super::*;
+    use crate::sink::samples;
+    use bytemuck::Zeroable;
+    use rstmon_common::wire;
+    use std::path::Path;
+
+    /// Numbers of the events that came.
+    #[derive(Default)]
+    struct Numbers(Vec<u64>);
+
+    impl EventSink for Numbers {
+        fn accept(
+            &mut self,
+            event: &Event,
+            _: &RawEvent,
+            _: &Annotation,
+            _: &CaptureFacts,
+        ) -> io::Result<()> {
+            self.0.push(event.seq_no);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_counted_and_takes_no_number() {
+        let good = RawEvent {
+            abi: wire::ABI,
+            kind: wire::KIND_SENT,
+            hook: wire::HOOK_TCP_SEND_RESET,
+            have: wire::HAVE_TUPLE,
+            family: wire::AF_INET,
+            ..RawEvent::zeroed()
+        };
+        let damaged = RawEvent { kind: 0, ..good };
+        let mut pipeline = Pipeline::new(samples::facts(), Filter::all());
+        let nowhere = Path::new("/nonexistent");
+        let mut annotator = Annotator::new(nowhere, nowhere);
+        let mut sink = Numbers::default();
+        let (good, damaged) = (bytemuck::bytes_of(&good), &damaged);
+        let short = good.split_last().unwrap().1;
+        for bytes in [short, bytemuck::bytes_of(damaged), good] {
+            pipeline.push(bytes, &mut annotator, &mut sink).unwrap();
+        }
+        let annotation = Annotation::default();
+        pipeline.replay(damaged, &annotation, &mut sink).unwrap();
+        pipeline.push(good, &mut annotator, &mut sink).unwrap();
+        pipeline.finish(&mut annotator, &mut sink).unwrap();
+        assert_eq!(sink.0, [1, 2]);
+        assert_eq!(pipeline.totals.lost[LOST_UNREADABLE], 3);
+        assert_eq!((pipeline.totals.seen, pipeline.totals.written), (2, 2));
     }
 }

@@ -9,7 +9,7 @@ use crate::event::model::{Event, Kind, Segment, SocketState};
 use rstmon_common::wire;
 use std::net::IpAddr;
 
-/// Flows remembered at least, and half of what there are at most; about 250 bytes each.
+/// Flows remembered at least; there are at most twice as many, of about 250 bytes each.
 pub(super) const FLOWS: usize = 4_096;
 
 /// A reset this long ago explains no segment any more: five times TIME-WAIT
@@ -22,21 +22,27 @@ const REJECT_MEMORY_MS: u64 = 1_000;
 /// Whoever guesses at sequence numbers does so at once.
 const ATTEMPT_MEMORY_MS: u64 = 10_000;
 
-/// An address, IPv4 as v4-mapped IPv6.
-const fn address_bits(address: IpAddr) -> u128 {
-    let address = match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
-    address.to_bits()
+/// What stands before the bits of an IPv4 address that is mapped to IPv6 (RFC 4291, 2.5.5.2).
+const V4_MAPPED: u64 = 0xffff << 32;
+
+/// An address, IPv4 as v4-mapped IPv6, in two halves: an `u128` would leave a gap in the key.
+const fn address_bits(address: IpAddr) -> [u64; 2] {
+    match address {
+        // By numbers: bytes that were just written one by one are slow to read as a whole.
+        IpAddr::V4(v4) => [0, V4_MAPPED | v4.to_bits() as u64],
+        IpAddr::V6(v6) => {
+            let bits = v6.to_bits();
+            [(bits >> 64) as u64, bits as u64]
+        }
+    }
 }
 
 /// A connection's identity on this host. Plain integers, so that hashing takes no branches, and
-/// without gaps: in a storm each event is of a new key.
+/// without gaps, as in a storm each event writes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct FlowKey {
-    local_addr: u128,
-    remote_addr: u128,
+    local_addr: [u64; 2],
+    remote_addr: [u64; 2],
     local_port: u16,
     remote_port: u16,
     /// 0, which no namespace has, if not known, and for netfilter rejects: the rejecting namespace
@@ -181,22 +187,6 @@ impl FlowChange {
 }
 
 impl FlowStamps {
-    fn take(&mut self, change: FlowChange, now: u64) {
-        match change {
-            FlowChange::FirewallReject => self.firewall_reject = Some((now, ())),
-            FlowChange::ResetSent => self.reset_sent = Some((now, ())),
-            FlowChange::ResetReceived(reset) => {
-                self.reset_received = Some((now, reset));
-                (self.peer_went_on, self.attempts) = (None, None);
-            }
-            FlowChange::PeerWentOn => self.peer_went_on = Some((now, ())),
-            FlowChange::Attempts(attempts) => self.attempts = Some((now, attempts)),
-            FlowChange::Opening => {}
-        }
-    }
-}
-
-impl FlowStamps {
     /// What they say to the event; a netfilter reject is kept under another key.
     fn before(&self, event: &Event) -> FlowPast {
         let ms = |(ago_ms, ())| ago_ms;
@@ -208,6 +198,20 @@ impl FlowStamps {
             attempts: within(event, self.attempts, ATTEMPT_MEMORY_MS)
                 .map_or(0, |(_, attempts)| attempts),
             last_rst: within(event, self.last_rst, ATTEMPT_MEMORY_MS),
+        }
+    }
+
+    fn take(&mut self, change: FlowChange, now: u64) {
+        match change {
+            FlowChange::FirewallReject => self.firewall_reject = Some((now, ())),
+            FlowChange::ResetSent => self.reset_sent = Some((now, ())),
+            FlowChange::ResetReceived(reset) => {
+                self.reset_received = Some((now, reset));
+                (self.peer_went_on, self.attempts) = (None, None);
+            }
+            FlowChange::PeerWentOn => self.peer_went_on = Some((now, ())),
+            FlowChange::Attempts(attempts) => self.attempts = Some((now, attempts)),
+            FlowChange::Opening => {}
         }
     }
 }
@@ -233,6 +237,8 @@ pub struct FlowPast {
 #[derive(Debug)]
 pub(super) struct Recalled {
     key: Hashed<FlowKey>,
+    /// Whether there is something of the flow, of however long ago.
+    is_known: bool,
     pub(super) past: FlowPast,
 }
 
@@ -260,7 +266,12 @@ impl Flows {
         let stamps = self.table.get(&key);
         let mut past = stamps.map_or_else(FlowPast::default, |stamps| stamps.before(event));
         past.firewall_reject = self.firewall_reject(event);
-        Recalled { key, past }
+        let is_known = stamps.is_some();
+        Recalled {
+            key,
+            is_known,
+            past,
+        }
     }
 
     /// How long before the event netfilter rejected a segment of its connection.
@@ -277,7 +288,11 @@ impl Flows {
 
     /// Remembers the event for later ones; `recalled` is what was remembered before it.
     pub(super) fn remember(&mut self, event: &Event, recalled: &Recalled) {
-        let Recalled { key, past } = recalled;
+        let Recalled {
+            key,
+            is_known,
+            past,
+        } = recalled;
         let now = event.mono_ns;
         let arrived = ArrivedReset::of(event, past);
         let key = if is_firewall_hook(event) {
@@ -293,9 +308,8 @@ impl Flows {
                 Some(flow)
             }
             // Other strays are not remembered by themselves: a flood would push the connections out.
-            None => arrived
-                .filter(|_| self.table.get(&key).is_some())
-                .map(|_| self.table.entry(key)),
+            // One of a known flow is, and the flow then stays for longer.
+            None => arrived.filter(|_| *is_known).map(|_| self.table.entry(key)),
         };
         if let (Some(arrived), Some(flow)) = (arrived, flow) {
             flow.last_rst = Some((now, arrived));

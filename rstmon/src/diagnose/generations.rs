@@ -2,9 +2,9 @@
 //! old one is forgotten as a whole and the young one grows old.
 //!
 //! Used by `diagnose::flows`. Always holds: the last [`Generations::new`]`(limit)` keys that were
-//! written are there, and never more than twice as many. Against a list in the order of use nothing
-//! is allocated or taken out for a single key, and values are written one behind the other: in a
-//! storm each event is of a new key, and its place in a large table is in no cache (docs/tuning.md).
+//! written are there, and never more than twice as many. Unlike an LRU list it allocates nothing for a
+//! single key, takes none out, and writes values one behind the other: in a storm each event is of a
+//! new key, and its place in a large table is in no cache (docs/tuning.md).
 
 use hashbrown::DefaultHashBuilder;
 use indexmap::IndexMap;
@@ -23,7 +23,7 @@ pub(super) struct Hashed<K> {
 pub(super) struct Generations<K, V> {
     hasher: DefaultHashBuilder,
     young: IndexMap<K, V, DefaultHashBuilder>,
-    /// What is in both was changed since; the young one is right.
+    /// A key that is in both was changed since: the young value counts.
     old: IndexMap<K, V, DefaultHashBuilder>,
     limit: usize,
 }
@@ -32,9 +32,10 @@ impl<K: Eq + Hash, V: Copy + Default> Generations<K, V> {
     /// An empty memory of at least so many keys.
     pub(super) fn new(limit: usize) -> Self {
         let hasher = DefaultHashBuilder::default();
+        let generation = || IndexMap::with_capacity_and_hasher(limit, hasher.clone());
         Self {
-            young: IndexMap::with_hasher(hasher.clone()),
-            old: IndexMap::with_hasher(hasher.clone()),
+            young: generation(),
+            old: generation(),
             hasher,
             limit,
         }
@@ -54,9 +55,10 @@ impl<K: Eq + Hash, V: Copy + Default> Generations<K, V> {
 
     /// What is remembered of a key, to be changed; the default if it is new.
     pub(super) fn entry(&mut self, key: Hashed<K>) -> &mut V {
+        let is_young = find(&self.young, &key).is_some();
         // Before the old one may be forgotten.
-        let before = find(&self.old, &key).copied().unwrap_or_default();
-        if self.young.len() >= self.limit && find(&self.young, &key).is_none() {
+        let before = find(&self.old, &key).filter(|_| !is_young).copied();
+        if !is_young && self.young.len() >= self.limit {
             std::mem::swap(&mut self.young, &mut self.old);
             // Its memory is kept for those that come.
             self.young.clear();
@@ -65,7 +67,10 @@ impl<K: Eq + Hash, V: Copy + Default> Generations<K, V> {
         let entry = self.young.raw_entry_mut_v1();
         match entry.from_key_hashed_nocheck(hash, &key) {
             RawEntryMut::Occupied(entry) => entry.into_mut(),
-            RawEntryMut::Vacant(entry) => entry.insert_hashed_nocheck(hash, key, before).1,
+            RawEntryMut::Vacant(entry) => {
+                let before = before.unwrap_or_default();
+                entry.insert_hashed_nocheck(hash, key, before).1
+            }
         }
     }
 

@@ -74,7 +74,7 @@ impl Proxies {
             local: (event.local_addr, event.local_port),
         };
         match &mut self.newest {
-            // In place: what is taken out of a place just written is waited for.
+            // Overwritten, not replaced: reading back what was written a moment ago would stall.
             Some((pid, newest)) if *pid == owner.pid => *newest = upstream,
             newest => {
                 if let Some((pid, before)) = newest.replace((owner.pid, upstream)) {

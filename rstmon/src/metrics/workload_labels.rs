@@ -75,8 +75,69 @@ impl Equivalent<WorkloadLabels> for WorkloadName<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
     use super::*;
+    use crate::event::workload::{Pod, PodUid};
     use std::hash::BuildHasher;
+
+    const ID: &str = "0123456789abcdef";
+    const UID: &str = "2f6b1c1e-0d3a-4c55-9a43-3a1b2c3d4e5f";
+
+    fn container(name: Option<&str>) -> Container {
+        Container::Identified {
+            id: ContainerId::parse(ID).unwrap(),
+            name: name.map(Arc::from),
+            runtime: None,
+        }
+    }
+
+    #[test]
+    fn what_has_no_name_is_called_by_its_number() {
+        let unit: Option<Arc<str>> = Some("kubelet.service".into());
+        let pod = Some(Pod {
+            uid: PodUid::parse(UID).unwrap(),
+            names: None,
+        });
+        let none = WorkloadName::default();
+        for (workload, expected) in [
+            (
+                Workload {
+                    pod,
+                    container: Some(container(Some("app"))),
+                    unit: unit.clone(),
+                },
+                WorkloadName {
+                    pod: Some(UID),
+                    container: Some("app"),
+                    ..none
+                },
+            ),
+            (
+                Workload {
+                    container: Some(container(None)),
+                    unit: unit.clone(),
+                    ..Workload::default()
+                },
+                WorkloadName {
+                    container: Some("0123456789ab"),
+                    ..none
+                },
+            ),
+            (
+                Workload {
+                    unit,
+                    ..Workload::default()
+                },
+                WorkloadName {
+                    unit: Some("kubelet.service"),
+                    ..none
+                },
+            ),
+        ] {
+            assert_eq!(WorkloadName::of_workload(&workload), expected);
+        }
+    }
 
     #[test]
     fn what_looks_up_has_the_hash_of_what_is_there() {

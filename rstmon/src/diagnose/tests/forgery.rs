@@ -1,6 +1,7 @@
 //! RSTs that do not fit the peer: `forged-suspect`, and what keeps genuine ones out of it.
 
 use super::{Row, check};
+use crate::diagnose::flows::FLOWS;
 use crate::diagnose::forgery::{Nature, Sign, Weight, amounts_to_forgery};
 use crate::diagnose::testing::Scene;
 use crate::diagnose::{Engine, key_facts};
@@ -293,6 +294,33 @@ fn three_resets_with_windows_counted_up_are_decisive() {
         );
         assert_eq!(events[2].verdict.cause, Cause::ForgedSuspect);
         assert_eq!(signs(&events[2]), ["burst with windows counted up rsts=3"]);
+    }
+}
+
+/// As many flows as the memory holds at least come between a flow's RSTs: each of these keeps the
+/// flow for as many again.
+#[test]
+fn a_stray_of_a_known_flow_keeps_it_known() {
+    let mut engine = Engine::new();
+    let half_open = Scene::stray().request_socket().with(|raw| {
+        raw.segment_flags = RST | ACK;
+        raw.segment_seq = 5_000;
+        raw.segment_window = 1_980;
+    });
+    half_open.diagnosed_by(&mut engine);
+    let other = Scene::closing(ESTABLISHED).linger_zero().event();
+    let mut others = (0..).map(|number: u32| {
+        let mut event = other.clone();
+        event.remote_addr = std::net::Ipv4Addr::from(number).into();
+        event
+    });
+    for (window, rsts) in [(1_981, 2), (1_982, 3), (1_983, 4)] {
+        for mut event in others.by_ref().take(FLOWS - 1) {
+            engine.diagnose(&mut event);
+        }
+        let stray = stray_with(RST | ACK, window, 200).diagnosed_by(&mut engine);
+        let sign = format!("burst with windows counted up rsts={rsts}");
+        assert_eq!(signs(&stray), [sign.as_str()]);
     }
 }
 

@@ -162,14 +162,6 @@ mod tests {
     }
 
     #[test]
-    fn an_example_of_the_specification() {
-        let (local, remote) = ([128, 232, 110, 120].into(), [66, 35, 250, 204].into());
-        let expected = "1:LQU9qZlK+B5F3KDmev6m5PMibrg=";
-        let id = written((local, 34855), (remote, 80));
-        assert_eq!(id.as_deref(), Some(expected));
-    }
-
-    #[test]
     fn ends_of_two_families_have_none() {
         assert_eq!(written(([1; 4].into(), 1), ([1; 16].into(), 1)), None);
     }
