@@ -163,7 +163,7 @@ impl Incidents {
         }
         let mut incident = Incident::at(event);
         incident.add(event);
-        self.by_key.insert(key.owned(), incident);
+        self.by_key.insert(event.kind, key.owned(), incident);
     }
 
     /// Adds an event to the incident of that key, which it may begin anew. False: there is none.

@@ -15,6 +15,7 @@ pub use snapshot::{BoardSnapshot, CauseRow, IncidentRow, KindTotal, TableRow};
 
 use crate::event::model::{Cause, Event, Kind};
 use crate::metrics::names::{CauseOf, Name};
+use crate::metrics::repeats::{Repeats, comm_of};
 use crate::metrics::tally::{PortLabel, TallySettings, service_port};
 use crate::metrics::workload_labels::{WorkloadLabels, WorkloadName};
 use compact_str::CompactString;
@@ -32,6 +33,7 @@ const MAX_ROWS: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct Board {
     ports: TallySettings,
+    repeats: Repeats,
     kinds: [u64; Kind::ALL.len()],
     causes: CauseWindows,
     /// By cause: the process that has most of it.
@@ -53,6 +55,7 @@ impl Board {
                 closed_ports: true,
                 ..settings
             },
+            repeats: Repeats::default(),
             kinds: [0; Kind::ALL.len()],
             causes: CauseWindows::default(),
             cause_owners: Table::new(MAX_ROWS),
@@ -73,16 +76,24 @@ impl Board {
             *count += 1;
         }
         self.causes.record(cause, now);
-        let comm = event.owner.as_ref().map_or("", |owner| owner.comm.as_str());
+        let comm = comm_of(event);
         let name = Name(comm);
+        self.incidents.record(event, name);
+        let port = service_port(event, &self.ports);
+        if self.repeats.is_repeat(event, port) {
+            self.cause_owners.record_again(event);
+            self.processes.record_again(event);
+            self.workloads.record_again(event);
+            self.services.record_again(event);
+            self.peers.record_again(event);
+            return;
+        }
         self.cause_owners
             .record(&CauseOf(cause, name), || (cause, comm.into()), event);
-        self.incidents.record(event, name);
         self.processes.record(&name, || comm.into(), event);
         let workload = WorkloadName::of(event);
         self.workloads
             .record(&workload, || workload.labels(), event);
-        let port = service_port(event, &self.ports);
         self.services.record(&port, || port, event);
         let peer = event.remote_addr;
         self.peers.record(&peer, || peer, event);

@@ -57,7 +57,15 @@ impl<K: Eq + Hash> Table<K> {
         } else {
             let mut row = Row::new();
             row.count(event);
-            self.rows.insert(owned(), row);
+            self.rows.insert(event.kind, owned(), row);
+        }
+    }
+
+    /// Counts one event under the key under which its kind was last counted.
+    pub(super) fn record_again(&mut self, event: &Event) {
+        match self.rows.get_last_mut(event.kind) {
+            Some(row) => row.count(event),
+            None => self.other.get_or_insert_with(Row::new).count(event),
         }
     }
 

@@ -5,6 +5,7 @@
 use super::*;
 use crate::event::model::Process;
 use crate::sink::samples;
+use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -164,4 +165,37 @@ fn a_snapshot_crosses_the_socket_unchanged() {
         serde_json::from_str::<BoardSnapshot>(&text).unwrap(),
         snapshot
     );
+}
+
+proptest! {
+    #[test]
+    fn what_repeats_is_counted_where_a_search_would_count_it(
+        events in prop::collection::vec(samples::alike(), 1..60)
+    ) {
+        let mut board = board(&[]);
+        let mut searching = board.clone();
+        for (number, event) in (1..).zip(events) {
+            let event = Event { mono_ns: number * SECOND, ..event };
+            board.record(&event);
+            searching.repeats.forget();
+            searching.record(&event);
+            let now = event.mono_ns;
+            prop_assert_eq!(board.snapshot(now), searching.snapshot(now));
+        }
+    }
+}
+
+#[test]
+fn what_repeats_and_does_not_fit_is_among_the_others() {
+    let mut table = Table::new(1);
+    let event = samples::bare();
+    table.record(&"first", || "first", &event);
+    table.record(&"second", || "second", &event);
+    table.record_again(&event);
+    let rows = table.rows(event.mono_ns, ToString::to_string);
+    let totals: Vec<_> = rows
+        .iter()
+        .map(|row| (row.name.as_str(), row.total))
+        .collect();
+    assert_eq!(totals, [("first", 1), ("~other", 2)]);
 }

@@ -71,10 +71,24 @@ impl<L: Eq + Hash> CappedCounters<L> {
             }
         } else if self.series < self.limit {
             let first = vec![Series::first(kind, cause, now_ns)];
-            self.by_label.insert(owned(), first);
+            self.by_label.insert(kind, owned(), first);
             self.series += 1;
             return;
         }
+        self.count_other(kind, cause, now_ns);
+    }
+
+    /// Counts one reset under the label value under which this kind was last counted. Only where
+    /// that was of this cause, too, and nothing expired since and no cap was changed.
+    pub fn count_again(&mut self, kind: Kind, cause: Cause, now_ns: u64) {
+        let known = self.by_label.get_last_mut(kind);
+        match known.and_then(|known| find(known, kind, cause)) {
+            Some(series) => series.touch(now_ns),
+            None => self.count_other(kind, cause, now_ns),
+        }
+    }
+
+    fn count_other(&mut self, kind: Kind, cause: Cause, now_ns: u64) {
         self.overflow += 1;
         match find(&mut self.other, kind, cause) {
             Some(series) => series.touch(now_ns),

@@ -13,15 +13,18 @@ use std::hash::Hash;
 #[derive(Clone, Debug)]
 pub struct HintedMap<K, V> {
     entries: IndexMap<K, V, DefaultHashBuilder>,
-    /// By kind: where its last key was. No more than a guess, which the key there must confirm.
-    hints: [usize; Kind::ALL.len()],
+    /// By kind: where its last key is, or [`NOWHERE`].
+    last: [usize; Kind::ALL.len()],
 }
+
+/// No place of a map.
+const NOWHERE: usize = usize::MAX;
 
 impl<K, V> Default for HintedMap<K, V> {
     fn default() -> Self {
         Self {
             entries: IndexMap::default(),
-            hints: [0; Kind::ALL.len()],
+            last: [NOWHERE; Kind::ALL.len()],
         }
     }
 }
@@ -32,21 +35,35 @@ impl<K: Eq + Hash, V> HintedMap<K, V> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let mut none = 0;
-        let hint = self.hints.get_mut(kind as usize).unwrap_or(&mut none);
-        let is_there = self
-            .entries
-            .get_index(*hint)
-            .is_some_and(|(known, _)| key.equivalent(known));
-        if !is_there {
-            *hint = self.entries.get_index_of(key)?;
+        let place = self.last_place(kind);
+        let last = self.entries.get_index(place);
+        if !last.is_some_and(|(known, _)| key.equivalent(known)) {
+            let found = self.entries.get_index_of(key);
+            self.remember(kind, found.unwrap_or(NOWHERE));
         }
-        self.entries.get_index_mut(*hint).map(|(_, value)| value)
+        self.get_last_mut(kind)
+    }
+
+    /// The value of the key that was last asked for or put there under this kind, if it is there.
+    pub fn get_last_mut(&mut self, kind: Kind) -> Option<&mut V> {
+        let place = self.last_place(kind);
+        self.entries.get_index_mut(place).map(|(_, value)| value)
     }
 
     /// Puts a value there, in place of the one that was.
-    pub fn insert(&mut self, key: K, value: V) {
-        self.entries.insert(key, value);
+    pub fn insert(&mut self, kind: Kind, key: K, value: V) {
+        let (place, _) = self.entries.insert_full(key, value);
+        self.remember(kind, place);
+    }
+
+    fn last_place(&self, kind: Kind) -> usize {
+        self.last.get(kind as usize).copied().unwrap_or(NOWHERE)
+    }
+
+    fn remember(&mut self, kind: Kind, place: usize) {
+        if let Some(last) = self.last.get_mut(kind as usize) {
+            *last = place;
+        }
     }
 
     /// How many there are.
@@ -69,6 +86,8 @@ impl<K: Eq + Hash, V> HintedMap<K, V> {
     /// Keeps those that `keep` wants.
     pub fn retain(&mut self, keep: impl FnMut(&K, &mut V) -> bool) {
         self.entries.retain(keep);
+        // What goes moves the others.
+        self.last = [NOWHERE; Kind::ALL.len()];
     }
 }
 
@@ -83,7 +102,7 @@ mod tests {
         let mut map = HintedMap::default();
         for (key, value) in [("a", 1), ("b", 2), ("c", 3)] {
             assert_eq!(map.get_mut(Kind::Sent, key), None);
-            map.insert(key, value);
+            map.insert(Kind::Sent, key, value);
         }
         for (kind, key, value) in [
             (Kind::Sent, "c", 3),
@@ -93,7 +112,6 @@ mod tests {
         ] {
             assert_eq!(map.get_mut(kind, key), Some(&mut value.clone()));
         }
-        // What goes moves the others, and a guess may lie behind the last.
         map.retain(|key, _| *key != "a");
         assert_eq!(map.get_mut(Kind::Sent, "b"), Some(&mut 2));
         assert_eq!(map.get_mut(Kind::Received, "c"), Some(&mut 3));
@@ -101,10 +119,26 @@ mod tests {
         assert_eq!(map.get_mut(Kind::Received, "c"), None);
         assert_eq!(map.get_mut(Kind::Received, "b"), Some(&mut 2));
         assert_eq!(map.len(), 1);
-        map.insert("b", 9);
+        map.insert(Kind::Received, "b", 9);
         assert_eq!(
             (map.len(), map.get_mut(Kind::Received, "b")),
             (1, Some(&mut 9))
         );
+    }
+
+    #[test]
+    fn the_last_of_a_kind_is_the_one_that_was_asked_for_or_put_there() {
+        let mut map = HintedMap::default();
+        assert_eq!(map.get_last_mut(Kind::Sent), None);
+        map.insert(Kind::Sent, "a", 1);
+        map.insert(Kind::Received, "b", 2);
+        assert_eq!(map.get_last_mut(Kind::Sent), Some(&mut 1));
+        assert_eq!(map.get_last_mut(Kind::Received), Some(&mut 2));
+        map.get_mut(Kind::Sent, "b");
+        assert_eq!(map.get_last_mut(Kind::Sent), Some(&mut 2));
+        map.get_mut(Kind::Sent, "c");
+        assert_eq!(map.get_last_mut(Kind::Sent), None);
+        map.retain(|_, _| true);
+        assert_eq!(map.get_last_mut(Kind::Received), None);
     }
 }

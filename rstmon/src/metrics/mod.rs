@@ -16,5 +16,6 @@ pub mod known;
 pub mod names;
 pub mod page;
 pub mod recent;
+pub mod repeats;
 pub mod tally;
 pub mod workload_labels;

@@ -5,6 +5,7 @@ use super::families::Family;
 use super::histogram::Histogram;
 use super::names::Name;
 use super::recent::Recent;
+use super::repeats::{Repeats, comm_of};
 use super::workload_labels::{WorkloadLabels, WorkloadName};
 use crate::event::cells::CellCounts;
 use crate::event::model::{Cause, Event, Initiator, Kind, Role};
@@ -80,6 +81,7 @@ pub enum PortLabel {
 #[derive(Clone, Debug)]
 pub struct Tally {
     settings: TallySettings,
+    repeats: Repeats,
     resets: Vec<u64>,
     /// The same resets, in the cells of the kernel's counters.
     pub cells: CellCounts,
@@ -102,6 +104,7 @@ impl Tally {
     #[must_use]
     pub fn new(settings: TallySettings) -> Self {
         Self {
+            repeats: Repeats::default(),
             resets: vec![0; KINDS * CAUSES * INITIATORS],
             cells: CellCounts::default(),
             processes: CappedCounters::new(settings.limit(Family::ProcessResets)),
@@ -123,6 +126,7 @@ impl Tally {
         self.workloads
             .set_limit(settings.limit(Family::WorkloadResets));
         self.peers.set_limit(settings.limit(Family::PeerResets));
+        self.repeats.forget();
         self.settings = settings;
     }
 
@@ -137,18 +141,7 @@ impl Tally {
         }
         self.cells.count(raw);
         self.recent.record(kind, cause, now);
-        let comm = event.owner.as_ref().map_or("", |owner| owner.comm.as_str());
-        self.processes
-            .count(&Name(comm), || comm.into(), kind, cause, now);
-        let port = service_port(event, &self.settings);
-        self.ports.count(&port, || port, kind, cause, now);
-        let workload = WorkloadName::of(event);
-        self.workloads
-            .count(&workload, || workload.labels(), kind, cause, now);
-        if self.settings.peers {
-            let peer = event.remote_addr;
-            self.peers.count(&peer, || peer, kind, cause, now);
-        }
+        self.count_labels(event);
         if let Some(age_ms) = event.connection.age_ms {
             let ages = self.ages.entry((kind, cause)).or_default();
             ages.observe_ms(age_ms);
@@ -159,6 +152,32 @@ impl Tally {
         }
     }
 
+    /// Counts one event in the capped families.
+    fn count_labels(&mut self, event: &Event) {
+        let (kind, cause, now) = (event.kind, event.verdict.cause, event.mono_ns);
+        let port = service_port(event, &self.settings);
+        if self.repeats.is_repeat(event, port) {
+            self.processes.count_again(kind, cause, now);
+            self.ports.count_again(kind, cause, now);
+            self.workloads.count_again(kind, cause, now);
+            if self.settings.peers {
+                self.peers.count_again(kind, cause, now);
+            }
+            return;
+        }
+        let comm = comm_of(event);
+        self.processes
+            .count(&Name(comm), || comm.into(), kind, cause, now);
+        self.ports.count(&port, || port, kind, cause, now);
+        let workload = WorkloadName::of(event);
+        self.workloads
+            .count(&workload, || workload.labels(), kind, cause, now);
+        if self.settings.peers {
+            let peer = event.remote_addr;
+            self.peers.count(&peer, || peer, kind, cause, now);
+        }
+    }
+
     /// Drops series that are idle at `now_ns`.
     pub fn expire(&mut self, now_ns: u64) {
         let before_ns = now_ns.saturating_sub(self.settings.series_ttl_ns);
@@ -166,6 +185,7 @@ impl Tally {
         self.ports.expire(before_ns);
         self.workloads.expire(before_ns);
         self.peers.expire(before_ns);
+        self.repeats.forget();
     }
 
     /// What was diagnosed so.
@@ -225,6 +245,7 @@ mod tests {
     use super::*;
     use crate::sink::samples;
     use bytemuck::Zeroable;
+    use proptest::prelude::*;
 
     fn sample() -> Event {
         samples::full()
@@ -280,5 +301,61 @@ mod tests {
         let mut scan = sample();
         scan.verdict.cause = Cause::PortClosed;
         assert_eq!(service_port(&scan, &settings), PortLabel::Closed);
+    }
+
+    /// The label sets of the capped families, as a page would show them.
+    fn shown(tally: &Tally) -> Vec<String> {
+        let Tally {
+            processes,
+            ports,
+            workloads,
+            peers,
+            ..
+        } = tally;
+        vec![
+            format!("{processes:?}"),
+            format!("{ports:?}"),
+            format!("{workloads:?}"),
+            format!("{peers:?}"),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_repeats_is_counted_where_a_search_would_count_it(
+            events in prop::collection::vec(samples::alike(), 1..60),
+            limit in 0..6_usize,
+            expire_every in 5..20_usize,
+        ) {
+            let caps = [
+                Family::ProcessResets,
+                Family::PortResets,
+                Family::WorkloadResets,
+                Family::PeerResets,
+            ];
+            let settings = |limit| TallySettings {
+                max_series: caps.map(|family| (family, limit)).into(),
+                peers: true,
+                series_ttl_ns: 20,
+                ..TallySettings::default()
+            };
+            let mut tally = Tally::new(settings(limit));
+            let mut searching = tally.clone();
+            for (number, event) in (1..).zip(&events) {
+                let event = Event { mono_ns: number as u64, ..event.clone() };
+                tally.record(&event, &RawEvent::zeroed());
+                searching.repeats.forget();
+                searching.record(&event, &RawEvent::zeroed());
+                for tally in [&mut tally, &mut searching] {
+                    if number % expire_every == 0 {
+                        tally.expire(event.mono_ns);
+                    }
+                    if number == 30 {
+                        tally.set(settings(limit + 1));
+                    }
+                }
+                prop_assert_eq!(shown(&tally), shown(&searching));
+            }
+        }
     }
 }

@@ -15,7 +15,9 @@ use crate::event::model::{
 };
 use crate::event::workload::{Container, ContainerId, Pod, PodNames, PodUid, Runtime, Workload};
 use crate::kernel::reasons::ReasonNames;
+use proptest::prelude::*;
 use rstmon_common::wire::{self, tcp_flag};
+use std::sync::Arc;
 
 /// 2026-03-01T12:34:56.789012345Z.
 pub(crate) const TIME_NS: i64 = 1_772_368_496_789_012_345;
@@ -216,4 +218,32 @@ pub(crate) fn facts() -> CaptureFacts {
         realtime_offset_ns: 1_772_368_000_000_000_000,
         hz: Some(250),
     }
+}
+
+/// Events that have labels in common as often as not.
+pub(crate) fn alike() -> impl Strategy<Value = Event> {
+    let of_unit = |unit: &str| {
+        Some(Arc::new(Workload {
+            unit: Some(unit.into()),
+            ..Workload::default()
+        }))
+    };
+    let workloads = [None, of_unit("a.service"), of_unit("b.service")];
+    let comms = [None, Some("nginx"), Some("envoy")];
+    let kinds = [Kind::Sent, Kind::Received];
+    let causes = [Cause::PortClosed, Cause::PeerAborted];
+    (any::<[bool; 4]>(), 0..3_usize, 0..3_usize).prop_map(move |(bits, comm, workload)| {
+        let mut event = bare();
+        let [kind, cause, peer, port] = bits.map(usize::from);
+        event.kind = kinds[kind];
+        event.verdict.cause = causes[cause];
+        event.remote_addr = [[192, 0, 2, 1], [192, 0, 2, 2]][peer].into();
+        event.local_port = [443, 5432][port];
+        event.owner = comms[comm].map(|comm| Process {
+            pid: 7,
+            comm: comm.into(),
+        });
+        event.workload = workloads[workload].clone();
+        event
+    })
 }
