@@ -80,7 +80,7 @@ impl Board {
         let name = Name(comm);
         self.incidents.record(event, name);
         let port = service_port(event, &self.ports);
-        if self.repeats.is_repeat(event, port) {
+        if self.repeats.is_repeat(event, port, Some(event.remote_addr)) {
             self.cause_owners.record_again(event);
             self.processes.record_again(event);
             self.workloads.record_again(event);

@@ -170,7 +170,7 @@ fn a_snapshot_crosses_the_socket_unchanged() {
 proptest! {
     #[test]
     fn what_repeats_is_counted_where_a_search_would_count_it(
-        events in prop::collection::vec(samples::alike(), 1..60)
+        events in samples::runs_of_alike()
     ) {
         let mut board = board(&[]);
         let mut searching = board.clone();

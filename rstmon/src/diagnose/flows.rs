@@ -26,13 +26,13 @@ const ATTEMPT_MEMORY_MS: u64 = 10_000;
 const V4_MAPPED: u64 = 0xffff << 32;
 
 /// An address, IPv4 as v4-mapped IPv6, in two halves: an `u128` would leave a gap in the key.
-const fn address_bits(address: IpAddr) -> [u64; 2] {
+const fn address_bits(address: IpAddr) -> (u64, u64) {
     match address {
         // By numbers: bytes that were just written one by one are slow to read as a whole.
-        IpAddr::V4(v4) => [0, V4_MAPPED | v4.to_bits() as u64],
+        IpAddr::V4(v4) => (0, V4_MAPPED | v4.to_bits() as u64),
         IpAddr::V6(v6) => {
             let bits = v6.to_bits();
-            [(bits >> 64) as u64, bits as u64]
+            ((bits >> 64) as u64, bits as u64)
         }
     }
 }
@@ -41,8 +41,8 @@ const fn address_bits(address: IpAddr) -> [u64; 2] {
 /// without gaps, as in a storm each event writes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct FlowKey {
-    local_addr: [u64; 2],
-    remote_addr: [u64; 2],
+    local_addr: (u64, u64),
+    remote_addr: (u64, u64),
     local_port: u16,
     remote_port: u16,
     /// 0, which no namespace has, if not known, and for netfilter rejects: the rejecting namespace

@@ -57,7 +57,11 @@ impl<K: Eq + Hash, V: Copy + Default> Generations<K, V> {
     pub(super) fn entry(&mut self, key: Hashed<K>) -> &mut V {
         let is_young = find(&self.young, &key).is_some();
         // Before the old one may be forgotten.
-        let before = find(&self.old, &key).filter(|_| !is_young).copied();
+        let before = if is_young {
+            None
+        } else {
+            find(&self.old, &key).copied()
+        };
         if !is_young && self.young.len() >= self.limit {
             std::mem::swap(&mut self.young, &mut self.old);
             // Its memory is kept for those that come.

@@ -80,7 +80,7 @@ impl<L: Eq + Hash> CappedCounters<L> {
 
     /// Counts one reset under the label value under which this kind was last counted. Only where
     /// that was of this cause, too, and nothing expired since and no cap was changed.
-    pub fn count_again(&mut self, kind: Kind, cause: Cause, now_ns: u64) {
+    pub(super) fn count_again(&mut self, kind: Kind, cause: Cause, now_ns: u64) {
         let known = self.by_label.get_last_mut(kind);
         match known.and_then(|known| find(known, kind, cause)) {
             Some(series) => series.touch(now_ns),

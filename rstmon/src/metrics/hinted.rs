@@ -1,8 +1,9 @@
 //! A map that looks first where the last key of the same kind of reset was: in a storm one key comes
-//! again and again, and finding it by its hash is most of what counting costs.
+//! again and again, and finding it by its hash is most of what counting costs. Who knows that the key
+//! is the same need not even ask ([`super::repeats`]).
 //!
-//! Used by the capped counters of the tally and by the tables of the board, both of which count each
-//! event under half a dozen keys.
+//! Used by the capped counters of the tally and by the tables and incidents of the board, which count
+//! each event under half a dozen keys.
 
 use crate::event::model::Kind;
 use hashbrown::{DefaultHashBuilder, Equivalent};
@@ -13,18 +14,25 @@ use std::hash::Hash;
 #[derive(Clone, Debug)]
 pub struct HintedMap<K, V> {
     entries: IndexMap<K, V, DefaultHashBuilder>,
-    /// By kind: where its last key is, or [`NOWHERE`].
-    last: [usize; Kind::ALL.len()],
+    /// By kind.
+    last: [Last; Kind::ALL.len()],
 }
 
-/// No place of a map.
-const NOWHERE: usize = usize::MAX;
+/// The last key of a kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    /// Where a key was found last, which need not be the last key. No more than a guess, which the key
+    /// there must confirm.
+    guess: usize,
+    /// Whether the last key is there.
+    is_there: bool,
+}
 
 impl<K, V> Default for HintedMap<K, V> {
     fn default() -> Self {
         Self {
             entries: IndexMap::default(),
-            last: [NOWHERE; Kind::ALL.len()],
+            last: [Last::default(); Kind::ALL.len()],
         }
     }
 }
@@ -35,34 +43,32 @@ impl<K: Eq + Hash, V> HintedMap<K, V> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let place = self.last_place(kind);
-        let last = self.entries.get_index(place);
-        if !last.is_some_and(|(known, _)| key.equivalent(known)) {
-            let found = self.entries.get_index_of(key);
-            self.remember(kind, found.unwrap_or(NOWHERE));
+        let last = self.last.get_mut(kind as usize)?;
+        let guessed = self.entries.get_index(last.guess);
+        last.is_there = true;
+        if !guessed.is_some_and(|(known, _)| key.equivalent(known)) {
+            match self.entries.get_index_of(key) {
+                Some(found) => last.guess = found,
+                None => last.is_there = false,
+            }
         }
         self.get_last_mut(kind)
     }
 
     /// The value of the key that was last asked for or put there under this kind, if it is there.
     pub fn get_last_mut(&mut self, kind: Kind) -> Option<&mut V> {
-        let place = self.last_place(kind);
-        self.entries.get_index_mut(place).map(|(_, value)| value)
+        let last = self.last.get(kind as usize).filter(|last| last.is_there)?;
+        let (_, value) = self.entries.get_index_mut(last.guess)?;
+        Some(value)
     }
 
     /// Puts a value there, in place of the one that was.
     pub fn insert(&mut self, kind: Kind, key: K, value: V) {
-        let (place, _) = self.entries.insert_full(key, value);
-        self.remember(kind, place);
-    }
-
-    fn last_place(&self, kind: Kind) -> usize {
-        self.last.get(kind as usize).copied().unwrap_or(NOWHERE)
-    }
-
-    fn remember(&mut self, kind: Kind, place: usize) {
+        let (guess, _) = self.entries.insert_full(key, value);
+        let is_there = true;
+        // There is a place for each kind: the array is as long as the list of them.
         if let Some(last) = self.last.get_mut(kind as usize) {
-            *last = place;
+            *last = Last { guess, is_there };
         }
     }
 
@@ -87,7 +93,7 @@ impl<K: Eq + Hash, V> HintedMap<K, V> {
     pub fn retain(&mut self, keep: impl FnMut(&K, &mut V) -> bool) {
         self.entries.retain(keep);
         // What goes moves the others.
-        self.last = [NOWHERE; Kind::ALL.len()];
+        self.last = [Last::default(); Kind::ALL.len()];
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names of processes as keys: looked up without a copy, and compared without a call.
 //!
 //! Used by the capped counters of the tally and by the tables of the board. Each looks a name up for
-//! every event, and it is mostly the one that it was last time ([`super::hinted`]).
+//! every event that is no repeat, and it is often the one that it was last time ([`super::hinted`]).
 
 use crate::event::model::Cause;
 use crate::pieces::are_same;

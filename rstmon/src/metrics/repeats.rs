@@ -24,25 +24,28 @@ struct Labels {
     cause: Cause,
     comm: CompactString,
     port: PortLabel,
-    peer: IpAddr,
+    peer: Option<IpAddr>,
     workload: Option<Arc<Workload>>,
 }
 
 impl Repeats {
     /// Whether the labels of this event, whose service port is `port`, are those of the last one of
-    /// its kind; if not, they are from now on.
-    pub fn is_repeat(&mut self, event: &Event, port: PortLabel) -> bool {
+    /// its kind; if not, they are from now on. `peer` is absent where peers are not counted.
+    pub fn is_repeat(&mut self, event: &Event, port: PortLabel, peer: Option<IpAddr>) -> bool {
         let Some(last) = self.last.get_mut(event.kind as usize) else {
             return false;
         };
-        if last.as_ref().is_some_and(|last| last.are_of(event, port)) {
+        if last
+            .as_ref()
+            .is_some_and(|last| last.are_of(event, port, peer))
+        {
             return true;
         }
         *last = Some(Labels {
             cause: event.verdict.cause,
             comm: comm_of(event).into(),
             port,
-            peer: event.remote_addr,
+            peer,
             workload: event.workload.clone(),
         });
         false
@@ -55,7 +58,7 @@ impl Repeats {
 }
 
 impl Labels {
-    fn are_of(&self, event: &Event, port: PortLabel) -> bool {
+    fn are_of(&self, event: &Event, port: PortLabel, peer: Option<IpAddr>) -> bool {
         let same_workload = match (&self.workload, &event.workload) {
             (Some(last), Some(workload)) => Arc::ptr_eq(last, workload),
             (None, None) => true,
@@ -64,7 +67,7 @@ impl Labels {
         same_workload
             && self.cause == event.verdict.cause
             && self.port == port
-            && self.peer == event.remote_addr
+            && self.peer == peer
             && are_same(self.comm.as_bytes(), comm_of(event).as_bytes())
     }
 }
@@ -122,19 +125,28 @@ mod tests {
         ];
         for other in others {
             let mut repeats = Repeats::default();
-            assert!(!repeats.is_repeat(&first, port));
-            assert!(repeats.is_repeat(&first, port));
-            assert!(!repeats.is_repeat(&other, port), "{other:?}");
-            assert!(!repeats.is_repeat(&first, port));
-            assert!(!repeats.is_repeat(&first, PortLabel::Closed));
+            let mut is_repeat =
+                |event: &Event, port| repeats.is_repeat(event, port, Some(event.remote_addr));
+            assert!(!is_repeat(&first, port));
+            assert!(is_repeat(&first, port));
+            assert!(!is_repeat(&other, port), "{other:?}");
+            assert!(!is_repeat(&first, port));
+            assert!(!is_repeat(&first, PortLabel::Closed));
             let of_another_kind = Event {
                 kind: Kind::Sent,
                 ..first.clone()
             };
-            assert!(!repeats.is_repeat(&of_another_kind, port));
-            assert!(repeats.is_repeat(&first, PortLabel::Closed));
+            assert!(!is_repeat(&of_another_kind, port));
+            assert!(is_repeat(&first, PortLabel::Closed));
+            // Peers that are not counted tell no events apart.
+            assert!(!repeats.is_repeat(&first, port, None));
+            let peer_of_another = Event {
+                remote_addr: [10, 9, 8, 7].into(),
+                ..first.clone()
+            };
+            assert!(repeats.is_repeat(&peer_of_another, port, None));
             repeats.forget();
-            assert!(!repeats.is_repeat(&first, PortLabel::Closed));
+            assert!(!repeats.is_repeat(&first, port, None));
         }
     }
 }

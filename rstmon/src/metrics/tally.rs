@@ -86,13 +86,13 @@ pub struct Tally {
     /// The same resets, in the cells of the kernel's counters.
     pub cells: CellCounts,
     /// By process.
-    pub processes: CappedCounters<CompactString>,
+    pub(super) processes: CappedCounters<CompactString>,
     /// By service port.
-    pub ports: CappedCounters<PortLabel>,
+    pub(super) ports: CappedCounters<PortLabel>,
     /// By workload.
-    pub workloads: CappedCounters<WorkloadLabels>,
+    pub(super) workloads: CappedCounters<WorkloadLabels>,
     /// By remote address; counts nothing unless asked to.
-    pub peers: CappedCounters<IpAddr>,
+    pub(super) peers: CappedCounters<IpAddr>,
     /// The last minutes.
     pub recent: Recent,
     ages: BTreeMap<(Kind, Cause), Histogram>,
@@ -156,11 +156,12 @@ impl Tally {
     fn count_labels(&mut self, event: &Event) {
         let (kind, cause, now) = (event.kind, event.verdict.cause, event.mono_ns);
         let port = service_port(event, &self.settings);
-        if self.repeats.is_repeat(event, port) {
+        let peer = self.settings.peers.then_some(event.remote_addr);
+        if self.repeats.is_repeat(event, port, peer) {
             self.processes.count_again(kind, cause, now);
             self.ports.count_again(kind, cause, now);
             self.workloads.count_again(kind, cause, now);
-            if self.settings.peers {
+            if peer.is_some() {
                 self.peers.count_again(kind, cause, now);
             }
             return;
@@ -172,8 +173,7 @@ impl Tally {
         let workload = WorkloadName::of(event);
         self.workloads
             .count(&workload, || workload.labels(), kind, cause, now);
-        if self.settings.peers {
-            let peer = event.remote_addr;
+        if let Some(peer) = peer {
             self.peers.count(&peer, || peer, kind, cause, now);
         }
     }
@@ -303,59 +303,69 @@ mod tests {
         assert_eq!(service_port(&scan, &settings), PortLabel::Closed);
     }
 
-    /// The label sets of the capped families, as a page would show them.
-    fn shown(tally: &Tally) -> Vec<String> {
-        let Tally {
-            processes,
-            ports,
-            workloads,
-            peers,
-            ..
-        } = tally;
-        vec![
-            format!("{processes:?}"),
-            format!("{ports:?}"),
-            format!("{workloads:?}"),
-            format!("{peers:?}"),
+    /// All of the capped families, with what they remember.
+    fn shown(tally: &Tally) -> [String; 4] {
+        [
+            format!("{:?}", tally.processes),
+            format!("{:?}", tally.ports),
+            format!("{:?}", tally.workloads),
+            format!("{:?}", tally.peers),
         ]
+    }
+
+    fn capped(limit: usize, peers: bool, closed_ports: bool) -> TallySettings {
+        let caps = [
+            Family::ProcessResets,
+            Family::PortResets,
+            Family::WorkloadResets,
+            Family::PeerResets,
+        ];
+        TallySettings {
+            max_series: caps.map(|family| (family, limit)).into(),
+            peers,
+            closed_ports,
+            series_ttl_ns: 20,
+            ..TallySettings::default()
+        }
     }
 
     proptest! {
         #[test]
         fn what_repeats_is_counted_where_a_search_would_count_it(
-            events in prop::collection::vec(samples::alike(), 1..60),
+            events in samples::runs_of_alike(),
             limit in 0..6_usize,
             expire_every in 5..20_usize,
+            changes in prop::collection::btree_map(
+                0..60_usize, (0..6_usize, any::<bool>(), any::<bool>()), 0..5
+            ),
         ) {
-            let caps = [
-                Family::ProcessResets,
-                Family::PortResets,
-                Family::WorkloadResets,
-                Family::PeerResets,
-            ];
-            let settings = |limit| TallySettings {
-                max_series: caps.map(|family| (family, limit)).into(),
-                peers: true,
-                series_ttl_ns: 20,
-                ..TallySettings::default()
-            };
-            let mut tally = Tally::new(settings(limit));
+            let mut tally = Tally::new(capped(limit, true, false));
             let mut searching = tally.clone();
-            for (number, event) in (1..).zip(&events) {
-                let event = Event { mono_ns: number as u64, ..event.clone() };
+            for (number, event) in events.iter().enumerate() {
+                let event = Event { mono_ns: number as u64 + 1, ..event.clone() };
+                if let Some((limit, peers, closed_ports)) = changes.get(&number) {
+                    tally.set(capped(*limit, *peers, *closed_ports));
+                    searching.set(capped(*limit, *peers, *closed_ports));
+                }
                 tally.record(&event, &RawEvent::zeroed());
                 searching.repeats.forget();
                 searching.record(&event, &RawEvent::zeroed());
-                for tally in [&mut tally, &mut searching] {
-                    if number % expire_every == 0 {
-                        tally.expire(event.mono_ns);
-                    }
-                    if number == 30 {
-                        tally.set(settings(limit + 1));
-                    }
+                if number % expire_every == 0 {
+                    tally.expire(event.mono_ns);
+                    searching.expire(event.mono_ns);
                 }
                 prop_assert_eq!(shown(&tally), shown(&searching));
             }
         }
+    }
+
+    #[test]
+    fn what_repeats_after_the_cap_was_raised_has_a_series_of_its_own() {
+        let mut tally = Tally::new(capped(0, true, true));
+        let event = sample();
+        tally.record(&event, &RawEvent::zeroed());
+        tally.set(capped(1, true, true));
+        tally.record(&event, &RawEvent::zeroed());
+        assert_eq!((tally.ports.series(), tally.ports.overflow()), (1, 1));
     }
 }

@@ -1,6 +1,6 @@
 //! Labels of `rstmon_workload_resets_total`: looked up without a copy, owned where they are new.
 //!
-//! Used by the capped counters of the tally and by the tables of the board, each for every event.
+//! Used by the capped counters of the tally and by the tables of the board, each for every event that is no repeat.
 
 use crate::event::model::Event;
 use crate::event::workload::{Container, ContainerId, Workload};

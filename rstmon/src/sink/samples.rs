@@ -220,8 +220,16 @@ pub(crate) fn facts() -> CaptureFacts {
     }
 }
 
-/// Events that have labels in common as often as not.
-pub(crate) fn alike() -> impl Strategy<Value = Event> {
+/// Runs of the same event, which have many labels in common.
+pub(crate) fn runs_of_alike() -> impl Strategy<Value = Vec<Event>> {
+    let runs = prop::collection::vec((alike(), 1..5_usize), 1..25);
+    runs.prop_map(|runs| {
+        let repeated = |(event, times)| std::iter::repeat_n(event, times);
+        runs.into_iter().flat_map(repeated).collect()
+    })
+}
+
+fn alike() -> impl Strategy<Value = Event> {
     let of_unit = |unit: &str| {
         Some(Arc::new(Workload {
             unit: Some(unit.into()),
