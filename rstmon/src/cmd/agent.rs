@@ -84,11 +84,11 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
         Some(socket) => Some((socket, socket_service(&settings, &session, &site)?)),
         None => None,
     };
-    let addresses = web.addresses();
-    let server = Server::start(Services { site, web, socket })?;
-    for address in addresses {
+    // Before anybody is answered: who asks and is served may look for the line next.
+    for address in web.addresses() {
         say(&format!("listening on {address}"));
     }
+    let server = Server::start(Services { site, web, socket })?;
     let capture = CaptureLoop::new(
         session,
         log,

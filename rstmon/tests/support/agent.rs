@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// One agent.
@@ -177,12 +178,19 @@ pub fn next_line(client: &mut BufReader<impl Read>) -> serde_json::Value {
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
 }
 
-/// An address that nobody listens on.
+/// Ports that the kernel gives to nobody who does not name them (`ip_local_port_range`).
+const UNGIVEN_PORTS: std::ops::Range<u16> = 20_000..30_000;
+
+/// An address that nobody listens on. Each call has another port, as tests run beside each other.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let from_process = std::process::id() as u16;
+    let ports = UNGIVEN_PORTS.len() as u16;
+    (0..ports)
+        .map(|_| from_process.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % ports)
+        .map(|place| SocketAddr::from(([127, 0, 0, 1], UNGIVEN_PORTS.start + place)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .expect("a free port")
 }
 
 /// Refused connections in a namespace of their own.
