@@ -1,7 +1,7 @@
 //! What the engine remembers of a flow between two of its events.
 //!
-//! Read and written by `diagnose::engine` only. Bounded: flows not seen for longest go first, which
-//! can cost a verdict its evidence and never an event its verdict.
+//! Read and written by `diagnose::engine` only. Bounded: flows not written for longest go first, a
+//! generation at once, which can cost a verdict its evidence and never an event its verdict.
 
 use super::forgery::{is_out_of_window, peer_went_on};
 use super::generations::{Generations, Hashed};

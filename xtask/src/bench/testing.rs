@@ -49,7 +49,9 @@ pub(super) fn workshop(rstmon: PathBuf) -> Workshop {
         rstmon,
         scratch: tempfile::tempdir().unwrap(),
         seconds: 1,
-        interrupt: Interrupt::default(),
+        // As the command does it: an observer then starts with SIGINT as it is by default, and can be
+        // ended by it, also where a shell started these tests in the background and has it ignored.
+        interrupt: Interrupt::register().unwrap(),
         _only_bench: tempfile::tempfile().unwrap(),
     }
 }
