@@ -20,7 +20,8 @@ pub struct Health {
     /// Last turn of the capture thread, milliseconds after `began`.
     turned_ms: AtomicU64,
     /// Hooks that have been attached, and whether they are. One that this kernel never took is a
-    /// degradation, and no reason not to be ready.
+    /// degradation, and no reason not to be ready; nor is one that went with its module, as without that
+    /// there is nothing to see.
     hooks: Mutex<BTreeMap<String, bool>>,
 }
 
@@ -45,8 +46,9 @@ impl Health {
         let Ok(mut hooks) = self.hooks.lock() else {
             return;
         };
-        for attached in hooks.values_mut() {
-            *attached = false;
+        for (name, is_right) in hooks.iter_mut() {
+            let mut of_name = facts.hooks.iter().filter(|hook| hook.hook == *name);
+            *is_right = of_name.any(|hook| hook.attached || hook.awaits_module);
         }
         let attached = facts.hooks.iter().filter(|hook| hook.attached);
         hooks.extend(attached.map(|hook| (hook.hook.clone(), true)));
@@ -104,6 +106,12 @@ mod tests {
         assert_eq!(health.unreadiness(), None);
         for hook in &mut facts.hooks {
             hook.attached = false;
+            hook.awaits_module = true;
+        }
+        health.see_hooks(&facts);
+        assert_eq!(health.unreadiness(), None);
+        for hook in &mut facts.hooks {
+            hook.awaits_module = false;
         }
         health.see_hooks(&facts);
         assert!(

@@ -141,8 +141,8 @@ impl Capture {
         Err(reasons.join("; "))
     }
 
-    /// Attaches the hooks whose modules have come since, and notes those whose modules have gone; returns
-    /// whether there were any.
+    /// Attaches the hooks whose modules have come since, and notes those whose modules have gone or that
+    /// cannot be attached in spite of their module; returns whether there were any.
     pub fn follow_modules(&mut self) -> bool {
         let gone = self.note_departed_modules();
         self.attach_arrived_modules() || gone
@@ -163,7 +163,7 @@ impl Capture {
     }
 
     fn attach_arrived_modules(&mut self) -> bool {
-        let mut has_attached = false;
+        let mut has_changed = false;
         for index in 0..self.hooks.len() {
             let Some((planned, None)) = self.hooks.get(index).cloned() else {
                 continue;
@@ -175,28 +175,29 @@ impl Capture {
                 Ok(variant) => {
                     if let Some((_, state)) = self.hooks.get_mut(index) {
                         *state = Some(variant);
-                        has_attached = true;
+                        has_changed = true;
                     }
                 }
-                Err(reason) => self.fail_arrived(index, planned.hook, reason),
+                Err(reason) => has_changed |= self.fail_arrived(index, planned.hook, reason),
             }
         }
-        has_attached
+        has_changed
     }
 
     /// The module is there a moment before its symbols are, so the next look tries again; but not
-    /// for ever, as a module may come without the function.
-    fn fail_arrived(&mut self, index: usize, hook: Hook, reason: String) {
+    /// for ever, as a module may come without the function. Whether this was the last try.
+    fn fail_arrived(&mut self, index: usize, hook: Hook, reason: String) -> bool {
         let tries = self.tries.entry(hook).or_default();
         *tries += 1;
         if *tries < MAX_TRIES {
-            return;
+            return false;
         }
         if let Some((planned, _)) = self.hooks.get_mut(index) {
             planned.deferred_until_module = false;
         }
         self.degradations
             .push(Degradation::HookUnavailable { hook, reason });
+        true
     }
 
     /// Whether a hook waits for its module.
@@ -216,6 +217,7 @@ impl Capture {
                 hook: planned.hook.name().to_owned(),
                 variant: variant.map(|variant| variant.name().to_owned()),
                 attached: variant.is_some(),
+                awaits_module: planned.deferred_until_module && variant.is_none(),
             })
             .collect()
     }

@@ -12,6 +12,7 @@ use crate::bpf::ring::POLL_INTERVAL;
 use crate::cmd::exit::Failure;
 use crate::cmd::start::{Started, monotonic_ns, realtime_offset_ns};
 use crate::event::capture::{CaptureFacts, DegradationReport};
+use crate::event::cells::CellCounts;
 use crate::event::model::Kind;
 use crate::filter::Filter;
 use crate::kernel::degradation::Degradation;
@@ -78,6 +79,8 @@ pub struct Session {
     turn_records: usize,
     /// When the wall clock was last looked at, monotonic nanoseconds.
     clock_read_ns: u64,
+    /// How many of the capture's degradations the facts tell; it only gets more.
+    degradations_taken: usize,
 }
 
 impl Session {
@@ -99,6 +102,7 @@ impl Session {
             report_no_walk(&mut facts, error);
         }
         Self {
+            degradations_taken: started.capture.degradations().len(),
             capture: started.capture,
             pipeline: Pipeline::new(facts, filter),
             annotator: Annotator::new(proc_root, Path::new("/")),
@@ -173,10 +177,18 @@ impl Session {
         self.pipeline.release(now, &mut self.annotator, sink)?;
         self.capture.flush_log();
         if self.capture.follow_modules() {
-            self.pipeline.facts_mut().hooks = self.capture.hook_reports();
+            self.take_hooks();
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Takes over how the hooks are now, and what could not be had of those that came late.
+    fn take_hooks(&mut self) {
+        let facts = self.pipeline.facts_mut();
+        facts.hooks = self.capture.hook_reports();
+        let taken = &mut self.degradations_taken;
+        add_late(&mut facts.degradations, self.capture.degradations(), taken);
     }
 
     /// Looks each second how far the wall clock has been set.
@@ -252,6 +264,12 @@ impl Session {
         Ok(totals)
     }
 
+    /// Resets that the kernel side counted and lost the events of.
+    pub fn read_lost(&self) -> Result<CellCounts, Failure> {
+        let counts = self.capture.read_counts().map_err(|error| unread(&error))?;
+        Ok(counts.lost)
+    }
+
     /// Notes what was left out without losing an event.
     fn note_omissions(&self, totals: &mut Totals) {
         let (retracted, forced) = self.pipeline.tentative();
@@ -294,6 +312,13 @@ fn unread(error: &ProgramsError) -> Failure {
     Failure::run_time(format!("cannot read the kernel side's counters: {error}"))
 }
 
+/// Adds those degradations that came after the first `taken`.
+fn add_late(told: &mut Vec<DegradationReport>, known: &[Degradation], taken: &mut usize) {
+    let late = known.get(*taken..).unwrap_or_default();
+    told.extend(late.iter().map(Degradation::report));
+    *taken = known.len();
+}
+
 /// Adds that owners of old sockets are not known, as no thread could be had to look for them.
 fn report_no_walk(facts: &mut CaptureFacts, error: &io::Error) {
     let degradation = Degradation::OwnersNotSeeded;
@@ -326,6 +351,7 @@ fn losses(stages: &KernelStages) -> [(&'static str, u64); 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::hook::Hook;
 
     #[test]
     fn a_ring_whose_sides_differ_is_a_defect() {
@@ -338,6 +364,26 @@ mod tests {
             let defect = balance(submitted, accounted).defect().unwrap_or_default();
             let said = format!("reported {submitted} events and {accounted} arrived");
             assert!(defect.contains(&said), "{defect}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_later_on_is_told_beside_what_was_told_before() {
+        let first = Degradation::NoJit;
+        let mut told = vec![first.report(), Degradation::OwnersNotSeeded.report()];
+        let mut taken = 1;
+        let late = Degradation::HookUnavailable {
+            hook: Hook::NfSendReset,
+            reason: "no such function".to_owned(),
+        };
+        let known = [first, late];
+        for _ in 0..2 {
+            add_late(&mut told, &known, &mut taken);
+            let ids: Vec<&str> = told.iter().map(|it| it.id.as_str()).collect();
+            assert_eq!(
+                ids,
+                ["bpf-jit-off", "owners-not-seeded", "hook-unavailable"]
+            );
         }
     }
 

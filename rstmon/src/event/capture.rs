@@ -44,6 +44,10 @@ pub struct HookReport {
     pub variant: Option<String>,
     /// Whether it is attached now.
     pub attached: bool,
+    /// Whether it is not attached because the module that it is in is not loaded: what it would see
+    /// cannot happen before that comes, and then it is attached.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub awaits_module: bool,
 }
 
 /// Something that this kernel, or this process on it, could not be given.

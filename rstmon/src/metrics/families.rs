@@ -66,7 +66,7 @@ families! {
     Resets = "rstmon_resets_total", Counter, ["kind", "cause", "initiator"],
         "TCP resets by kind, diagnosed cause and who began it; its sum is that of rstmon_kernel_resets_total.";
     KernelResets = "rstmon_kernel_resets_total", Counter, ["kind", "reason", "state", "family"],
-        "TCP resets as counted in the kernel, exact under any load, by the kernel's own reason and the state before.";
+        "TCP resets as counted in the kernel, exact under any load, by the kernel's own reason and the state before; without those that are in flight.";
     ProcessResets = "rstmon_process_resets_total", Counter, ["kind", "cause", "comm"],
         "TCP resets by the process that owns the socket; empty where none does, ~other beyond the cap.";
     PortResets = "rstmon_port_resets_total", Counter, ["kind", "cause", "port"],
@@ -82,17 +82,17 @@ families! {
     EventsLost = "rstmon_events_lost_total", Counter, ["stage"],
         "Events lost on their way, by the place; the resets themselves stay counted.";
     EventsInFlight = "rstmon_events_in_flight", Gauge, [],
-        "Resets that the kernel side has counted and whose events are not diagnosed yet; falls to 0 within a second.";
+        "Resets that the kernel side has counted and whose events are not diagnosed yet; falls to 0 within a second, but for records that were unreadable.";
     HookAttached = "rstmon_hook_attached", Gauge, ["hook", "variant"],
-        "Whether a hook of the plan is attached: 1, or 0.";
+        "Whether a hook of the plan is attached: 1, or 0; no series while the module that it is in is not loaded.";
     Degradation = "rstmon_degradation", Gauge, ["id"],
         "1 for each thing that this kernel or this process cannot give; `rstmon check` explains.";
     SnmpResets = "rstmon_snmp_resets_total", Counter, ["kind"],
-        "Resets by the kernel's own counters (OutRsts) of all network namespaces that can be seen, since the start.";
+        "Resets sent by the kernel's own counters (OutRsts) of all network namespaces that can be seen, since the start; those received it does not count.";
     SnmpEvents = "rstmon_snmp_events_total", Counter, ["counter"],
         "Growth of the kernel's other counters that have to do with resets, of all network namespaces that can be seen, since the start.";
     UnaccountedResets = "rstmon_unaccounted_resets", Gauge, ["kind"],
-        "Resets that the kernel's own counters have and rstmon has not; not 0 for long means a path that rstmon cannot see.";
+        "Resets sent that the kernel's own counters have and rstmon has not; not 0 for long means a path that rstmon cannot see.";
     NetworkNamespaces = "rstmon_network_namespaces", Gauge, ["audited"],
         "Network namespaces found, by whether their counters could be read.";
     Series = "rstmon_series", Gauge, ["family"],

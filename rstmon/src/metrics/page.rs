@@ -300,7 +300,7 @@ fn add_family<L: Eq + Hash, const N: usize>(
     for (kind, cause, count) in others(counters.other(), inputs.lost) {
         add_one(page, family, kind, cause, [OTHER; N], count);
     }
-    let name = [family.name()];
+    let name = [family.short_name()];
     page.add_count(Family::Series, name, counters.series() as u64);
     page.add_count(Family::SeriesLimit, name, counters.limit() as u64);
     page.add_count(Family::SeriesOverflow, name, counters.overflow());
@@ -350,7 +350,9 @@ fn add_health(page: &mut Page, inputs: &PageInputs<'_>) {
     for (stage, lost) in inputs.stages {
         page.add_count(Family::EventsLost, [stage.as_ref()], *lost);
     }
-    for hook in &inputs.facts.hooks {
+    // What waits for its module lacks nothing: without it, no such reset is sent.
+    let hooks = &inputs.facts.hooks;
+    for hook in hooks.iter().filter(|hook| !hook.awaits_module) {
         let variant = hook.variant.as_deref().unwrap_or("");
         let labels = [hook.hook.as_str(), variant];
         page.add(Family::HookAttached, labels, f64::from(hook.attached));

@@ -198,11 +198,19 @@ pub(crate) fn facts() -> CaptureFacts {
                 hook: "tcp_send_reset".into(),
                 variant: Some("raw_tp".into()),
                 attached: true,
+                awaits_module: false,
             },
             HookReport {
                 hook: "tcp_reset".into(),
                 variant: None,
                 attached: false,
+                awaits_module: false,
+            },
+            HookReport {
+                hook: "nf_send_reset".into(),
+                variant: None,
+                attached: false,
+                awaits_module: true,
             },
         ],
         degradations: vec![DegradationReport {

@@ -38,6 +38,7 @@ fn all_but(lost: Hook) -> impl FnOnce(&KernelFacts, &PlanRequest) -> Result<Tria
             hook: planned.hook.name().to_owned(),
             variant: (planned.hook != lost).then(|| planned.variants[0].name().to_owned()),
             attached: planned.hook != lost,
+            awaits_module: false,
         });
         let reason = "verifier: R1 invalid mem access".to_owned();
         Ok(Trial {
