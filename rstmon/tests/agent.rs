@@ -144,6 +144,16 @@ fn what_is_wrong_at_the_start_is_refused_in_words() {
     );
     refused(&["--socket-group", "no-such-group"], 1, "groupadd");
     refused(&["--events-keep", "none"], 2, "--events-keep: `none`");
+    // What a restart does not mend.
+    refused(&["--web.config.file", config], 2, "web configuration");
+    for (path, said) in [
+        ("metrics", "/metrics"),
+        ("/", "another page"),
+        ("/a?b", "/metrics"),
+    ] {
+        refused(&["--web.telemetry-path", path], 2, said);
+        refused(&["--check-config", "--web.telemetry-path", path], 2, said);
+    }
 }
 
 #[test]
@@ -304,60 +314,6 @@ fn pages_are_served_and_others_are_not() {
             .get("/-/ready")
             .is_some_and(|(status, _)| status == 200)
     });
-}
-
-#[test]
-fn trace_shows_the_agents_events() {
-    if !bpf_works() {
-        return;
-    }
-    let agent = Agent::start(&[]);
-    let socket = agent.path("socket");
-    let trace = |args: &[&str]| {
-        let mut command = support::rstmon();
-        command
-            .arg("trace")
-            .arg("--connect")
-            .arg(&socket)
-            .args(args);
-        command.stdout(std::process::Stdio::piped());
-        command.spawn().unwrap()
-    };
-    let (client, server) = connected(Family::V4);
-    let port = server.local_addr().unwrap().port();
-    let filter = format!("lport {port} and cause linger-abort");
-    let text = trace(&["-o", "text", "-c", "1", &filter]);
-    let json = trace(&["-o", "jsonl", "-c", "1", &filter]);
-    wait_until("both clients", || {
-        agent.scrape().sum("rstmon_socket_clients", &[]) > 1.5
-    });
-    abort(server);
-    drop(client);
-    let text = text.wait_with_output().unwrap();
-    let line = String::from_utf8(text.stdout).unwrap();
-    assert!(
-        text.status.success() && line.contains("linger-abort"),
-        "{line}"
-    );
-    let json = json.wait_with_output().unwrap();
-    assert!(json.status.success());
-    let lines: Vec<Value> = String::from_utf8(json.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let schemas: Vec<&Value> = lines.iter().map(|line| &line["schema"]).collect();
-    assert_eq!(
-        schemas,
-        ["rstmon.start/1", "rstmon.event/1", "rstmon.end/1"]
-    );
-    assert_eq!(lines[1]["local_port"], port);
-    let nobody = support::rstmon()
-        .args(["trace", "--connect", "/nonexistent/socket"])
-        .output()
-        .unwrap();
-    assert_eq!(nobody.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&nobody.stderr).contains("is `rstmon agent` running"));
 }
 
 #[test]

@@ -44,6 +44,25 @@ fn what_a_replay_cannot_heed_is_refused() {
 }
 
 #[test]
+fn what_cannot_be_heeded_beside_another_flag_is_refused() {
+    let capture = ["--max-events-per-sec 5", "--ebpf-log debug", "--btf any"];
+    for (command, source) in [
+        ("trace", "--connect any"),
+        ("top", "--connect any"),
+        ("top", "-r any"),
+    ] {
+        for ignored in capture {
+            let line = format!("{command} {source} {ignored}");
+            let (code, message) = failure(&line.split(' ').collect::<Vec<_>>());
+            assert_eq!(code, Some(2), "{line}: {message}");
+        }
+    }
+    let (code, message) = failure(&["trace", "-r", "any", "--join", "-o", "jsonl"]);
+    assert_eq!(code, Some(2), "{message}");
+    assert!(message.contains("`story`"), "{message}");
+}
+
+#[test]
 fn a_recording_that_cannot_be_written_is_named_once() {
     if !bpf_works() {
         return;

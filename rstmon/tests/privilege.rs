@@ -37,7 +37,8 @@ fn no_thread_of_the_agent_keeps_more_than_it_uses() {
     agent.scrape();
     let threads: Vec<_> = fs::read_dir(format!("/proc/{}/task", agent.pid()))
         .unwrap()
-        .map(|entry| fs::read_to_string(entry.unwrap().path().join("status")).unwrap())
+        // The one that looks for the owners of old sockets may end meanwhile.
+        .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("status")).ok())
         .collect();
     assert!(threads.len() >= 3, "{}", threads.len());
     for status in threads {

@@ -15,12 +15,12 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use support::agent::Agent;
-use support::programs::{installed, wait_until};
+use support::programs::{installed, wait_for, wait_until};
 use support::tmux::Tmux;
 use support::{Family, abort, bpf_works, connected, rstmon};
 
@@ -225,6 +225,33 @@ fn the_terminal_is_given_back_on_signals_and_in_a_panic() {
 }
 
 #[test]
+fn a_signal_ends_what_prints_as_it_ends_trace() {
+    if !can_run() {
+        return;
+    }
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut top = rstmon()
+            .args(["top", "-o", "json", "-d", "0.2", "--connect", "none"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(top.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        signal::kill(Pid::from_raw(top.id().cast_signed()), signal).unwrap();
+        let code = wait_for(&mut top, Duration::from_secs(10));
+        assert_eq!(code, Some(0), "{signal}");
+        // Whole lines only.
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        for line in line.lines().chain(rest.lines()) {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(line["unshown"].is_u64(), "{line}");
+        }
+    }
+}
+
+#[test]
 fn an_agents_numbers_are_tops_numbers() {
     if !can_run() {
         return;
@@ -245,7 +272,7 @@ fn an_agents_numbers_are_tops_numbers() {
     for _ in 0..5 {
         reset();
     }
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(top.stdout.take().unwrap()));
+    let lines = BufReader::new(top.stdout.take().unwrap()).lines();
     let mut total = 0;
     for line in lines {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();

@@ -15,6 +15,7 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::programs::wait_for;
 use support::{
     Family, Trace, abort, bpf_works, closed_port, connected, in_private_netns, is, rstmon,
 };
@@ -242,18 +243,6 @@ fn a_reader_that_leaves_ends_it_quietly() {
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
 }
 
-fn wait_for(child: &mut std::process::Child, time: Duration) -> Option<i32> {
-    let deadline = Instant::now() + time;
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.kill().unwrap();
-    panic!("it does not end");
-}
-
 #[test]
 fn sigkill_leaves_nothing_in_the_kernel() {
     if !bpf_works() {
@@ -339,7 +328,7 @@ fn without_privilege_it_exits_with_3_and_names_the_capabilities() {
     support::programs::copy_program(env!("CARGO_BIN_EXE_rstmon"), &binary);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).unwrap();
-    for command in ["trace", "check"] {
+    for command in ["trace", "check", "agent"] {
         let output = Command::new(&binary)
             .arg(command)
             .uid(65_534)

@@ -8,14 +8,14 @@ use super::lines::Lines;
 use super::notice::{say, warn};
 use super::settings::Settings;
 use super::settings::layers::{Layers, load};
-use super::subscribers::{LOST_SOCKET_CLIENT, Subscriber, Subscribers};
+use super::subscribers::{ClientId, LOST_SOCKET_CLIENT, Line, Subscriber, Subscribers};
 use super::systemd;
 use crate::cmd::exit::Failure;
 use crate::cmd::session::Session;
 use crate::cmd::start::{clock_ns, monotonic_ns};
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
-use crate::event::model::Event;
+use crate::event::model::{Event, Kind};
 use crate::kernel::port_range::read_port_range;
 use crate::memory::return_freed_memory;
 use crate::metrics::tally::{Tally, TallySettings};
@@ -43,6 +43,8 @@ pub enum Request {
     Figures(oneshot::Sender<Figures>),
     /// Events from now on.
     Subscribe(Subscriber),
+    /// No more for this client; its end line.
+    End(ClientId, oneshot::Sender<Line>),
 }
 
 /// What was counted, at one moment.
@@ -160,12 +162,13 @@ impl CaptureLoop {
         let mut totals = self.session.totals()?;
         self.count_own_losses(&mut totals);
         let now = clock_ns(ClockId::CLOCK_REALTIME)?;
-        let line = jsonl::render_end(&totals, Some(now)).map_err(|error| broken(&error))?;
-        self.sink.subscribers.end(&line);
+        let render = |totals: &Totals| jsonl::render_end(totals, Some(now));
+        let line = render(&totals).map_err(|error| broken(&error))?;
+        let told = self.sink.subscribers.end(&totals, render);
         if let Some(log) = self.sink.log.take() {
             log.end(&line);
         }
-        outcome.and(ended).map_err(|error| broken(&error))
+        outcome.and(ended).and(told).map_err(|error| broken(&error))
     }
 
     async fn watch(&mut self) -> io::Result<()> {
@@ -222,10 +225,8 @@ impl CaptureLoop {
 
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Subscribe(subscriber) => {
-                let settings = tally_settings(&self.settings);
-                self.sink.subscribers.add(subscriber, settings);
-            }
+            Request::Subscribe(subscriber) => self.subscribe(subscriber),
+            Request::End(client, reply) => self.end_client(client, reply),
             Request::Figures(reply) => {
                 let lost = match self.session.stages() {
                     Ok(mut totals) => {
@@ -246,6 +247,57 @@ impl CaptureLoop {
                 });
             }
         }
+    }
+
+    /// Takes a client. One that cannot be is dropped, and sees the end of its stream.
+    fn subscribe(&mut self, subscriber: Subscriber) {
+        let settings = tally_settings(&self.settings);
+        let started = Some(self.session.started_ns());
+        let line = jsonl::render_start(self.session.facts(), started);
+        match (line, self.settled_totals()) {
+            (Ok(line), Ok(totals)) => {
+                self.sink
+                    .subscribers
+                    .add(subscriber, settings, line, totals);
+            }
+            (Err(error), _) => warn(&broken(&error).to_string()),
+            (_, Err(failure)) => warn(&failure.to_string()),
+        }
+    }
+
+    /// Lets a client go that wants no more.
+    fn end_client(&mut self, client: ClientId, reply: oneshot::Sender<Line>) {
+        match self.end_line_of(client) {
+            // Whoever asked may have given up.
+            Ok(line) => drop(line.map(|line| reply.send(Line::from(line)))),
+            Err(failure) => warn(&failure.to_string()),
+        }
+    }
+
+    /// The end line of a client, which is let go; nothing if it is not there.
+    fn end_line_of(&mut self, client: ClientId) -> Result<Option<Vec<u8>>, Failure> {
+        let agent = self.settled_totals()?;
+        let Some(totals) = self.sink.subscribers.remove(client, &agent) else {
+            return Ok(None);
+        };
+        let now = clock_ns(ClockId::CLOCK_REALTIME)?;
+        let line = jsonl::render_end(&totals, Some(now));
+        line.map(Some).map_err(|error| broken(&error))
+    }
+
+    /// What was lost by now, and what the kernel side has counted of the resets whose events were
+    /// lost or have come: what a client sees is part of the growth of that.
+    fn settled_totals(&self) -> Result<Totals, Failure> {
+        let mut totals = self.session.stages()?;
+        self.count_own_losses(&mut totals);
+        let lost = self.session.read_lost()?;
+        for &kind in Kind::ALL {
+            let count = self.sink.tally.cells.of_kind(kind) + lost.of_kind(kind);
+            totals
+                .kernel_counts
+                .insert(Cow::Borrowed(kind.name()), count);
+        }
+        Ok(totals)
     }
 
     /// Adds what was lost after the pipeline.

@@ -24,6 +24,13 @@ use tokio::sync::{mpsc, oneshot};
 /// How long the capture thread may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where health is answered, as Prometheus and as Kubernetes call it.
+const HEALTHY: [&str; 2] = ["/-/healthy", "/healthz"];
+/// Where readiness is answered.
+const READY: [&str; 2] = ["/-/ready", "/readyz"];
+/// Paths of all pages but the metrics.
+pub const FIXED_PAGES: [&str; 5] = ["/", HEALTHY[0], HEALTHY[1], READY[0], READY[1]];
+
 /// What pages are made from.
 pub struct Site {
     /// The way to the capture thread.
@@ -47,8 +54,8 @@ impl web::Site for Site {
         match request.path {
             path if path == self.telemetry_path => Some(self.metrics(request.counts).await),
             "/" => Some(self.landing().await),
-            "/-/healthy" | "/healthz" => Some(verdict(self.health.sickness())),
-            "/-/ready" | "/readyz" => Some(verdict(self.health.unreadiness())),
+            path if HEALTHY.contains(&path) => Some(verdict(self.health.sickness())),
+            path if READY.contains(&path) => Some(verdict(self.health.unreadiness())),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@
 
 use super::capture_loop::Request;
 use super::notice::warn;
-use super::subscribers::{Line, QUEUE_LINES, Subscriber, Wish};
+use super::subscribers::{ClientId, Line, QUEUE_LINES, Subscriber, Wish};
 use crate::board::BoardSnapshot;
 use crate::cmd::exit::Failure;
 use crate::filter::Filter;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Version of the protocol.
 pub const PROTOCOL: u32 = 1;
@@ -39,6 +39,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How often is looked whether a client that says no more has left.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// What a client is told that says anything else later on.
+const NOTHING_BUT_END: &str = "after its first line a client can only want to `end`";
 /// Schema of a refusal.
 const ERROR_SCHEMA: &str = "rstmon.error/1";
 /// Schema of what a client is told about its own losses.
@@ -90,6 +92,8 @@ pub enum Want {
     Events,
     /// The start line, then at each interval some of the events and a line with the board of all.
     Board,
+    /// After one of the others: no more, but the end line, with the totals since the client came.
+    End,
 }
 
 /// A line that refuses.
@@ -232,8 +236,8 @@ pub struct SocketService {
     pub clients: Arc<AtomicU64>,
     /// How many there may be.
     pub max_clients: u64,
-    /// The start line.
-    pub start_line: Line,
+    /// How many came so far, for each to have a number.
+    pub came: Arc<AtomicU64>,
 }
 
 /// One client more, for as long as it lives.
@@ -271,9 +275,9 @@ impl SocketService {
         writer: &mut OwnedWriteHalf,
     ) -> io::Result<()> {
         let (queue, mut lines) = mpsc::channel(QUEUE_LINES);
+        let id = ClientId(self.came.fetch_add(1, Ordering::Relaxed));
         let lost = Arc::new(AtomicU64::new(0));
-        let start_line = Arc::clone(&self.start_line);
-        let subscriber = Subscriber::new(wish, queue, Arc::clone(&lost), start_line);
+        let subscriber = Subscriber::new(id, wish, queue, Arc::clone(&lost));
         if self
             .requests
             .send(Request::Subscribe(subscriber))
@@ -283,7 +287,7 @@ impl SocketService {
             return refuse("the capture has ended", writer).await;
         }
         let mut chunk = Vec::new();
-        let mut unexpected = [0; 64];
+        let mut said = Vec::new();
         let mut says_no_more = false;
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
@@ -292,9 +296,11 @@ impl SocketService {
                     Some(line) => chunk.extend_from_slice(&line),
                     None => return Ok(()),
                 },
-                read = reader.read(&mut unexpected), if !says_no_more => match read {
+                // What was read of a line stays if another branch is first.
+                read = read_on(&mut reader, &mut said), if !says_no_more => match read {
                     Ok(0) => says_no_more = true,
-                    Ok(_) => return refuse("a client says one line only", writer).await,
+                    Ok(_) if asks_to_end(&said) => return self.end(id, lines, writer).await,
+                    Ok(_) => return refuse(NOTHING_BUT_END, writer).await,
                     Err(_) => return Ok(()),
                 },
                 // Who says no more may still listen, as `echo … | socat` does.
@@ -325,6 +331,36 @@ impl SocketService {
             }
         }
     }
+
+    /// Writes what is left for a client that wants no more, and its totals.
+    async fn end(
+        &self,
+        id: ClientId,
+        mut lines: mpsc::Receiver<Line>,
+        writer: &mut OwnedWriteHalf,
+    ) -> io::Result<()> {
+        let (reply, end_line) = oneshot::channel();
+        let asked = self.requests.send(Request::End(id, reply)).await;
+        // The capture thread may have ended meanwhile; then the last of these lines is the end.
+        while let Some(line) = lines.recv().await {
+            write_within(writer, &line).await?;
+        }
+        match end_line.await {
+            Ok(line) if asked.is_ok() => write_within(writer, &line).await,
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Reads on to the end of a line, or as far as a request may be long. 0: nothing comes any more.
+async fn read_on(reader: &mut BufReader<OwnedReadHalf>, said: &mut Vec<u8>) -> io::Result<usize> {
+    let left = MAX_REQUEST.saturating_sub(said.len() as u64);
+    reader.take(left).read_until(b'\n', said).await
+}
+
+/// Whether this is the request to end.
+fn asks_to_end(line: &[u8]) -> bool {
+    serde_json::from_slice(line).is_ok_and(|request: ClientRequest| request.want == Want::End)
 }
 
 /// Whether the client has closed both directions.
@@ -373,6 +409,7 @@ fn parse_request(line: &[u8]) -> Result<Wish, String> {
             return Err("every_ms is at least 100".to_owned());
         }
         Want::Board => Wish::Board(filter, Duration::from_millis(request.every_ms)),
+        Want::End => return Err("nothing has begun that could end".to_owned()),
     })
 }
 

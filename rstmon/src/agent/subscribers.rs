@@ -9,6 +9,7 @@ use crate::board::Board;
 use crate::event::model::Event;
 use crate::filter::Filter;
 use crate::metrics::tally::TallySettings;
+use crate::sink::totals::Totals;
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
@@ -31,6 +32,10 @@ pub const BOARD_SCHEMA: &str = "rstmon.board/1";
 /// One line for a client, shared with the others that want it.
 pub type Line = Arc<[u8]>;
 
+/// Tells one client from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientId(pub u64);
+
 /// What a client wants.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wish {
@@ -43,14 +48,18 @@ pub enum Wish {
 /// A client.
 #[derive(Debug)]
 pub struct Subscriber {
+    id: ClientId,
     filter: Filter,
     board: Option<Box<ClientBoard>>,
     /// Its queue; closed when it has left.
     queue: Sender<Line>,
     /// What its queue did not take, for it to be told.
-    lost: Arc<AtomicU64>,
-    /// Its first line.
-    start_line: Line,
+    untold: Arc<AtomicU64>,
+    /// What it was sent, what not, and why not. What is lost and counted elsewhere is of the whole
+    /// agent when it came, see [`Self::totals`].
+    so_far: Totals,
+    /// All that its queue did not take.
+    lost: u64,
 }
 
 /// The board of a client, and what it has of it.
@@ -64,10 +73,9 @@ struct ClientBoard {
 }
 
 impl Subscriber {
-    /// A client with this queue, which is empty; the start line goes into it when the client has been
-    /// taken: of what comes after, it gets everything.
+    /// A client with this queue, which is empty.
     #[must_use]
-    pub fn new(wish: Wish, queue: Sender<Line>, lost: Arc<AtomicU64>, start_line: Line) -> Self {
+    pub fn new(id: ClientId, wish: Wish, queue: Sender<Line>, untold: Arc<AtomicU64>) -> Self {
         let (filter, board) = match wish {
             Wish::Events(filter) => (filter, None),
             Wish::Board(filter, interval) => {
@@ -82,17 +90,21 @@ impl Subscriber {
             }
         };
         Self {
+            id,
             filter,
             board,
             queue,
-            lost,
-            start_line,
+            untold,
+            so_far: Totals::default(),
+            lost: 0,
         }
     }
 
-    /// Counts an event for its board; whether its line is to be sent.
+    /// Counts an event, for its board too; whether its line is to be sent.
     fn takes(&mut self, event: &Event) -> bool {
+        self.so_far.seen += 1;
         if !self.filter.matches(event) {
+            self.so_far.filtered += 1;
             return false;
         }
         let Some(board) = &mut self.board else {
@@ -107,14 +119,34 @@ impl Subscriber {
         true
     }
 
-    /// Sends a line; how many were lost instead.
-    fn send(&self, line: Line) -> u64 {
+    /// Sends the line of an event; how many were lost instead.
+    fn send(&mut self, event: &Event, line: Line) -> u64 {
         match self.queue.try_send(line) {
-            Ok(()) | Err(TrySendError::Closed(_)) => 0,
+            Ok(()) => {
+                self.so_far.count_written(event.verdict.cause);
+                0
+            }
+            Err(TrySendError::Closed(_)) => 0,
             Err(TrySendError::Full(_)) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
+                self.untold.fetch_add(1, Ordering::Relaxed);
+                self.lost += 1;
                 1
             }
+        }
+    }
+
+    /// What was seen, sent and lost since it came; `agent` is of the whole agent, since its start.
+    fn totals(&self, agent: &Totals) -> Totals {
+        let Totals {
+            mut lost,
+            kernel_counts,
+            ..
+        } = agent.since(&self.so_far);
+        lost.insert(Cow::Borrowed(LOST_SOCKET_CLIENT), self.lost);
+        Totals {
+            lost,
+            kernel_counts,
+            ..self.so_far.clone()
         }
     }
 }
@@ -127,16 +159,29 @@ pub struct Subscribers {
 }
 
 impl Subscribers {
-    /// Another client.
-    pub fn add(&mut self, mut subscriber: Subscriber, settings: TallySettings) {
+    /// Another client. It gets the start line, then all that comes from now on; `agent` are the totals
+    /// of the whole agent by now.
+    pub fn add(
+        &mut self,
+        mut subscriber: Subscriber,
+        settings: TallySettings,
+        start_line: Vec<u8>,
+        agent: Totals,
+    ) {
         if let Some(board) = &mut subscriber.board {
             board.board = Board::new(settings);
         }
+        subscriber.so_far.lost = agent.lost;
+        subscriber.so_far.kernel_counts = agent.kernel_counts;
         // Its queue has room; if it has left, `turn` sees it.
-        let _ = subscriber
-            .queue
-            .try_send(Arc::clone(&subscriber.start_line));
+        let _ = subscriber.queue.try_send(Line::from(start_line));
         self.all.push(subscriber);
+    }
+
+    /// Lets a client go, with what was seen, sent and lost since it came; nothing if it is not there.
+    pub fn remove(&mut self, id: ClientId, agent: &Totals) -> Option<Totals> {
+        let index = self.all.iter().position(|it| it.id == id)?;
+        Some(self.all.swap_remove(index).totals(agent))
     }
 
     /// Hands an event to those that want it.
@@ -150,7 +195,7 @@ impl Subscribers {
                 Some(shared) => shared,
                 None => shared.insert(Line::from(line.bytes()?)),
             };
-            self.lost += subscriber.send(Arc::clone(shared));
+            self.lost += subscriber.send(line.event, Arc::clone(shared));
         }
         Ok(())
     }
@@ -193,13 +238,18 @@ impl Subscribers {
             .min()
     }
 
-    /// Hands the last line to all, and lets them go.
-    pub fn end(&mut self, line: &[u8]) {
-        let line = Line::from(line);
+    /// Hands each its last line, which `render` makes of its totals, and lets them go.
+    pub fn end(
+        &mut self,
+        agent: &Totals,
+        render: impl Fn(&Totals) -> io::Result<Vec<u8>>,
+    ) -> io::Result<()> {
         for subscriber in self.all.drain(..) {
+            let line = render(&subscriber.totals(agent))?;
             // A full queue has no room for it; the client sees the end of the stream.
-            let _ = subscriber.queue.try_send(Arc::clone(&line));
+            let _ = subscriber.queue.try_send(Line::from(line));
         }
+        Ok(())
     }
 
     /// How many there are.
@@ -222,6 +272,7 @@ mod tests {
     use super::*;
     use crate::agent::lines::Lines;
     use crate::sink::samples;
+    use crate::sink::totals::Counts;
     use tokio::sync::mpsc::channel;
 
     #[test]
@@ -232,14 +283,14 @@ mod tests {
         let (quick, mut quick_reader) = channel(10);
         let (gone, gone_reader) = channel(10);
         drop(gone_reader);
-        for (queue, lost) in [
-            (slow, Arc::clone(&lost)),
-            (quick, Arc::default()),
-            (gone, Arc::default()),
+        for (id, queue, untold) in [
+            (ClientId(1), slow, Arc::clone(&lost)),
+            (ClientId(2), quick, Arc::default()),
+            (ClientId(3), gone, Arc::default()),
         ] {
-            let start = Line::from(*b"start");
-            let subscriber = Subscriber::new(Wish::Events(Filter::all()), queue, lost, start);
-            subscribers.add(subscriber, TallySettings::default());
+            let subscriber = Subscriber::new(id, Wish::Events(Filter::all()), queue, untold);
+            let settings = TallySettings::default();
+            subscribers.add(subscriber, settings, b"start".to_vec(), agent(7, 100));
         }
         // The start line is there as soon as the client is taken, before any event.
         assert_eq!(slow_reader.try_recv().unwrap().as_ref(), b"start");
@@ -258,5 +309,45 @@ mod tests {
             lines += 1;
         }
         assert_eq!(lines, 3);
+        let totals = subscribers.remove(ClientId(1), &agent(9, 105)).unwrap();
+        let lost = [("ring-full", 2), ("socket-client", 2)];
+        assert_eq!(totals.lost, counts(&lost));
+        assert_eq!(totals.kernel_counts, counts(&[("sent", 5)]));
+        // The queue had room for one once the start line was read.
+        assert_eq!((totals.seen, totals.written, totals.filtered), (3, 1, 0));
+        assert_eq!(subscribers.remove(ClientId(1), &agent(9, 105)), None);
+        let totals = subscribers.remove(ClientId(2), &agent(9, 105)).unwrap();
+        assert_eq!((totals.seen, totals.written, totals.filtered), (3, 3, 0));
+        assert_eq!(totals.lost["socket-client"], 0);
+    }
+
+    #[test]
+    fn what_the_filter_does_not_want_is_counted_as_that() {
+        let mut subscribers = Subscribers::default();
+        let (queue, mut reader) = channel(10);
+        let wish = Wish::Events(Filter::parse("port 1").unwrap());
+        let subscriber = Subscriber::new(ClientId(1), wish, queue, Arc::default());
+        let start = b"start".to_vec();
+        subscribers.add(subscriber, TallySettings::default(), start, agent(0, 0));
+        let (event, facts, mut lines) = (samples::full(), samples::facts(), Lines::default());
+        subscribers.accept(&mut lines.of(&event, &facts)).unwrap();
+        let line = |totals: &Totals| Ok(format!("{} {}", totals.seen, totals.filtered).into());
+        subscribers.end(&agent(0, 1), line).unwrap();
+        assert_eq!(reader.try_recv().unwrap().as_ref(), b"start");
+        assert_eq!(reader.try_recv().unwrap().as_ref(), b"1 1");
+    }
+
+    fn counts(counts: &[(&'static str, u64)]) -> Counts {
+        let named = |(name, count): &(&'static str, u64)| (Cow::Borrowed(*name), *count);
+        counts.iter().map(named).collect()
+    }
+
+    /// An agent that has lost and counted so many.
+    fn agent(lost: u64, sent: u64) -> Totals {
+        Totals {
+            lost: counts(&[("ring-full", lost), (LOST_SOCKET_CLIENT, lost)]),
+            kernel_counts: counts(&[("sent", sent)]),
+            ..Totals::default()
+        }
     }
 }

@@ -19,11 +19,10 @@ use crate::agent::socket::{ControlSocket, SocketService};
 use crate::bpf::counters::Counters;
 use crate::cmd::exit::Failure;
 use crate::cmd::session::Session;
-use crate::cmd::start::{CaptureArgs, start_capture};
+use crate::cmd::start::{CaptureArgs, check_privilege, start_capture};
 use crate::filter::Filter;
 use crate::metrics::page::AuditFigures;
-use crate::sink::jsonl;
-use crate::web::{self, WebSettings};
+use crate::web::{self, WebError, WebSettings};
 use clap::Args;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -57,9 +56,10 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
         say("the configuration is right");
         return Ok(());
     }
+    // First, or the lack of it shows as a folder that cannot be made.
+    check_privilege()?;
     let log = OpenedLog::open(&settings)?;
-    let web = web::bind(&web_settings(&settings))
-        .map_err(|error| Failure::run_time(error.to_string()))?;
+    let web = web::bind(&web_settings(&settings)).map_err(|error| unbound(&error))?;
     let socket = bind_socket(&settings)?;
     let started = start_capture(&capture_args(&settings), &Filter::all().pushdown())?;
     drop_privileges();
@@ -78,12 +78,9 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
         audit: start_audit(&settings, session.counters())?,
         reload: Arc::clone(&reload),
         socket_clients: Arc::new(AtomicU64::new(0)),
-        telemetry_path: settings.web_telemetry_path.clone(),
+        telemetry_path: settings.web_telemetry_path.0.clone(),
     });
-    let socket = match socket {
-        Some(socket) => Some((socket, socket_service(&settings, &session, &site)?)),
-        None => None,
-    };
+    let socket = socket.map(|socket| (socket, socket_service(&settings, &site)));
     // Before anybody is answered: who asks and is served may look for the line next.
     for address in web.addresses() {
         say(&format!("listening on {address}"));
@@ -121,6 +118,14 @@ fn web_settings(settings: &Settings) -> WebSettings {
     }
 }
 
+/// What is wrong whenever it is tried again is the administrator's to mend: a unit need not start again.
+fn unbound(error: &WebError) -> Failure {
+    match error {
+        WebError::Config { .. } | WebError::Address { .. } => Failure::usage(error.to_string()),
+        _ => Failure::run_time(error.to_string()),
+    }
+}
+
 fn bind_socket(settings: &Settings) -> Result<Option<ControlSocket>, Failure> {
     let group = settings.socket_group.0.as_deref();
     let path = settings.socket_path.0.as_ref();
@@ -128,19 +133,13 @@ fn bind_socket(settings: &Settings) -> Result<Option<ControlSocket>, Failure> {
         .transpose()
 }
 
-fn socket_service(
-    settings: &Settings,
-    session: &Session,
-    site: &Site,
-) -> Result<SocketService, Failure> {
-    let line = jsonl::render_start(session.facts(), Some(session.started_ns()));
-    let line = line.map_err(|error| Failure::run_time(format!("no start line: {error}")))?;
-    Ok(SocketService {
+fn socket_service(settings: &Settings, site: &Site) -> SocketService {
+    SocketService {
         requests: site.requests.clone(),
         clients: Arc::clone(&site.socket_clients),
         max_clients: u64::from(settings.socket_max_clients),
-        start_line: line.into(),
-    })
+        came: Arc::default(),
+    }
 }
 
 /// Starts the audit's thread, which ends with the process: it holds nothing that must be put back.

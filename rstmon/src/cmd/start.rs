@@ -109,9 +109,14 @@ fn online_cpus() -> u64 {
         .map_or(1, |cpus| cpus.max(1))
 }
 
+/// Whether this process may capture.
+pub fn check_privilege() -> Result<(), Failure> {
+    require_privilege(&read_privilege()).map_err(|error| Failure::privilege(error.to_string()))
+}
+
 /// Starts a capture of what `pushdown` lets through.
 pub fn start_capture(args: &CaptureArgs, pushdown: &Pushdown) -> Result<Started, Failure> {
-    require_privilege(&read_privilege()).map_err(|error| Failure::privilege(error.to_string()))?;
+    check_privilege()?;
     let kernel = learn_kernel(args);
     let (capture, plan) = attach_plan(&kernel, args, pushdown)?;
     return_freed_memory();

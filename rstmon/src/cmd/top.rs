@@ -7,7 +7,7 @@ use crate::agent::socket::DEFAULT_SOCKET;
 use crate::cmd::exit::{ExitCode, Failure};
 use crate::cmd::session::Session;
 use crate::cmd::start::{CaptureArgs, start_capture};
-use crate::cmd::trace::Color;
+use crate::cmd::trace::{Color, no_agent};
 use crate::filter::Filter;
 use crate::kernel::port_range::read_port_range;
 use crate::metrics::tally::TallySettings;
@@ -22,11 +22,16 @@ use crate::top::theme::Theme;
 use clap::{Args, ValueEnum};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::time::Duration;
 
 /// Feeds that may wait: the source waits for the screen, not the screen for old pictures.
 const WAITING_FEEDS: usize = 4;
+
+/// How often is looked whether a signal came, where nothing else does.
+const SIGNAL_LOOK: Duration = Duration::from_millis(100);
 
 /// Form of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,13 +61,15 @@ pub struct TopArgs {
     #[arg(short, long, value_enum)]
     pub output: Option<PrintFormat>,
     /// Show a recording of `rstmon trace -w`
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["connect", "mode", "btf"])]
+    #[arg(short, long, value_name = "FILE", 
+          conflicts_with_all = ["connect", "mode", "btf", "max_events_per_sec", "ebpf_log"])]
     pub read: Option<PathBuf>,
     /// How many times as fast as it was recorded; 0: at once
     #[arg(long, value_name = "N", default_value = "1", requires = "read", value_parser = parse_speed)]
     pub speed: Speed,
     /// Take the events of the agent at this socket; 'none': capture here even if an agent runs
-    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["mode", "btf"])]
+    #[arg(long, value_name = "SOCKET", 
+          conflicts_with_all = ["mode", "btf", "max_events_per_sec", "ebpf_log"])]
     pub connect: Option<PathBuf>,
     /// Leave the mouse to the terminal
     #[arg(long)]
@@ -149,11 +156,7 @@ fn agent_socket(args: &TopArgs, filter: &Filter) -> Result<Option<PathBuf>, Fail
         Some(none) if none == Path::new("none") => Ok(None),
         Some(socket) => match agent::connect(socket, filter, args.delay) {
             Ok(_) => Ok(Some(socket.clone())),
-            Err(error) => Err(Failure::run_time(format!(
-                "cannot ask the agent at {}: {error}; is `rstmon agent` running, and are you root \
-                 or in its socket's group?",
-                socket.display()
-            ))),
+            Err(error) => Err(no_agent(socket, &error)),
         },
         None => {
             let socket = Path::new(DEFAULT_SOCKET);
@@ -201,12 +204,14 @@ fn print(
 ) -> Result<(), Failure> {
     let mut left = args.count;
     let mut is_first = true;
+    let ends = end_on_signal()
+        .map_err(|error| Failure::run_time(format!("cannot take signals: {error}")))?;
     while left != Some(0) {
-        let feed = match source.recv() {
-            Ok(SourceEvent::Feed(feed)) => feed,
-            Ok(SourceEvent::Started(_)) => continue,
-            Ok(SourceEvent::Ended { failed: false, .. }) | Err(_) => return Ok(()),
-            Ok(SourceEvent::Ended { why, failed: true }) => return Err(Failure::run_time(why)),
+        let feed = match receive(source, &ends) {
+            Some(SourceEvent::Feed(feed)) => feed,
+            Some(SourceEvent::Started(_)) => continue,
+            Some(SourceEvent::Ended { failed: false, .. }) | None => return Ok(()),
+            Some(SourceEvent::Ended { why, failed: true }) => return Err(Failure::run_time(why)),
         };
         let picture = match args.output {
             Some(PrintFormat::Json) => render_json(header, &feed)
@@ -229,4 +234,27 @@ fn print(
         left = left.map(|left| left - 1);
     }
     Ok(())
+}
+
+/// What becomes true with SIGINT or SIGTERM. A second one ends the process as it would without this: a
+/// reader that takes nothing may hold up the first.
+fn end_on_signal() -> io::Result<Arc<AtomicBool>> {
+    let ends = Arc::new(AtomicBool::new(false));
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&ends))?;
+        signal_hook::flag::register(signal, Arc::clone(&ends))?;
+    }
+    Ok(ends)
+}
+
+/// What the source says next; nothing once it says no more, or a signal came.
+fn receive(source: &Receiver<SourceEvent>, ends: &AtomicBool) -> Option<SourceEvent> {
+    while !ends.load(Ordering::Relaxed) {
+        match source.recv_timeout(SIGNAL_LOOK) {
+            Ok(said) => return Some(said),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+    None
 }

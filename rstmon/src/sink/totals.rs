@@ -55,6 +55,16 @@ impl Totals {
         }
     }
 
+    /// What was lost and counted since `earlier`, of the same run; the rest is left at nothing.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            lost: growth(&self.lost, &earlier.lost),
+            kernel_counts: growth(&self.kernel_counts, &earlier.kernel_counts),
+            ..Self::default()
+        }
+    }
+
     /// Events lost at all stages.
     #[must_use]
     pub fn lost_in_all(&self) -> u64 {
@@ -62,4 +72,12 @@ impl Totals {
             .values()
             .fold(0, |sum, lost| sum.saturating_add(*lost))
     }
+}
+
+/// How much each number has grown.
+fn growth(now: &Counts, earlier: &Counts) -> Counts {
+    let before = |name| earlier.get(name).copied().unwrap_or_default();
+    now.iter()
+        .map(|(name, count)| (name.clone(), count.saturating_sub(before(name))))
+        .collect()
 }

@@ -103,12 +103,13 @@ fn table<R>(
     }
 }
 
-/// A line of `-o json`.
+/// A line of `-o json`: that of the control socket, and of which host it is.
 #[derive(Serialize)]
 struct BoardJson<'a> {
     schema: &'static str,
     host: &'a str,
     board: &'a crate::board::BoardSnapshot,
+    unshown: u64,
     lost: u64,
 }
 
@@ -118,6 +119,7 @@ pub fn render_json(header: &Header, feed: &Feed) -> serde_json::Result<String> {
         schema: crate::agent::subscribers::BOARD_SCHEMA,
         host: &header.facts.host,
         board: &feed.board,
+        unshown: feed.unshown,
         lost: feed.lost,
     };
     serde_json::to_string(&line).map(|line| line + "\n")

@@ -36,6 +36,19 @@ pub fn installed(programs: &[&str]) -> bool {
     false
 }
 
+/// Exit code of a process that ends by itself within this time.
+pub fn wait_for(child: &mut Child, time: Duration) -> Option<i32> {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    panic!("it does not end");
+}
+
 /// Waits until `is_done`.
 pub fn wait_until(what: &str, mut is_done: impl FnMut() -> bool) {
     let deadline = Instant::now() + START_LIMIT;

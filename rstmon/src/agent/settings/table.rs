@@ -2,8 +2,8 @@
 //! environment variable follows from the key, the help from the text.
 
 use super::values::{
-    ByteSize, EventsOutput, ListenAddresses, MaxSeries, OptionalPath, OptionalWord, Period,
-    SettingValue,
+    ByteSize, EventsOutput, ListenAddresses, MaxSeries, OptionalPath, OptionalWord, PagePath,
+    Period, SettingValue,
 };
 use crate::filter::Filter;
 use crate::kernel::mode::ModeRequest;
@@ -169,7 +169,7 @@ settings! {
         "Addresses of the web server; empty: none";
     web_systemd_socket: bool = "web.systemd-socket", "web.systemd-socket", "false", false,
         "Take the web server's sockets from systemd's socket unit instead of listening on addresses";
-    web_telemetry_path: String = "web.telemetry-path", "web.telemetry-path", "/metrics", false,
+    web_telemetry_path: PagePath = "web.telemetry-path", "web.telemetry-path", "/metrics", false,
         "Path of the metrics";
     web_config_file: OptionalPath = "web.config-file", "web.config.file", "", false,
         "YAML file of the Prometheus exporter toolkit: TLS, client certificates, passwords";

@@ -1,5 +1,6 @@
 //! Values of settings and how they are written.
 
+use crate::agent::site::FIXED_PAGES;
 use crate::filter::Filter;
 use crate::kernel::mode::ModeRequest;
 use crate::metrics::families::Family;
@@ -25,6 +26,10 @@ pub struct ListenAddresses(pub Vec<String>);
 /// A path, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OptionalPath(pub Option<PathBuf>);
+
+/// Path of a page that is not one of the agent's others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PagePath(pub String);
 
 /// A word, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,11 +58,21 @@ pub enum EventsOutput {
     Journald,
 }
 
-impl SettingValue for String {
-    const FORM: &'static str = "TEXT";
+impl SettingValue for PagePath {
+    const FORM: &'static str = "PATH";
 
+    /// As a client sends it: compared byte by byte, not decoded.
     fn parse_setting(text: &str) -> Result<Self, String> {
-        Ok(text.to_owned())
+        let is_sent = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+        if !text.starts_with('/') || !text.bytes().all(is_sent) {
+            return Err(format!(
+                "`{text}` is no path of a page; write for example /metrics"
+            ));
+        }
+        if FIXED_PAGES.contains(&text) {
+            return Err(format!("`{text}` is the path of another page"));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::TraceArgs;
 use super::output::{Output, quiet_if_reader_left};
-use super::stdout::End;
+use super::stdout::{End, reader_left, watched, watched_stdout};
 use crate::cmd::exit::Failure;
 use crate::cmd::session::Session;
 use crate::cmd::start::{clock_ns, start_capture};
@@ -10,10 +10,8 @@ use crate::filter::Filter;
 use crate::pipeline::EventSink;
 use nix::time::ClockId;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Captures until a signal, `-c`, `--duration`, or the reader of standard output leaves.
@@ -83,26 +81,4 @@ async fn watch(
         output.flush()?;
     }
     Ok(())
-}
-
-/// Standard output, if it is something whose reader can leave.
-fn watched_stdout() -> Option<AsyncFd<OwnedFd>> {
-    let stdout = io::stdout().as_fd().try_clone_to_owned().ok()?;
-    // A regular file cannot be watched, and need not be.
-    watched(stdout, Interest::ERROR).ok()
-}
-
-/// Puts a descriptor under the event loop's watch.
-fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` names the same open file for as long as the watch owns it.
-    unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(io::Error::from)
-}
-
-/// Returns when the reader of standard output has left.
-async fn reader_left(stdout: Option<&AsyncFd<OwnedFd>>) {
-    match stdout {
-        // An error of the watch is found again by the next write.
-        Some(stdout) => drop(stdout.ready(Interest::ERROR).await),
-        None => std::future::pending().await,
-    }
 }

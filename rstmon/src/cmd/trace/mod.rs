@@ -56,7 +56,7 @@ pub struct TraceArgs {
     /// with and, or, not, ( ), lists, ranges and CIDR, e.g. 'kind sent and port 80,443'
     #[arg(value_name = "FILTER")]
     pub filter: Vec<String>,
-    /// Form of the output [default: text on a terminal, else jsonl]
+    /// Form of the output [default: text on a terminal or with --join, else jsonl]
     #[arg(short, long, value_enum)]
     pub output: Option<OutputFormat>,
     /// Stop after this many events
@@ -73,7 +73,8 @@ pub struct TraceArgs {
     #[arg(short, long, value_name = "FILE")]
     pub write: Option<PathBuf>,
     /// Take the events of the agent at this socket; 'none': capture here even if an agent runs
-    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["read", "write", "mode", "btf"])]
+    #[arg(long, value_name = "SOCKET",
+          conflicts_with_all = ["read", "write", "mode", "btf", "max_events_per_sec", "ebpf_log"])]
     pub connect: Option<PathBuf>,
     /// Show both ends of a reset within this machine as one line of text
     #[arg(long)]
@@ -89,6 +90,11 @@ pub struct TraceArgs {
 /// Runs the command.
 pub fn run_trace(args: &TraceArgs) -> Result<(), Failure> {
     let filter = parse_filter(&args.filter)?;
+    if args.join && args.output == Some(OutputFormat::Jsonl) {
+        return Err(Failure::usage(
+            "--join is of the text; JSON lines name the other end's event in `story`",
+        ));
+    }
     match &args.read {
         Some(path) => replay::run_replay(path, args, filter),
         None => match agent_socket(args) {
@@ -113,6 +119,20 @@ fn agent_socket(args: &TraceArgs) -> Option<PathBuf> {
     }
 }
 
+/// An agent that cannot be asked.
+pub(crate) fn no_agent(socket: &Path, error: &std::io::Error) -> Failure {
+    let message = format!(
+        "cannot ask the agent at {}: {error}; is `rstmon agent` running, and are you root or in its \
+         socket's group?",
+        socket.display()
+    );
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        Failure::privilege(message)
+    } else {
+        Failure::run_time(message)
+    }
+}
+
 /// The words of the command line as one filter.
 fn parse_filter(words: &[String]) -> Result<Filter, Failure> {
     Filter::parse(&words.join(" ")).map_err(|error| Failure::usage(error.to_string()))
@@ -122,7 +142,7 @@ impl TraceArgs {
     /// The form that was asked for, or that fits standard output.
     fn format(&self) -> OutputFormat {
         self.output.unwrap_or_else(|| {
-            if std::io::stdout().is_terminal() {
+            if self.join || std::io::stdout().is_terminal() {
                 OutputFormat::Text
             } else {
                 OutputFormat::Jsonl

@@ -7,10 +7,12 @@
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// How long a reader may take nothing once the command shall end.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
@@ -91,6 +93,28 @@ impl<W: Write + AsFd> Stdout<W> {
             Err(Errno::EINTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Standard output, if it is something whose reader can leave.
+pub(super) fn watched_stdout() -> Option<AsyncFd<OwnedFd>> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned().ok()?;
+    // A regular file cannot be watched, and need not be.
+    watched(stdout, Interest::ERROR).ok()
+}
+
+/// Puts a descriptor under the event loop's watch.
+pub(super) fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names the same open file for as long as the watch owns it.
+    unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(io::Error::from)
+}
+
+/// Returns when the reader of standard output has left.
+pub(super) async fn reader_left(stdout: Option<&AsyncFd<OwnedFd>>) {
+    match stdout {
+        // An error of the watch is found again by the next write.
+        Some(stdout) => drop(stdout.ready(Interest::ERROR).await),
+        None => std::future::pending().await,
     }
 }
 

@@ -76,7 +76,12 @@ pub fn connect(socket: &Path, filter: &Filter, interval: Duration) -> io::Result
     };
     let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
+    match stream.write_all(&line) {
+        Ok(()) => {}
+        // An agent that has let this client go has said why.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => return Err(error),
+    }
     stream.set_read_timeout(Some(READ_TIME))?;
     Ok(stream)
 }
