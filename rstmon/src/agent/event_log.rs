@@ -35,7 +35,14 @@ enum Message {
     /// Whole lines, and how many of them are events.
     Lines { bytes: Vec<u8>, events: u64 },
     /// Open the file again: somebody has moved it, or the limits have changed.
-    Reopen { max_size: u64, keep: u32 },
+    Reopen(Reopen),
+}
+
+/// How the file is to be opened.
+#[derive(Clone, Copy)]
+struct Reopen {
+    max_size: u64,
+    keep: u32,
 }
 
 /// A log whose file can be written to, and whose thread is not there yet: threads are started once
@@ -76,6 +83,8 @@ pub struct EventLog {
     buffered: u64,
     /// Buffers that were written and are empty again: the pages of a new one would have to be mapped.
     written: Receiver<Vec<u8>>,
+    /// How the file is to be opened again, until the writer has been told.
+    reopen: Option<Reopen>,
 }
 
 impl EventLog {
@@ -104,6 +113,7 @@ impl EventLog {
             buffer: Vec::with_capacity(2 * CHUNK_BYTES),
             buffered: 0,
             written,
+            reopen: None,
         })
     }
 
@@ -129,6 +139,7 @@ impl EventLog {
     /// Hands on what has gathered; what does not fit is lost.
     pub fn flush(&mut self) {
         if self.buffer.is_empty() {
+            self.ask_to_reopen();
             return;
         }
         let empty = self.written.try_recv();
@@ -140,18 +151,27 @@ impl EventLog {
         {
             self.lost.fetch_add(events, Ordering::Relaxed);
         }
+        self.ask_to_reopen();
     }
 
-    /// Takes over what may change while the agent runs, and opens the file again.
+    /// Takes over what may change while the agent runs, and has the file opened again.
     pub fn reload(&mut self, settings: &Settings) {
         self.filter = settings.events_filter.clone();
-        self.flush();
-        let message = Message::Reopen {
+        self.reopen = Some(Reopen {
             max_size: settings.events_max_size.0,
             keep: settings.events_keep,
-        };
-        // The writer lives as long as this sender.
-        let _ = self.sender.send(message);
+        });
+        self.flush();
+    }
+
+    /// Asks the writer to open the file again, if that is due; once more at the next flush where a disk
+    /// that hangs keeps it from hearing.
+    fn ask_to_reopen(&mut self) {
+        if let Some(reopen) = self.reopen.take()
+            && let Err(TrySendError::Full(_)) = self.sender.try_send(Message::Reopen(reopen))
+        {
+            self.reopen = Some(reopen);
+        }
     }
 
     /// Events lost so far.
@@ -191,7 +211,7 @@ impl Writer {
                     // Beyond KEPT_BUFFERS it is freed.
                     let _ = self.written.try_send(bytes);
                 }
-                Message::Reopen { max_size, keep } => self.reopen(max_size, keep),
+                Message::Reopen(Reopen { max_size, keep }) => self.reopen(max_size, keep),
             }
         }
     }
@@ -242,5 +262,40 @@ impl Writer {
             "cannot write {place}: {error}; events are lost to it and counted \
              (rstmon_events_lost_total, stage {LOST_EVENT_LOG}) until it can be written again"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use super::*;
+    use crate::agent::settings::layers::{Layers, load};
+
+    #[test]
+    fn a_writer_that_hangs_holds_up_no_reload_and_hears_of_it_later() {
+        let (sender, messages) = sync_channel(1);
+        let (_emptied, written) = sync_channel(1);
+        let mut log = EventLog {
+            sender,
+            writer: std::thread::spawn(|| {}),
+            lost: Arc::default(),
+            filter: Filter::all(),
+            buffer: Vec::new(),
+            buffered: 0,
+            written,
+            reopen: None,
+        };
+        log.write_line(b"first\n");
+        let (settings, _) = load(&Layers::default()).unwrap();
+        log.reload(&settings);
+        assert!(matches!(messages.try_recv(), Ok(Message::Lines { .. })));
+        assert!(messages.try_recv().is_err());
+        log.flush();
+        let keep = settings.events_keep;
+        let heard = messages.try_recv();
+        assert!(matches!(heard, Ok(Message::Reopen(reopen)) if reopen.keep == keep));
+        log.flush();
+        assert!(messages.try_recv().is_err());
     }
 }
