@@ -202,7 +202,41 @@ pub fn judge(
     }
 }
 
+/// A reset that a scenario causes, and what the capture said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// `KIND CAUSE`; several of either where a kernel may tell it so or so.
+    pub expected: String,
+    /// The same of the event; `None` if none came.
+    pub diagnosed: Option<String>,
+    /// Whether the event is one that was expected.
+    pub is_expected: bool,
+}
+
 impl Observation {
+    /// What was expected, beside what came.
+    #[must_use]
+    pub fn answers(&self, events: &[Value]) -> Vec<Answer> {
+        let answer = |(expected, event): (&Expectation, Option<&Value>)| {
+            let told = |event| {
+                Some(format!(
+                    "{} {}",
+                    text(event, "kind")?,
+                    text(event, "cause")?
+                ))
+            };
+            Answer {
+                expected: expected.kinds_and_causes(),
+                diagnosed: event.and_then(told),
+                is_expected: event
+                    .and_then(|event| text(event, "cause"))
+                    .is_some_and(|cause| expected.causes.contains(&cause)),
+            }
+        };
+        let pairing = Pairing::of(self, events);
+        pairing.pairs.into_iter().map(answer).collect()
+    }
+
     /// Whether all events have come that this capture can see, so that waiting longer can only bring
     /// what is not expected.
     #[must_use]

@@ -40,7 +40,7 @@ mod witness;
 use std::thread;
 
 pub use error::LabError;
-pub use judge::{Judgement, Mode, Sights, judge};
+pub use judge::{Answer, Judgement, Mode, Sights, judge};
 pub use report::{Outcome, ScenarioResult, render_results, render_sums};
 pub use scenario::{Scenario, find_scenario, scenarios};
 pub use skipped::say_skipped;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::error::LabError;
-use crate::judge::Judgement;
+use crate::judge::{Answer, Judgement};
 use crate::scenario::Scenario;
 use crate::truth::Family;
 
@@ -16,6 +16,9 @@ pub struct ScenarioResult {
     pub title: &'static str,
     /// IP version.
     pub family: Family,
+    /// What was expected, and what was diagnosed; empty where it did not come to its end, and where no
+    /// reset is due.
+    pub answers: Vec<Answer>,
     /// The verdict.
     pub outcome: Outcome,
 }
@@ -23,8 +26,14 @@ pub struct ScenarioResult {
 impl ScenarioResult {
     /// Of a run that was judged.
     #[must_use]
-    pub const fn judged(scenario: &Scenario, family: Family, judgement: Judgement) -> Self {
+    pub const fn judged(
+        scenario: &Scenario,
+        family: Family,
+        answers: Vec<Answer>,
+        judgement: Judgement,
+    ) -> Self {
         Self {
+            answers,
             scenario: scenario.id,
             title: scenario.title,
             family,
@@ -46,7 +55,27 @@ impl ScenarioResult {
             scenario: scenario.id,
             title: scenario.title,
             family,
+            answers: Vec::new(),
             outcome,
+        }
+    }
+
+    /// Expected against diagnosed; where the two are the same, once.
+    fn told(&self) -> String {
+        let told = |answer: &Answer| match &answer.diagnosed {
+            Some(diagnosed) if answer.is_expected => diagnosed.clone(),
+            Some(diagnosed) => format!("{} diagnosed as {diagnosed}", answer.expected),
+            None => format!("{} not seen", answer.expected),
+        };
+        match &self.outcome {
+            Outcome::Judged(_) if self.answers.is_empty() => ": no reset".to_owned(),
+            Outcome::Judged(_) => {
+                let told: Vec<_> = self.answers.iter().map(told).collect();
+                format!(": {}", told.join(", "))
+            }
+            Outcome::Skipped { .. } | Outcome::NotRun { .. } | Outcome::Failed { .. } => {
+                String::new()
+            }
         }
     }
 }
@@ -117,11 +146,12 @@ pub fn render_results(results: &[ScenarioResult]) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:<11}  {:<width$}  {}  {}",
+            "{:<11}  {:<width$}  {}  {}{}",
             result.outcome.word(),
             result.scenario,
             result.family.name(),
             result.title,
+            result.told(),
         );
         for detail in result.outcome.details() {
             let _ = writeln!(text, "{:13}{detail}", "");
@@ -161,18 +191,43 @@ mod tests {
             scenario,
             title: "what happens",
             family: Family::Ipv6,
+            answers: Vec::new(),
             outcome,
+        }
+    }
+
+    fn answer(expected: &str, diagnosed: Option<&str>) -> Answer {
+        Answer {
+            expected: expected.to_owned(),
+            diagnosed: diagnosed.map(ToOwned::to_owned),
+            is_expected: diagnosed == Some(expected),
         }
     }
 
     #[test]
     fn every_outcome_has_its_line_and_its_reason() {
         let results = [
-            result("port-closed", Outcome::Judged(Judgement::Matched)),
-            result(
-                "disconnect",
-                Outcome::Judged(Judgement::Differs(vec!["missing: it".to_owned()])),
-            ),
+            ScenarioResult {
+                answers: vec![
+                    answer("sent port-closed", Some("sent port-closed")),
+                    answer(
+                        "received connection-refused",
+                        Some("received connection-refused"),
+                    ),
+                ],
+                ..result("port-closed", Outcome::Judged(Judgement::Matched))
+            },
+            result("lost-fin", Outcome::Judged(Judgement::Matched)),
+            ScenarioResult {
+                answers: vec![
+                    answer("sent disconnect", Some("sent linger-abort")),
+                    answer("received peer-aborted", None),
+                ],
+                ..result(
+                    "disconnect",
+                    Outcome::Judged(Judgement::Differs(vec!["missing: it".to_owned()])),
+                )
+            },
             result(
                 "firewall-reject",
                 Outcome::Skipped {
@@ -188,17 +243,19 @@ mod tests {
         ];
         assert_eq!(
             render_results(&results) + &render_sums(&results),
-            "ok           port-closed      ipv6  what happens\n\
-             DIFFERS      disconnect       ipv6  what happens\n\
+            "ok           port-closed      ipv6  what happens: sent port-closed, received connection-refused\n\
+             ok           lost-fin         ipv6  what happens: no reset\n\
+             DIFFERS      disconnect       ipv6  what happens: sent disconnect diagnosed as sent \
+             linger-abort, received peer-aborted not seen\n\
              \x20            missing: it\n\
              skipped      firewall-reject  ipv6  what happens\n\
              \x20            no nft\n\
              not run      out-of-memory    ipv6  what happens\n\
              \x20            nobody agreed\n\
-             4 runs: 1 ok, 1 not run, 1 skipped, 1 DIFFERS\n"
+             5 runs: 2 ok, 1 not run, 1 skipped, 1 DIFFERS\n"
         );
         let failures: Vec<_> = results.iter().map(|r| r.outcome.is_failure()).collect();
-        assert_eq!(failures, [false, true, false, false]);
+        assert_eq!(failures, [false, false, true, false, false]);
     }
 
     #[test]

@@ -283,14 +283,14 @@ impl Expectation {
     /// One line for people.
     #[must_use]
     pub fn summary(&self) -> String {
+        let (what, local, remote) = (self.kinds_and_causes(), self.local, self.remote);
+        format!("{what} {local} > {remote}")
+    }
+
+    /// What it is and why.
+    pub(crate) fn kinds_and_causes(&self) -> String {
         let kinds: Vec<_> = self.kinds.iter().map(|kind| kind.name()).collect();
-        format!(
-            "{} {} {} > {}",
-            kinds.join("|"),
-            self.causes.join("|"),
-            self.local,
-            self.remote
-        )
+        format!("{} {}", kinds.join("|"), self.causes.join("|"))
     }
 }
 

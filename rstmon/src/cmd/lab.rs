@@ -416,7 +416,7 @@ fn run_jobs(
         Ok(observation) => {
             let seen = events.of(&observation);
             let judgement = judge(&observation, &seen, &watch.sights, &passed_over);
-            ScenarioResult::judged(scenario, family, judgement)
+            ScenarioResult::judged(scenario, family, observation.answers(&seen), judgement)
         }
         Err(error) => ScenarioResult::not_run(scenario, family, error),
     };
@@ -466,6 +466,10 @@ fn line_of(result: &ScenarioResult, round: u32) -> Value {
         "title": result.title,
         "family": result.family,
         "verdict": verdict(&result.outcome),
+        "resets": result.answers.iter().map(|answer| json!({
+            "expected": answer.expected,
+            "diagnosed": answer.diagnosed,
+        })).collect::<Vec<_>>(),
         "detail": result.outcome.details(),
     })
 }
