@@ -88,7 +88,7 @@ pub const CHAPTERS: &[Chapter] = &[
         examples: &[
             (
                 "kind sent and port 80",
-                "both; && is the same, and so is nothing between tests",
+                "both; && is the same, and after a state, as in ss, so is nothing",
             ),
             ("kind stray or kind rejected", "either; || is the same"),
             ("not comm curl", "all others; ! is the same"),

@@ -93,8 +93,8 @@ pub(super) const HANDSHAKE_ABORTED: CausePage = CausePage {
     in_rstmon: &[
         Sign {
             fact: "state=syn-recv",
-            says: "not accepted yet. `kind` is `stray` for a request socket, `received` for a \
-                full one",
+            says: "not accepted yet. `kind` is `received`; `stray` where the kernel does not say \
+                which request it dropped (before 6.11)",
         },
         Sign {
             fact: "drop_reason=NOT_SPECIFIED",
