@@ -68,7 +68,7 @@ impl ScenarioResult {
             None => format!("{} not seen", answer.expected),
         };
         match &self.outcome {
-            Outcome::Judged(_) if self.answers.is_empty() => ": no reset".to_owned(),
+            Outcome::Judged(_) if self.answers.is_empty() => ": none".to_owned(),
             Outcome::Judged(_) => {
                 let told: Vec<_> = self.answers.iter().map(told).collect();
                 format!(": {}", told.join(", "))
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(
             render_results(&results) + &render_sums(&results),
             "ok           port-closed      ipv6  what happens: sent port-closed, received connection-refused\n\
-             ok           lost-fin         ipv6  what happens: no reset\n\
+             ok           lost-fin         ipv6  what happens: none\n\
              DIFFERS      disconnect       ipv6  what happens: sent disconnect diagnosed as sent \
              linger-abort, received peer-aborted not seen\n\
              \x20            missing: it\n\

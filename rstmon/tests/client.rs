@@ -227,6 +227,8 @@ fn who_cannot_be_served_is_told_why() {
     let failed = |mut command: Command| {
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
+        // No totals of what never began.
+        assert_eq!(output.stdout, b"", "{said}");
         (output.status.code(), said)
     };
     let connect = |program: &Path, command: &str, socket: &Path| {

@@ -50,13 +50,15 @@ pub(super) fn run_remote(socket: &Path, args: &TraceArgs, filter: &Filter) -> Re
         .map_err(|error| Failure::run_time(format!("cannot start the event loop: {error}")))?;
     let mut remote = Remote {
         output: Output::new(args),
+        has_started: false,
         facts: CaptureFacts::default(),
         totals: Totals::default(),
     };
     let outcome = runtime.block_on(remote.run(socket, args, filter));
     let reader_left = matches!(&outcome, Ok(Over::ReaderLeft));
     let outcome = outcome.map(drop);
-    if reader_left {
+    // Of what never began, totals would say that nothing was lost.
+    if reader_left || !remote.has_started {
         return outcome;
     }
     let now = clock_ns(ClockId::CLOCK_REALTIME)?;
@@ -68,6 +70,8 @@ pub(super) fn run_remote(socket: &Path, args: &TraceArgs, filter: &Filter) -> Re
 /// A client of an agent.
 struct Remote {
     output: Output,
+    /// Whether the agent has taken this client.
+    has_started: bool,
     facts: CaptureFacts,
     totals: Totals,
 }
@@ -176,6 +180,7 @@ impl Remote {
         match any.schema.as_str() {
             START_SCHEMA => {
                 self.facts = serde_json::from_str(line).map_err(|error| malformed(&error))?;
+                self.has_started = true;
                 let now = clock_ns(ClockId::CLOCK_REALTIME)?;
                 let started = self.output.start(&self.facts, Some(now));
                 return written_or_over(started);
