@@ -28,11 +28,25 @@ VALUES = {
         "imagePullSecrets": [{"name": "registry"}],
         "extraArgs": ["--metrics.peers", "true"],
         "port": 9999,
+        "scheme": "HTTPS",
+        "seLinuxOptions": {"type": "spc_t"},
+        "extraVolumes": [{"name": "web", "secret": {"secretName": "rstmon-web"}}],
+        "extraVolumeMounts": [{"name": "web", "mountPath": "/etc/rstmon", "readOnly": True}],
         "priorityClassName": "system-node-critical",
         "resources": {},
-        "podMonitor": {"enabled": True, "labels": {"release": "prom"}, "interval": "15s"},
+        "podMonitor": {
+            "enabled": True,
+            "labels": {"release": "prom"},
+            "interval": "15s",
+            "tlsConfig": {"serverName": "rstmon"},
+        },
     },
-    "privileged": {"privileged": True, "nodeSelector": {}, "tolerations": []},
+    "privileged": {
+        "privileged": True,
+        "seLinuxOptions": {"type": "spc_t"},
+        "nodeSelector": {},
+        "tolerations": [],
+    },
 }
 
 failed = 0
@@ -78,6 +92,40 @@ def pod_of(documents):
     return pod, pod["containers"][0]
 
 
+def check_pod_monitor(name, documents):
+    """The labels that a PodMonitor gives: the workload's stay, and a host's are those of its node."""
+    endpoint = documents["PodMonitor"]["spec"]["podMetricsEndpoints"][0]
+    honors = endpoint.get("honorLabels") is True
+    check(f"{name}: the workload's labels win", "" if honors else "honorLabels is not true")
+    node = {
+        it["targetLabel"]
+        for it in endpoint["relabelings"]
+        if it.get("sourceLabels") == ["__meta_kubernetes_pod_node_name"]
+    }
+    dropped = [it["regex"] for it in endpoint["relabelings"] if it.get("action") == "labeldrop"]
+    lasts = node == {"node", "instance"} and dropped == ["pod|container|endpoint"]
+    check(f"{name}: series outlast a pod", "" if lasts else str(endpoint["relabelings"]))
+
+
+def check_values(documents):
+    """What is asked for by the values "everything" is what comes out."""
+    pod, container = pod_of(documents)
+    values = VALUES["everything"]
+    probes = ["startupProbe", "readinessProbe", "livenessProbe"]
+    endpoint = documents["PodMonitor"]["spec"]["podMetricsEndpoints"][0]
+    asked = {
+        "arguments": container["args"][1:] == ["--web.listen-address=:9999", *values["extraArgs"]],
+        "volumes": pod["volumes"][-1:] == values["extraVolumes"],
+        "mounts": container["volumeMounts"][-1:] == values["extraVolumeMounts"],
+        "SELinux": container["securityContext"].get("seLinuxOptions") == values["seLinuxOptions"],
+        "probes": all(container[it]["httpGet"].get("scheme") == "HTTPS" for it in probes),
+        "scheme": endpoint.get("scheme") == "https",
+        "TLS": endpoint.get("tlsConfig") == values["podMonitor"]["tlsConfig"],
+    }
+    for name, is_there in asked.items():
+        check(f"helm: {name} are passed on", "" if is_there else json.dumps([pod, endpoint]))
+
+
 def check_chart():
     """Lints the chart and renders it with all values; by default it is the kustomization's."""
     found = helm.lint(str(CHART), strict=True)
@@ -88,10 +136,15 @@ def check_chart():
         for name, values in VALUES.items():
             manifests = chart.render(values, name="demo", namespace="monitoring")
             rendered[name] = check_all(f"helm {name}", "\n---\n".join(manifests.values()))
-    by_default, (_, everything) = pod_of(rendered["defaults"])[1], pod_of(rendered["everything"])
+    by_default = pod_of(rendered["defaults"])[1]
     check("helm: no PodMonitor by default", "PodMonitor" in rendered["defaults"] and "it is there")
-    asked = everything["args"][1:] == ["--web.listen-address=0.0.0.0:9999", "--metrics.peers", "true"]
-    check("helm: arguments are passed on", "" if asked else str(everything["args"]))
+    check_values(rendered["everything"])
+    check_pod_monitor("helm", rendered["everything"])
+    every_address = "--web.listen-address=:19435" in by_default["args"]
+    check("helm: listens on IPv6 and IPv4", "" if every_address else str(by_default["args"]))
+    privileged = pod_of(rendered["privileged"])[1]["securityContext"]
+    is_labelled = privileged.get("seLinuxOptions") == {"type": "spc_t"}
+    check("helm: SELinux beside privileged", "" if is_labelled else str(privileged))
     plain = yaml.safe_load((HERE / "kubernetes/base/daemonset.yaml").read_text())
     plain = pod_of({"DaemonSet": plain})[1]
     same = ["args", "ports", "securityContext", "volumeMounts", "resources", "startupProbe"]
@@ -109,7 +162,9 @@ def check_kustomizations():
         )
         check(name, built.stderr.strip() if built.returncode else "")
         if built.returncode == 0:
-            check_all(name, built.stdout)
+            documents = check_all(name, built.stdout)
+            if "PodMonitor" in documents:
+                check_pod_monitor(name, documents)
 
 
 check_chart()
@@ -119,5 +174,8 @@ else:
     print("NOT RUN: the kustomizations: kubectl is not there")
     for file in sorted(HERE.glob("kubernetes/**/*.yaml")):
         if file.name != "kustomization.yaml":
-            check_all(str(file.relative_to(HERE)), file.read_text())
+            name = str(file.relative_to(HERE))
+            documents = check_all(name, file.read_text())
+            if "PodMonitor" in documents:
+                check_pod_monitor(name, documents)
 sys.exit(failed != 0)
