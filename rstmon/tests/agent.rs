@@ -144,8 +144,7 @@ fn what_is_wrong_at_the_start_is_refused_in_words() {
     );
     refused(&["--socket-group", "no-such-group"], 1, "groupadd");
     refused(&["--events-keep", "none"], 2, "--events-keep: `none`");
-    // What a restart does not mend.
-    refused(&["--web.config.file", config], 2, "web configuration");
+    refused(&["--web.config.file", config], 1, "web configuration");
     for (path, said) in [
         ("metrics", "/metrics"),
         ("/", "another page"),

@@ -9,7 +9,7 @@
 
 mod support;
 
-use rstmon::bpf::programs::{AttachPoint, FrozenFacts, Programs};
+use rstmon::bpf::programs::{AttachPoint, FrozenFacts, MapSizes, Programs};
 use rstmon_common::classic::ClassicLayout;
 use rstmon_common::config::ProbeConfig;
 use rstmon_common::layout::KernelLayout;
@@ -28,7 +28,7 @@ fn what_is_taken_is_loaded_and_what_is_refused_is_told_when_asked_for() {
         log_level: 0,
         tracepoint_ids: BTreeMap::new(),
     };
-    let mut programs = Programs::create(&facts, 64 * 1024).expect("maps");
+    let mut programs = Programs::create(&facts, MapSizes::ToAsk).expect("maps");
     assert!(programs.loaded().is_empty());
     let absent = AttachPoint::Fentry("no_function_has_this_name");
     let wanted = BTreeMap::from([

@@ -252,6 +252,27 @@ fn a_signal_ends_what_prints_as_it_ends_trace() {
 }
 
 #[test]
+fn a_reader_that_takes_nothing_does_not_hold_up_the_end_of_what_prints() {
+    if !can_run() {
+        return;
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut filler = writer.try_clone().unwrap();
+    fcntl(&filler, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+    while filler.write(&[b'x'; 4096]).is_ok() {}
+    fcntl(&filler, FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
+    let mut top = rstmon()
+        .args(["top", "-o", "json", "-d", "0.1", "--connect", "none"])
+        .stdout(writer)
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    signal::kill(Pid::from_raw(top.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(wait_for(&mut top, Duration::from_secs(10)), Some(0));
+    drop(reader);
+}
+
+#[test]
 fn an_agents_numbers_are_tops_numbers() {
     if !can_run() {
         return;

@@ -15,6 +15,7 @@ use crate::cmd::session::Session;
 use crate::cmd::start::{clock_ns, monotonic_ns};
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
+use crate::event::cells::CellCounts;
 use crate::event::model::{Event, Kind};
 use crate::kernel::port_range::read_port_range;
 use crate::memory::return_freed_memory;
@@ -41,10 +42,11 @@ const EXPIRY_INTERVAL: Duration = Duration::from_mins(1);
 pub enum Request {
     /// A copy of the figures.
     Figures(oneshot::Sender<Figures>),
-    /// Events from now on.
-    Subscribe(Subscriber),
-    /// No more for this client; its end line.
-    End(ClientId, oneshot::Sender<Line>),
+    /// Events from now on. With it comes what the kernel side has counted and lost, which takes too long
+    /// to read here.
+    Subscribe(Subscriber, CellCounts),
+    /// No more for this client; its end line. The same comes with it.
+    End(ClientId, CellCounts, oneshot::Sender<Line>),
 }
 
 /// What was counted, at one moment.
@@ -225,8 +227,8 @@ impl CaptureLoop {
 
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Subscribe(subscriber) => self.subscribe(subscriber),
-            Request::End(client, reply) => self.end_client(client, reply),
+            Request::Subscribe(subscriber, lost) => self.subscribe(subscriber, &lost),
+            Request::End(client, lost, reply) => self.end_client(client, &lost, reply),
             Request::Figures(reply) => {
                 let lost = match self.session.stages() {
                     Ok(mut totals) => {
@@ -250,24 +252,29 @@ impl CaptureLoop {
     }
 
     /// Takes a client. One that cannot be is dropped, and sees the end of its stream.
-    fn subscribe(&mut self, subscriber: Subscriber) {
+    fn subscribe(&mut self, subscriber: Subscriber, lost: &CellCounts) {
         let settings = tally_settings(&self.settings);
-        let started = Some(self.session.started_ns());
-        let line = jsonl::render_start(self.session.facts(), started);
-        match (line, self.settled_totals()) {
-            (Ok(line), Ok(totals)) => {
+        let line = self.start_line();
+        match line.and_then(|line| Ok((line, self.settled_totals(lost)?))) {
+            Ok((line, totals)) => {
                 self.sink
                     .subscribers
                     .add(subscriber, settings, line, totals);
             }
-            (Err(error), _) => warn(&broken(&error).to_string()),
-            (_, Err(failure)) => warn(&failure.to_string()),
+            Err(failure) => warn(&failure.to_string()),
         }
     }
 
+    /// The first line of a client that comes now.
+    fn start_line(&self) -> Result<Vec<u8>, Failure> {
+        let now = clock_ns(ClockId::CLOCK_REALTIME)?;
+        let line = jsonl::render_start(self.session.facts(), Some(now));
+        line.map_err(|error| broken(&error))
+    }
+
     /// Lets a client go that wants no more.
-    fn end_client(&mut self, client: ClientId, reply: oneshot::Sender<Line>) {
-        match self.end_line_of(client) {
+    fn end_client(&mut self, client: ClientId, lost: &CellCounts, reply: oneshot::Sender<Line>) {
+        match self.end_line_of(client, lost) {
             // Whoever asked may have given up.
             Ok(line) => drop(line.map(|line| reply.send(Line::from(line)))),
             Err(failure) => warn(&failure.to_string()),
@@ -275,22 +282,25 @@ impl CaptureLoop {
     }
 
     /// The end line of a client, which is let go; nothing if it is not there.
-    fn end_line_of(&mut self, client: ClientId) -> Result<Option<Vec<u8>>, Failure> {
-        let agent = self.settled_totals()?;
-        let Some(totals) = self.sink.subscribers.remove(client, &agent) else {
+    fn end_line_of(
+        &mut self,
+        client: ClientId,
+        lost: &CellCounts,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(subscriber) = self.sink.subscribers.remove(client) else {
             return Ok(None);
         };
+        let totals = subscriber.totals(&self.settled_totals(lost)?);
         let now = clock_ns(ClockId::CLOCK_REALTIME)?;
         let line = jsonl::render_end(&totals, Some(now));
         line.map(Some).map_err(|error| broken(&error))
     }
 
     /// What was lost by now, and what the kernel side has counted of the resets whose events were
-    /// lost or have come: what a client sees is part of the growth of that.
-    fn settled_totals(&self) -> Result<Totals, Failure> {
+    /// lost (`lost`) or have come: what a client sees is part of the growth of that.
+    fn settled_totals(&self, lost: &CellCounts) -> Result<Totals, Failure> {
         let mut totals = self.session.stages()?;
         self.count_own_losses(&mut totals);
-        let lost = self.session.read_lost()?;
         for &kind in Kind::ALL {
             let count = self.sink.tally.cells.of_kind(kind) + lost.of_kind(kind);
             totals

@@ -138,10 +138,13 @@ impl EventLog {
 
     /// Hands on what has gathered; what does not fit is lost.
     pub fn flush(&mut self) {
-        if self.buffer.is_empty() {
-            self.ask_to_reopen();
-            return;
+        if !self.buffer.is_empty() {
+            self.send_lines();
         }
+        self.ask_to_reopen();
+    }
+
+    fn send_lines(&mut self) {
         let empty = self.written.try_recv();
         let empty = empty.unwrap_or_else(|_| Vec::with_capacity(2 * CHUNK_BYTES));
         let bytes = std::mem::replace(&mut self.buffer, empty);
@@ -151,7 +154,6 @@ impl EventLog {
         {
             self.lost.fetch_add(events, Ordering::Relaxed);
         }
-        self.ask_to_reopen();
     }
 
     /// Takes over what may change while the agent runs, and has the file opened again.
@@ -270,7 +272,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
     use super::*;
-    use crate::agent::settings::layers::{Layers, load};
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_writer_that_hangs_holds_up_no_reload_and_hears_of_it_later() {
@@ -287,7 +289,7 @@ mod tests {
             reopen: None,
         };
         log.write_line(b"first\n");
-        let (settings, _) = load(&Layers::default()).unwrap();
+        let settings = Settings::from_texts(&BTreeMap::new()).unwrap();
         log.reload(&settings);
         assert!(matches!(messages.try_recv(), Ok(Message::Lines { .. })));
         assert!(messages.try_recv().is_err());

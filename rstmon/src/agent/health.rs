@@ -19,9 +19,9 @@ pub struct Health {
     began: Instant,
     /// Last turn of the capture thread, milliseconds after `began`.
     turned_ms: AtomicU64,
-    /// Hooks that have been attached, and whether they are. One that this kernel never took is a
-    /// degradation, and no reason not to be ready; nor is one that went with its module, as without that
-    /// there is nothing to see.
+    /// Hooks that have been attached, and whether they are as they should be: attached, or gone with their
+    /// module, as without that there is nothing to see. One that this kernel never took is a degradation,
+    /// and no reason not to be ready.
     hooks: Mutex<BTreeMap<String, bool>>,
 }
 
@@ -67,7 +67,7 @@ impl Health {
             return Some(silence);
         }
         let hooks = self.hooks.lock().ok()?;
-        let gone = hooks.iter().filter(|(_, attached)| !**attached);
+        let gone = hooks.iter().filter(|(_, is_right)| !**is_right);
         let gone: Vec<&str> = gone.map(|(hook, _)| hook.as_str()).collect();
         (!gone.is_empty()).then(|| format!("no longer attached: {}", gone.join(", ")))
     }

@@ -7,11 +7,13 @@
 
 pub mod audit;
 pub mod capture_loop;
+pub mod client;
 pub mod event_log;
 pub mod flags;
 pub mod health;
 pub mod lines;
 pub mod notice;
+pub mod paths;
 pub mod privilege;
 pub mod server;
 pub mod settings;

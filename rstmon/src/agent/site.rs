@@ -5,6 +5,7 @@
 
 use super::capture_loop::{Figures, ReloadState, Request};
 use super::health::Health;
+use super::paths::{HEALTHY, READY};
 use crate::bpf::counters::Counters;
 use crate::cmd::start::monotonic_ns;
 use crate::event::model::{Cause, Initiator, Kind};
@@ -23,13 +24,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How long the capture thread may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Where health is answered, as Prometheus and as Kubernetes call it.
-const HEALTHY: [&str; 2] = ["/-/healthy", "/healthz"];
-/// Where readiness is answered.
-const READY: [&str; 2] = ["/-/ready", "/readyz"];
-/// Paths of all pages but the metrics.
-pub const FIXED_PAGES: [&str; 5] = ["/", HEALTHY[0], HEALTHY[1], READY[0], READY[1]];
 
 /// What pages are made from.
 pub struct Site {

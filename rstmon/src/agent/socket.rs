@@ -6,9 +6,11 @@
 
 use super::capture_loop::Request;
 use super::notice::warn;
-use super::subscribers::{ClientId, Line, QUEUE_LINES, Subscriber, Wish};
+use super::subscribers::{ClientId, LOST_SOCKET_CLIENT, Line, QUEUE_LINES, Subscriber, Wish};
 use crate::board::BoardSnapshot;
+use crate::bpf::counters::Counters;
 use crate::cmd::exit::Failure;
+use crate::event::cells::CellCounts;
 use crate::filter::Filter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
@@ -39,12 +41,14 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How often is looked whether a client that says no more has left.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// Bytes that are written at once, about.
+const CHUNK_BYTES: usize = 64 * 1024;
 /// What a client is told that says anything else later on.
 const NOTHING_BUT_END: &str = "after its first line a client can only want to `end`";
 /// Schema of a refusal.
-const ERROR_SCHEMA: &str = "rstmon.error/1";
+pub const ERROR_SCHEMA: &str = "rstmon.error/1";
 /// Schema of what a client is told about its own losses.
-const LOST_SCHEMA: &str = "rstmon.lost/1";
+pub const LOST_SCHEMA: &str = "rstmon.lost/1";
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,7 +232,7 @@ fn find_group(name: &str) -> Result<u32, String> {
 }
 
 /// What every client is served with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SocketService {
     /// The way to the capture thread.
     pub requests: mpsc::Sender<Request>,
@@ -238,6 +242,8 @@ pub struct SocketService {
     pub max_clients: u64,
     /// How many came so far, for each to have a number.
     pub came: Arc<AtomicU64>,
+    /// The kernel side's counters.
+    pub counters: Arc<Counters>,
 }
 
 /// One client more, for as long as it lives.
@@ -276,32 +282,26 @@ impl SocketService {
     ) -> io::Result<()> {
         let (queue, mut lines) = mpsc::channel(QUEUE_LINES);
         let id = ClientId(self.came.fetch_add(1, Ordering::Relaxed));
-        let lost = Arc::new(AtomicU64::new(0));
-        let subscriber = Subscriber::new(id, wish, queue, Arc::clone(&lost));
-        if self
-            .requests
-            .send(Request::Subscribe(subscriber))
-            .await
-            .is_err()
-        {
-            return refuse("the capture has ended", writer).await;
+        let untold = Arc::new(AtomicU64::new(0));
+        let subscriber = Subscriber::new(id, wish, queue, Arc::clone(&untold));
+        if let Err(message) = self.subscribe(subscriber).await {
+            return refuse(&message, writer).await;
         }
-        let mut chunk = Vec::new();
         let mut said = Vec::new();
         let mut says_no_more = false;
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tokio::select! {
                 line = lines.recv() => match line {
-                    Some(line) => chunk.extend_from_slice(&line),
+                    Some(line) => write_waiting(&line, &mut lines, writer).await?,
                     None => return Ok(()),
                 },
-                // What was read of a line stays if another branch is first.
-                read = read_on(&mut reader, &mut said), if !says_no_more => match read {
-                    Ok(0) => says_no_more = true,
-                    Ok(_) if asks_to_end(&said) => return self.end(id, lines, writer).await,
-                    Ok(_) => return refuse(NOTHING_BUT_END, writer).await,
-                    Err(_) => return Ok(()),
+                // What was read of a line stays in `said` if another branch is first.
+                later = hear(&mut reader, &mut said), if !says_no_more => match later {
+                    Later::Silent => says_no_more = true,
+                    Later::End => return self.end(id, lines, writer).await,
+                    Later::Other => return refuse(NOTHING_BUT_END, writer).await,
+                    Later::Gone => return Ok(()),
                 },
                 // Who says no more may still listen, as `echo … | socat` does.
                 _ = look.tick(), if says_no_more => {
@@ -310,26 +310,22 @@ impl SocketService {
                     }
                 }
             }
-            while let Ok(line) = lines.try_recv() {
-                chunk.extend_from_slice(&line);
-                if chunk.len() > 64 * 1024 {
-                    break;
-                }
-            }
-            if !chunk.is_empty() {
-                write_within(writer, &chunk).await?;
-                chunk.clear();
-            }
-            let events = lost.swap(0, Ordering::Relaxed);
+            let events = untold.swap(0, Ordering::Relaxed);
             if events != 0 {
                 let told = LostLine {
                     schema: LOST_SCHEMA,
-                    stage: super::subscribers::LOST_SOCKET_CLIENT,
+                    stage: LOST_SOCKET_CLIENT,
                     events,
                 };
                 write_within(writer, &json_line(&told)?).await?;
             }
         }
+    }
+
+    async fn subscribe(&self, subscriber: Subscriber) -> Result<(), String> {
+        let request = Request::Subscribe(subscriber, self.read_lost()?);
+        let sent = self.requests.send(request).await;
+        sent.map_err(|_| "the capture has ended".to_owned())
     }
 
     /// Writes what is left for a client that wants no more, and its totals.
@@ -339,28 +335,74 @@ impl SocketService {
         mut lines: mpsc::Receiver<Line>,
         writer: &mut OwnedWriteHalf,
     ) -> io::Result<()> {
+        let lost = match self.read_lost() {
+            Ok(lost) => lost,
+            Err(message) => return refuse(&message, writer).await,
+        };
         let (reply, end_line) = oneshot::channel();
-        let asked = self.requests.send(Request::End(id, reply)).await;
-        // The capture thread may have ended meanwhile; then the last of these lines is the end.
+        // A capture that has ended meanwhile has put an end line behind what is left.
+        let asked = self.requests.send(Request::End(id, lost, reply)).await;
+        drop(asked);
         while let Some(line) = lines.recv().await {
-            write_within(writer, &line).await?;
+            write_waiting(&line, &mut lines, writer).await?;
         }
         match end_line.await {
-            Ok(line) if asked.is_ok() => write_within(writer, &line).await,
-            Ok(_) | Err(_) => Ok(()),
+            Ok(line) => write_within(writer, &line).await,
+            Err(_) => Ok(()),
         }
+    }
+
+    /// What the kernel side has counted and lost by now.
+    fn read_lost(&self) -> Result<CellCounts, String> {
+        let counts = self.counters.read_counts();
+        let counts =
+            counts.map_err(|error| format!("cannot read the kernel's counters: {error}"))?;
+        Ok(counts.lost)
     }
 }
 
-/// Reads on to the end of a line, or as far as a request may be long. 0: nothing comes any more.
-async fn read_on(reader: &mut BufReader<OwnedReadHalf>, said: &mut Vec<u8>) -> io::Result<usize> {
+/// What a client does after its first line.
+enum Later {
+    /// It says no more.
+    Silent,
+    /// It asks to end.
+    End,
+    /// It says what it must not.
+    Other,
+    /// It has gone.
+    Gone,
+}
+
+/// Hears what a client says next, of which `said` holds what has come. To be left off at any await.
+async fn hear(reader: &mut BufReader<OwnedReadHalf>, said: &mut Vec<u8>) -> Later {
     let left = MAX_REQUEST.saturating_sub(said.len() as u64);
-    reader.take(left).read_until(b'\n', said).await
+    match reader.take(left).read_until(b'\n', said).await {
+        Ok(0) if said.is_empty() => Later::Silent,
+        Ok(_) if asks_to_end(said) => Later::End,
+        Ok(_) => Later::Other,
+        Err(_) => Later::Gone,
+    }
 }
 
 /// Whether this is the request to end.
 fn asks_to_end(line: &[u8]) -> bool {
-    serde_json::from_slice(line).is_ok_and(|request: ClientRequest| request.want == Want::End)
+    serde_json::from_slice(line)
+        .is_ok_and(|request: ClientRequest| request.rstmon == PROTOCOL && request.want == Want::End)
+}
+
+/// Writes a line, with others that wait.
+async fn write_waiting(
+    line: &Line,
+    lines: &mut mpsc::Receiver<Line>,
+    writer: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    let mut chunk = line.to_vec();
+    while chunk.len() <= CHUNK_BYTES
+        && let Ok(line) = lines.try_recv()
+    {
+        chunk.extend_from_slice(&line);
+    }
+    write_within(writer, &chunk).await
 }
 
 /// Whether the client has closed both directions.

@@ -3,6 +3,7 @@
 //! Each has a queue of bounded size and a filter. A line is rendered once, for all. What a queue does
 //! not take is lost to that client alone: it is told how much, and it is counted.
 
+use super::event_log::LOST_EVENT_LOG;
 use super::lines::EventLine;
 use super::socket::BoardLine;
 use crate::board::Board;
@@ -55,11 +56,12 @@ pub struct Subscriber {
     queue: Sender<Line>,
     /// What its queue did not take, for it to be told.
     untold: Arc<AtomicU64>,
-    /// What it was sent, what not, and why not. What is lost and counted elsewhere is of the whole
-    /// agent when it came, see [`Self::totals`].
-    so_far: Totals,
+    /// What it was sent, and what its filter did not want.
+    own: Totals,
     /// All that its queue did not take.
     lost: u64,
+    /// What the whole agent had lost and counted when it came.
+    agent_then: Totals,
 }
 
 /// The board of a client, and what it has of it.
@@ -95,16 +97,17 @@ impl Subscriber {
             board,
             queue,
             untold,
-            so_far: Totals::default(),
+            own: Totals::default(),
             lost: 0,
+            agent_then: Totals::default(),
         }
     }
 
     /// Counts an event, for its board too; whether its line is to be sent.
     fn takes(&mut self, event: &Event) -> bool {
-        self.so_far.seen += 1;
+        self.own.seen += 1;
         if !self.filter.matches(event) {
-            self.so_far.filtered += 1;
+            self.own.filtered += 1;
             return false;
         }
         let Some(board) = &mut self.board else {
@@ -123,7 +126,7 @@ impl Subscriber {
     fn send(&mut self, event: &Event, line: Line) -> u64 {
         match self.queue.try_send(line) {
             Ok(()) => {
-                self.so_far.count_written(event.verdict.cause);
+                self.own.count_written(event.verdict.cause);
                 0
             }
             Err(TrySendError::Closed(_)) => 0,
@@ -136,18 +139,25 @@ impl Subscriber {
     }
 
     /// What was seen, sent and lost since it came; `agent` is of the whole agent, since its start.
-    fn totals(&self, agent: &Totals) -> Totals {
+    #[must_use]
+    pub fn totals(&self, agent: &Totals) -> Totals {
         let Totals {
             mut lost,
             kernel_counts,
             ..
-        } = agent.since(&self.so_far);
+        } = agent.since(&self.agent_then);
+        // What the log did not take, a client may have got.
+        lost.remove(LOST_EVENT_LOG);
         lost.insert(Cow::Borrowed(LOST_SOCKET_CLIENT), self.lost);
-        Totals {
+        let mut totals = Totals {
             lost,
             kernel_counts,
-            ..self.so_far.clone()
+            ..self.own.clone()
+        };
+        if let Some(board) = &self.board {
+            totals.note("unshown", board.unshown);
         }
+        totals
     }
 }
 
@@ -171,17 +181,16 @@ impl Subscribers {
         if let Some(board) = &mut subscriber.board {
             board.board = Board::new(settings);
         }
-        subscriber.so_far.lost = agent.lost;
-        subscriber.so_far.kernel_counts = agent.kernel_counts;
+        subscriber.agent_then = agent;
         // Its queue has room; if it has left, `turn` sees it.
         let _ = subscriber.queue.try_send(Line::from(start_line));
         self.all.push(subscriber);
     }
 
-    /// Lets a client go, with what was seen, sent and lost since it came; nothing if it is not there.
-    pub fn remove(&mut self, id: ClientId, agent: &Totals) -> Option<Totals> {
+    /// Lets a client go, if it is there.
+    pub fn remove(&mut self, id: ClientId) -> Option<Subscriber> {
         let index = self.all.iter().position(|it| it.id == id)?;
-        Some(self.all.swap_remove(index).totals(agent))
+        Some(self.all.swap_remove(index))
     }
 
     /// Hands an event to those that want it.
@@ -309,14 +318,16 @@ mod tests {
             lines += 1;
         }
         assert_eq!(lines, 3);
-        let totals = subscribers.remove(ClientId(1), &agent(9, 105)).unwrap();
+        let totals = subscribers.remove(ClientId(1)).unwrap();
+        let totals = totals.totals(&agent(9, 105));
         let lost = [("ring-full", 2), ("socket-client", 2)];
         assert_eq!(totals.lost, counts(&lost));
         assert_eq!(totals.kernel_counts, counts(&[("sent", 5)]));
         // The queue had room for one once the start line was read.
         assert_eq!((totals.seen, totals.written, totals.filtered), (3, 1, 0));
-        assert_eq!(subscribers.remove(ClientId(1), &agent(9, 105)), None);
-        let totals = subscribers.remove(ClientId(2), &agent(9, 105)).unwrap();
+        assert!(subscribers.remove(ClientId(1)).is_none());
+        let totals = subscribers.remove(ClientId(2)).unwrap();
+        let totals = totals.totals(&agent(9, 105));
         assert_eq!((totals.seen, totals.written, totals.filtered), (3, 3, 0));
         assert_eq!(totals.lost["socket-client"], 0);
     }
@@ -345,7 +356,11 @@ mod tests {
     /// An agent that has lost and counted so many.
     fn agent(lost: u64, sent: u64) -> Totals {
         Totals {
-            lost: counts(&[("ring-full", lost), (LOST_SOCKET_CLIENT, lost)]),
+            lost: counts(&[
+                ("ring-full", lost),
+                (LOST_SOCKET_CLIENT, lost),
+                (LOST_EVENT_LOG, lost),
+            ]),
             kernel_counts: counts(&[("sent", sent)]),
             ..Totals::default()
         }

@@ -22,7 +22,7 @@ use crate::cmd::session::Session;
 use crate::cmd::start::{CaptureArgs, check_privilege, start_capture};
 use crate::filter::Filter;
 use crate::metrics::page::AuditFigures;
-use crate::web::{self, WebError, WebSettings};
+use crate::web::{self, WebSettings};
 use clap::Args;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -59,7 +59,8 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     // First, or the lack of it shows as a folder that cannot be made.
     check_privilege()?;
     let log = OpenedLog::open(&settings)?;
-    let web = web::bind(&web_settings(&settings)).map_err(|error| unbound(&error))?;
+    let web = web::bind(&web_settings(&settings))
+        .map_err(|error| Failure::run_time(error.to_string()))?;
     let socket = bind_socket(&settings)?;
     let started = start_capture(&capture_args(&settings), &Filter::all().pushdown())?;
     drop_privileges();
@@ -118,14 +119,6 @@ fn web_settings(settings: &Settings) -> WebSettings {
     }
 }
 
-/// What is wrong whenever it is tried again is the administrator's to mend: a unit need not start again.
-fn unbound(error: &WebError) -> Failure {
-    match error {
-        WebError::Config { .. } | WebError::Address { .. } => Failure::usage(error.to_string()),
-        _ => Failure::run_time(error.to_string()),
-    }
-}
-
 fn bind_socket(settings: &Settings) -> Result<Option<ControlSocket>, Failure> {
     let group = settings.socket_group.0.as_deref();
     let path = settings.socket_path.0.as_ref();
@@ -139,6 +132,7 @@ fn socket_service(settings: &Settings, site: &Site) -> SocketService {
         clients: Arc::clone(&site.socket_clients),
         max_clients: u64::from(settings.socket_max_clients),
         came: Arc::default(),
+        counters: Arc::clone(&site.counters),
     }
 }
 

@@ -12,5 +12,6 @@ pub mod lab;
 pub mod man;
 pub mod session;
 pub mod start;
+mod stdout;
 pub mod top;
 pub mod trace;

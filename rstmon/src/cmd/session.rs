@@ -12,7 +12,6 @@ use crate::bpf::ring::POLL_INTERVAL;
 use crate::cmd::exit::Failure;
 use crate::cmd::start::{Started, monotonic_ns, realtime_offset_ns};
 use crate::event::capture::{CaptureFacts, DegradationReport};
-use crate::event::cells::CellCounts;
 use crate::event::model::Kind;
 use crate::filter::Filter;
 use crate::kernel::degradation::Degradation;
@@ -133,7 +132,8 @@ impl Session {
         self.pipeline.facts()
     }
 
-    /// Wall clock when the hooks were attached, nanoseconds.
+    /// Wall clock, nanoseconds, by the offset that the capture began with: to be asked as soon as its hooks
+    /// are attached.
     #[must_use]
     pub fn started_ns(&self) -> i64 {
         let monotonic = monotonic_ns().map(u64::cast_signed).unwrap_or_default();
@@ -262,12 +262,6 @@ impl Session {
                 .insert(Cow::Borrowed(kind.name()), count);
         }
         Ok(totals)
-    }
-
-    /// Resets that the kernel side counted and lost the events of.
-    pub fn read_lost(&self) -> Result<CellCounts, Failure> {
-        let counts = self.capture.read_counts().map_err(|error| unread(&error))?;
-        Ok(counts.lost)
     }
 
     /// Notes what was left out without losing an event.

@@ -39,7 +39,8 @@ impl End {
         Ok(Self { asked, at })
     }
 
-    fn has_come(&self) -> bool {
+    /// Whether it shall.
+    pub(super) fn has_come(&self) -> bool {
         self.asked.load(Ordering::Relaxed) || self.at.is_some_and(|at| at <= Instant::now())
     }
 }

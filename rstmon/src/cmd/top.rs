@@ -3,27 +3,28 @@
 //! Takes its events from a running agent, else from a capture of its own, or from a recording; draws
 //! on a terminal, else prints.
 
+use crate::agent::client::cannot_ask;
 use crate::agent::socket::DEFAULT_SOCKET;
 use crate::cmd::exit::{ExitCode, Failure};
 use crate::cmd::session::Session;
 use crate::cmd::start::{CaptureArgs, start_capture};
-use crate::cmd::trace::{Color, no_agent};
+use crate::cmd::stdout::{End, Stdout};
+use crate::cmd::trace::Color;
 use crate::filter::Filter;
 use crate::kernel::port_range::read_port_range;
 use crate::metrics::tally::TallySettings;
 use crate::sink::terminal::read_style;
 use crate::top::batch::{render_json, render_text};
 use crate::top::columns::CellContext;
-use crate::top::run::run;
+use crate::top::run::{Look, run};
 use crate::top::source::replay::Speed;
 use crate::top::source::{Feeder, Feeds, SourceEvent, Wishes, agent, own, replay};
 use crate::top::state::{Header, State};
 use crate::top::theme::Theme;
 use clap::{Args, ValueEnum};
+use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::time::Duration;
 
@@ -61,14 +62,14 @@ pub struct TopArgs {
     #[arg(short, long, value_enum)]
     pub output: Option<PrintFormat>,
     /// Show a recording of `rstmon trace -w`
-    #[arg(short, long, value_name = "FILE", 
+    #[arg(short, long, value_name = "FILE",
           conflicts_with_all = ["connect", "mode", "btf", "max_events_per_sec", "ebpf_log"])]
     pub read: Option<PathBuf>,
     /// How many times as fast as it was recorded; 0: at once
     #[arg(long, value_name = "N", default_value = "1", requires = "read", value_parser = parse_speed)]
     pub speed: Speed,
     /// Take the events of the agent at this socket; 'none': capture here even if an agent runs
-    #[arg(long, value_name = "SOCKET", 
+    #[arg(long, value_name = "SOCKET",
           conflicts_with_all = ["mode", "btf", "max_events_per_sec", "ebpf_log"])]
     pub connect: Option<PathBuf>,
     /// Leave the mouse to the terminal
@@ -112,18 +113,36 @@ pub fn run_top(args: &TopArgs) -> Result<(), Failure> {
         unicode: style.unicode,
         time_zone: style.time_zone,
     };
-    let prints = args.batch || args.output.is_some() || !io::stdout().is_terminal();
+    let is_to_print = args.batch || args.output.is_some() || !io::stdout().is_terminal();
+    let hindrance = if is_to_print {
+        None
+    } else {
+        undrawable(env::var("TERM").ok().as_deref())
+    };
     let header = first_header(&fed)?;
-    if prints {
+    if let Some(why) = hindrance {
+        // Without a standard error there is nobody to tell.
+        let _ = writeln!(anstream::stderr(), "rstmon: {why}: printing, as with -b");
+    }
+    if is_to_print || hindrance.is_some() {
         return print(args, &header, &fed, &context);
     }
     let state = State::new(header, filter.to_string(), context);
-    run(
-        state,
-        fed,
-        &wishes,
-        (Theme::new(style.color), !args.no_mouse),
-    )
+    let look = Look {
+        theme: Theme::new(style.color),
+        mouse: !args.no_mouse,
+        count: args.count,
+    };
+    run(state, fed, &wishes, &look)
+}
+
+/// Why a terminal of this `TERM` cannot be drawn on: what moves its cursor is not known, or it has none.
+fn undrawable(term: Option<&str>) -> Option<&'static str> {
+    match term {
+        None | Some("") => Some("TERM is not set"),
+        Some("dumb") => Some("TERM=dumb cannot be drawn on"),
+        Some(_) => None,
+    }
 }
 
 /// Starts the source that the arguments ask for, or the first that there is.
@@ -156,7 +175,7 @@ fn agent_socket(args: &TopArgs, filter: &Filter) -> Result<Option<PathBuf>, Fail
         Some(none) if none == Path::new("none") => Ok(None),
         Some(socket) => match agent::connect(socket, filter, args.delay) {
             Ok(_) => Ok(Some(socket.clone())),
-            Err(error) => Err(no_agent(socket, &error)),
+            Err(error) => Err(cannot_ask(socket, &error)),
         },
         None => {
             let socket = Path::new(DEFAULT_SOCKET);
@@ -204,10 +223,12 @@ fn print(
 ) -> Result<(), Failure> {
     let mut left = args.count;
     let mut is_first = true;
-    let ends = end_on_signal()
+    let end = End::on_signal_or(None)
         .map_err(|error| Failure::run_time(format!("cannot take signals: {error}")))?;
+    let mut stdout = Stdout::new(io::stdout());
+    stdout.end_with(end.clone());
     while left != Some(0) {
-        let feed = match receive(source, &ends) {
+        let feed = match receive(source, &end) {
             Some(SourceEvent::Feed(feed)) => feed,
             Some(SourceEvent::Started(_)) => continue,
             Some(SourceEvent::Ended { failed: false, .. }) | None => return Ok(()),
@@ -222,13 +243,11 @@ fn print(
             }
         };
         is_first = false;
-        let mut stdout = io::stdout().lock();
-        match stdout
-            .write_all(picture.as_bytes())
-            .and_then(|()| stdout.flush())
-        {
+        match stdout.write_all(picture.as_bytes()) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            // A reader that takes nothing misses the picture, and the command ends.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
             Err(error) => return Err(Failure::run_time(format!("cannot print: {error}"))),
         }
         left = left.map(|left| left - 1);
@@ -236,20 +255,9 @@ fn print(
     Ok(())
 }
 
-/// What becomes true with SIGINT or SIGTERM. A second one ends the process as it would without this: a
-/// reader that takes nothing may hold up the first.
-fn end_on_signal() -> io::Result<Arc<AtomicBool>> {
-    let ends = Arc::new(AtomicBool::new(false));
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&ends))?;
-        signal_hook::flag::register(signal, Arc::clone(&ends))?;
-    }
-    Ok(ends)
-}
-
-/// What the source says next; nothing once it says no more, or a signal came.
-fn receive(source: &Receiver<SourceEvent>, ends: &AtomicBool) -> Option<SourceEvent> {
-    while !ends.load(Ordering::Relaxed) {
+/// What the source says next; nothing once it says no more, or the command shall end.
+fn receive(source: &Receiver<SourceEvent>, end: &End) -> Option<SourceEvent> {
+    while !end.has_come() {
         match source.recv_timeout(SIGNAL_LOOK) {
             Ok(said) => return Some(said),
             Err(RecvTimeoutError::Timeout) => {}
@@ -257,4 +265,19 @@ fn receive(source: &Receiver<SourceEvent>, ends: &AtomicBool) -> Option<SourceEv
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::undrawable;
+
+    #[test]
+    fn only_a_terminal_with_a_cursor_is_drawn_on() {
+        for term in [None, Some(""), Some("dumb")] {
+            assert!(undrawable(term).is_some(), "{term:?}");
+        }
+        for term in ["xterm-256color", "linux", "tmux"] {
+            assert_eq!(undrawable(Some(term)), None, "{term}");
+        }
+    }
 }

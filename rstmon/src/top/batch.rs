@@ -1,7 +1,7 @@
 //! `rstmon top -b`: the same tables as plain text, and `-o json`: the board as a line, at each
 //! interval.
 
-use super::columns::{CAUSES, CellContext, Column, INCIDENTS, ROWS, count};
+use super::columns::{CAUSES, CellContext, Column, INCIDENTS, ROWS, count, spelled};
 use super::state::Header;
 use super::update::Feed;
 use crate::sink::terminal::visible;
@@ -99,7 +99,8 @@ fn table<R>(
         );
     }
     if rows.len() > ROWS_SHOWN {
-        let _ = writeln!(text, "… {} more", rows.len() - ROWS_SHOWN);
+        let dots = spelled("…", context.unicode);
+        let _ = writeln!(text, "{dots} {} more", rows.len() - ROWS_SHOWN);
     }
 }
 
@@ -123,4 +124,26 @@ pub fn render_json(header: &Header, feed: &Feed) -> serde_json::Result<String> {
         lost: feed.lost,
     };
     serde_json::to_string(&line).map(|line| line + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::model::{Cause, Kind};
+    use crate::top::testing::{empty, event, feed};
+
+    #[test]
+    fn what_is_left_out_is_said_in_signs_of_the_terminal() {
+        let mut state = empty();
+        let events = (1..=12).map(|number| {
+            let comm = format!("process-{number}");
+            event(number, Cause::Paws, Kind::Sent, &comm)
+        });
+        let feed = feed(events.collect());
+        for (unicode, more) in [(true, "\n… 2 more\n"), (false, "\n... 2 more\n")] {
+            state.context.unicode = unicode;
+            let text = render_text(&state.header, &feed, &state.context);
+            assert!(text.contains(more), "{text}");
+        }
+    }
 }

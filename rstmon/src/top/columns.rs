@@ -8,6 +8,7 @@ use crate::event::model::{Event, Kind};
 use crate::sink::terminal::visible;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,6 +31,8 @@ pub struct Column<R> {
     pub width: u16,
     /// Numbers stand to the right.
     pub right: bool,
+    /// Takes of what a wide screen has left over as much as its longest text needs.
+    pub grows: bool,
     /// Left out first where the highest; 0: never.
     pub spare: u8,
     /// The text of a cell.
@@ -44,14 +47,16 @@ macro_rules! column {
         Column {
             title: $title,
             width: $width,
-            right: column!(@ $side),
+            right: column!(@ right $side),
+            grows: column!(@ grows $side),
             spare: $spare,
             text: $text,
             order: $order,
         }
     };
-    (@ left) => { false };
-    (@ right) => { true };
+    (@ right right) => { true };
+    (@ grows growing) => { true };
+    (@ $what:ident $side:ident) => { false };
 }
 
 /// Columns of the causes.
@@ -105,7 +110,7 @@ pub const CAUSES: &[Column<CauseRow>] = &[
         40,
         left,
         6,
-        |row, _| page_of(row.cause).title.to_owned(),
+        |row, it| spelled(page_of(row.cause).title, it.unicode).into_owned(),
         |a, b| a.cause.name().cmp(b.cause.name())
     ),
 ];
@@ -115,7 +120,7 @@ pub const ROWS: &[Column<TableRow>] = &[
     column!(
         "NAME",
         32,
-        left,
+        growing,
         0,
         |row, it| shown(&row.name, it),
         |a, b| a.name.cmp(&b.name)
@@ -205,7 +210,7 @@ pub const LIVE: &[Column<Event>] = &[
     column!(
         "LOCAL",
         21,
-        left,
+        growing,
         1,
         |event, _| end(event.local_addr, event.local_port),
         |a, b| a.local_port.cmp(&b.local_port)
@@ -221,7 +226,7 @@ pub const LIVE: &[Column<Event>] = &[
     column!(
         "REMOTE",
         21,
-        left,
+        growing,
         0,
         |event, _| end(event.remote_addr, event.remote_port),
         |a, b| a.remote_addr.cmp(&b.remote_addr)
@@ -248,7 +253,7 @@ pub const LIVE: &[Column<Event>] = &[
         30,
         left,
         5,
-        |event, it| shown(&key_facts(event).join(", "), it),
+        |event, it| shown(&spelled(&key_facts(event).join(", "), it.unicode), it),
         |a, b| b.seq_no.cmp(&a.seq_no)
     ),
 ];
@@ -265,6 +270,28 @@ pub fn fitting<R>(columns: &'static [Column<R>], width: u16) -> Vec<&'static Col
         }
         kept.retain(|column| column.spare != sparest);
     }
+}
+
+/// The widths of columns on a screen: their own, and for those that grow what is left over, up to the
+/// longest text that `longest` says of one.
+#[must_use]
+pub fn widths<R>(
+    columns: &[&Column<R>],
+    screen: u16,
+    longest: impl Fn(&Column<R>) -> usize,
+) -> Vec<u16> {
+    let used: u16 = columns.iter().map(|column| column.width + 1).sum();
+    let mut left = (screen + 1).saturating_sub(used);
+    let mut width = |column: &&Column<R>| {
+        if !column.grows || left == 0 {
+            return column.width;
+        }
+        let wanted = u16::try_from(longest(column)).unwrap_or(u16::MAX);
+        let more = wanted.saturating_sub(column.width).min(left);
+        left -= more;
+        column.width + more
+    };
+    columns.iter().map(&mut width).collect()
 }
 
 /// A number that fits: 12345, 1.2M.
@@ -326,6 +353,16 @@ fn reach(row: &IncidentRow) -> String {
 
 fn dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
+}
+
+/// Text of rstmon's own, with the signs that the terminal can show.
+#[must_use]
+pub fn spelled(text: &str, unicode: bool) -> Cow<'_, str> {
+    if unicode || text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let text = text.replace('…', "...").replace('→', "->");
+    Cow::Owned(text.replace('µ', "u"))
 }
 
 /// Text of others, harmless.
@@ -411,6 +448,27 @@ mod tests {
             "{narrow:?}"
         );
         assert_eq!(titles(1), ["CAUSE", "NOW/s", "1m", "TOTAL"]);
+    }
+
+    #[test]
+    fn what_grows_takes_what_is_left_over() {
+        let of = |screen, longest| widths(&fitting(ROWS, screen), screen, |_| longest);
+        assert_eq!(of(89, 60), [32, 8, 9, 6, 30]);
+        assert_eq!(of(99, 60), [42, 8, 9, 6, 30]);
+        assert_eq!(of(200, 60), [60, 8, 9, 6, 30]);
+        assert_eq!(of(200, 5), [32, 8, 9, 6, 30]);
+        assert_eq!(of(0, 60), [32, 8, 9, 30]);
+        let live = widths(&fitting(LIVE, 200), 200, |_| 47);
+        assert_eq!((live[2], live[4]), (47, 21 + 23));
+    }
+
+    #[test]
+    fn an_ascii_terminal_is_shown_ascii() {
+        assert_eq!(
+            spelled("seq=… ttl 64→63, 5 µs", false),
+            "seq=... ttl 64->63, 5 us"
+        );
+        assert_eq!(spelled("seq=…", true), "seq=…");
     }
 
     #[test]

@@ -41,26 +41,66 @@ enum Input {
     End,
 }
 
+/// How it is shown.
+#[derive(Clone, Copy)]
+pub struct Look {
+    /// Its colours.
+    pub theme: Theme,
+    /// Whether the mouse is the program's.
+    pub mouse: bool,
+    /// Leave after so many pictures.
+    pub count: Option<u64>,
+}
+
+/// Counts the pictures of news. What a key changes is the same picture, and one that stands still
+/// shows no news.
+struct Pictures {
+    left: Option<u64>,
+    is_new: bool,
+}
+
+impl Pictures {
+    const fn hear(&mut self, action: &Action, paused: bool) {
+        self.is_new |= matches!(action, Action::Feed(_)) && !paused;
+    }
+
+    /// What was heard is on the screen; whether that was the last picture.
+    fn drawn(&mut self) -> bool {
+        if std::mem::take(&mut self.is_new) {
+            self.left = self.left.map(|left| left.saturating_sub(1));
+        }
+        self.left == Some(0)
+    }
+}
+
 /// Where the loop's inputs go in.
 #[derive(Clone)]
 pub struct Inputs(SyncSender<Input>);
 
-/// Shows `state`, fed by `feeds`, until the user leaves. `wishes` tell the source.
+/// Shows `state`, fed by `feeds`, until the user leaves or the pictures are shown. `wishes` tell the
+/// source.
 pub fn run(
     mut state: State,
     feeds: Receiver<SourceEvent>,
     wishes: &Sender<Filter>,
-    (theme, mouse): (Theme, bool),
+    look: &Look,
 ) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::run_time(format!("cannot use the terminal: {error}"));
     let (sender, inputs) = sync_channel(WAITING);
-    let mut screen = Screen::take(mouse).map_err(failed)?;
+    let mut screen = Screen::take(look.mouse).map_err(failed)?;
     listen(&Inputs(sender), feeds).map_err(failed)?;
+    let mut pictures = Pictures {
+        left: look.count,
+        is_new: false,
+    };
     loop {
         screen
             .terminal()
-            .draw(|frame| draw(frame, &state, theme))
+            .draw(|frame| draw(frame, &state, look.theme))
             .map_err(failed)?;
+        if pictures.drawn() {
+            return Ok(());
+        }
         let Ok(input) = inputs.recv() else {
             return Ok(());
         };
@@ -72,6 +112,7 @@ pub fn run(
             let size = screen.terminal().size().map_err(failed)?;
             for action in actions(&state, input, size.into()) {
                 let Some(action) = action else { return Ok(()) };
+                pictures.hear(&action, state.paused);
                 if let Some(effect) = update(&mut state, action)
                     && carry_out(effect, &mut state, &mut screen, wishes).map_err(failed)?
                 {
@@ -91,6 +132,7 @@ fn actions(state: &State, input: Input, area: ratatui::layout::Rect) -> Vec<Opti
             Some(Action::Page(page_rows(area, state))),
             Some(Action::Feed(feed)),
         ],
+        Input::Source(SourceEvent::Started(header)) => vec![Some(Action::Started(header))],
         Input::Source(SourceEvent::Ended { why, .. }) => vec![Some(Action::Ended(why))],
         Input::Terminal(TerminalEvent::Key(key)) if key.kind != KeyEventKind::Release => {
             vec![
@@ -107,7 +149,7 @@ fn actions(state: &State, input: Input, area: ratatui::layout::Rect) -> Vec<Opti
                 .collect(),
             _ => Vec::new(),
         },
-        Input::Source(SourceEvent::Started(_)) | Input::Terminal(_) => Vec::new(),
+        Input::Terminal(_) => Vec::new(),
     }
 }
 
@@ -198,4 +240,43 @@ fn listen(inputs: &Inputs, feeds: Receiver<SourceEvent>) -> io::Result<()> {
         let _ = emulate_default_handler(signal);
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::top::testing::{empty, feed};
+    use ratatui::layout::Rect;
+
+    #[test]
+    fn pictures_of_news_are_counted() {
+        let news = Action::Feed(Box::new(feed(Vec::new())));
+        let mut pictures = Pictures {
+            left: Some(2),
+            is_new: false,
+        };
+        assert!(!pictures.drawn());
+        pictures.hear(&news, false);
+        // Two that come at once are one picture.
+        pictures.hear(&news, false);
+        assert!(!pictures.drawn());
+        pictures.hear(&Action::Scroll(1), false);
+        pictures.hear(&news, true);
+        assert!(!pictures.drawn());
+        pictures.hear(&news, false);
+        assert!(pictures.drawn());
+        let mut endless = Pictures {
+            left: None,
+            is_new: true,
+        };
+        assert!(!endless.drawn());
+    }
+
+    #[test]
+    fn a_source_that_starts_again_is_told_to_the_state() {
+        let state = empty();
+        let started = SourceEvent::Started(Box::new(state.header.clone()));
+        let told = actions(&state, Input::Source(started), Rect::new(0, 0, 80, 24));
+        assert!(matches!(told.as_slice(), [Some(Action::Started(_))]));
+    }
 }

@@ -245,6 +245,13 @@ impl State {
         rows
     }
 
+    /// Whether the live view begins with what came last, whatever it is.
+    #[must_use]
+    pub fn is_newest_first(&self) -> bool {
+        let place = self.places.get(View::Live as usize).copied();
+        place.is_some_and(|place| !place.reversed && place.sort == View::Live.first_sort())
+    }
+
     /// The event of a number, if it is still known.
     #[must_use]
     pub fn event(&self, seq_no: u64) -> Option<Box<Event>> {

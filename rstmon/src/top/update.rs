@@ -1,7 +1,8 @@
 //! From what happened to a new state, and to what must be done outside of it.
 
+use super::columns::LIVE;
 use super::keys::{Command, Step, command_of};
-use super::state::{Detail, Editing, RECENT_EVENTS, State, View};
+use super::state::{Detail, Editing, Header, RECENT_EVENTS, State, View};
 use crate::board::BoardSnapshot;
 use crate::event::capture::CaptureFacts;
 use crate::event::model::{Event, Kind};
@@ -20,6 +21,8 @@ pub enum Action {
     Click(usize),
     /// News of the source.
     Feed(Box<Feed>),
+    /// The source has begun, again: where, and what it cannot give.
+    Started(Box<Header>),
     /// The source has ended, and why.
     Ended(String),
     /// What was done outside is to be told.
@@ -70,6 +73,11 @@ pub fn update(state: &mut State, action: Action) -> Option<Effect> {
             }
         }
         Action::Feed(feed) => take(state, *feed),
+        // Not with the wish: an agent that is gone may stay so, and a dead source is no quiet one.
+        Action::Started(header) => {
+            state.header = *header;
+            state.ended = None;
+        }
         Action::Ended(why) => state.ended = Some(why),
         Action::Told(message) => state.message = Some(message),
         Action::Page(rows) => state.page = rows.max(1),
@@ -81,12 +89,13 @@ fn press(state: &mut State, key: KeyEvent) -> Option<Effect> {
     if state.editing.is_some() {
         return edit(state, key);
     }
-    let command = command_of(key)?;
-    if state.help && command != Command::Quit {
+    let command = command_of(key);
+    // Any key, also one that does nothing elsewhere.
+    if state.help && command != Some(Command::Quit) {
         state.help = false;
         return None;
     }
-    match command {
+    match command? {
         Command::Quit => return Some(Effect::Quit),
         Command::Suspend => return Some(Effect::Suspend),
         Command::Help => state.help = true,
@@ -270,20 +279,32 @@ fn take(state: &mut State, feed: Feed) {
         state.newer = Some(board);
         return;
     }
-    // Where the newest stands first, the row one looks at moves down; the first row follows.
-    let follows = state.view != View::Live || state.place().row == 0;
-    let came = events.len();
+    let watched = watched(state);
     for event in events {
         if state.recent.len() == RECENT_EVENTS {
             state.recent.pop_front();
         }
         state.recent.push_back(event);
     }
-    if !follows {
-        let row = state.place().row;
-        set_row(state, row + came);
+    if let Some(seq_no) = watched {
+        let rows = state.sorted(LIVE, &state.recent);
+        // One that is too old to be kept any more leaves its row to another.
+        if let Some(row) = rows.iter().position(|event| event.seq_no == seq_no) {
+            set_row(state, row);
+        }
     }
     show(state, board);
+}
+
+/// The event that the chosen row of the live view stays on when others come; none where the row is the
+/// newest's, whichever that is.
+fn watched(state: &State) -> Option<u64> {
+    let place = state.place();
+    if state.view != View::Live || (place.row == 0 && state.is_newest_first()) {
+        return None;
+    }
+    let rows = state.sorted(LIVE, &state.recent);
+    rows.get(place.row).map(|event| event.seq_no)
 }
 
 fn show(state: &mut State, board: BoardSnapshot) {

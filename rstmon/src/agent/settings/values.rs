@@ -1,6 +1,6 @@
 //! Values of settings and how they are written.
 
-use crate::agent::site::FIXED_PAGES;
+use crate::agent::paths::FIXED_PAGES;
 use crate::filter::Filter;
 use crate::kernel::mode::ModeRequest;
 use crate::metrics::families::Family;

@@ -2,10 +2,10 @@
 
 use super::TraceArgs;
 use super::output::{Output, quiet_if_reader_left};
-use super::stdout::{End, reader_left, watched, watched_stdout};
 use crate::cmd::exit::Failure;
 use crate::cmd::session::Session;
 use crate::cmd::start::{clock_ns, start_capture};
+use crate::cmd::stdout::{End, reader_left, watched, watched_stdout};
 use crate::filter::Filter;
 use crate::pipeline::EventSink;
 use nix::time::ClockId;

@@ -4,7 +4,6 @@ mod live;
 mod output;
 mod remote;
 mod replay;
-mod stdout;
 
 use crate::agent::socket::DEFAULT_SOCKET;
 use crate::cmd::exit::Failure;
@@ -66,7 +65,7 @@ pub struct TraceArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
     /// Read a recording instead of the kernel ('-': standard input)
-    #[arg(short, long, value_name = "FILE", 
+    #[arg(short, long, value_name = "FILE",
           conflicts_with_all = ["write", "mode", "btf", "duration", "max_events_per_sec", "ebpf_log"])]
     pub read: Option<PathBuf>,
     /// Record all events to a file as well, whether or not the filter wants them
@@ -116,20 +115,6 @@ fn agent_socket(args: &TraceArgs) -> Option<PathBuf> {
             let answers = std::os::unix::net::UnixStream::connect(socket).is_ok();
             answers.then(|| socket.to_owned())
         }
-    }
-}
-
-/// An agent that cannot be asked.
-pub(crate) fn no_agent(socket: &Path, error: &std::io::Error) -> Failure {
-    let message = format!(
-        "cannot ask the agent at {}: {error}; is `rstmon agent` running, and are you root or in its \
-         socket's group?",
-        socket.display()
-    );
-    if error.kind() == std::io::ErrorKind::PermissionDenied {
-        Failure::privilege(message)
-    } else {
-        Failure::run_time(message)
     }
 }
 

@@ -4,9 +4,9 @@
 //! that the contract allows. A reader that went away is the quiet end of the command, not a failure.
 //! What a reader never took is lost, and counted: it does not hold up the end.
 
-use super::stdout::{End, GRACE, Stdout};
 use super::{OutputFormat, TraceArgs};
 use crate::cmd::exit::Failure;
+use crate::cmd::stdout::{End, GRACE, Stdout};
 use crate::diagnose::key_facts::key_facts;
 use crate::event::annotation::Annotation;
 use crate::event::capture::CaptureFacts;
@@ -153,6 +153,12 @@ impl Output {
         };
         recorded?;
         quiet_if_reader_left(written)
+    }
+
+    /// Writes what waits, and no end: what was lost is not known.
+    pub(super) fn finish_without_totals(&mut self) -> Result<(), Failure> {
+        self.print_waiting();
+        quiet_if_reader_left(self.flush())
     }
 
     /// Ends the recording, if there is one.

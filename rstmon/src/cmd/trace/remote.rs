@@ -5,11 +5,12 @@
 
 use super::TraceArgs;
 use super::output::{Output, quiet_if_reader_left};
-use super::stdout::{End, reader_left, watched_stdout};
-use crate::agent::notice::warn;
-use crate::agent::socket::{ClientRequest, PROTOCOL, Want};
+use crate::agent::client::{cannot_ask, request_line, unless_let_go};
+use crate::agent::socket::{ClientRequest, ERROR_SCHEMA, LOST_SCHEMA, Want};
+use crate::agent::subscribers::LOST_SOCKET_CLIENT;
 use crate::cmd::exit::Failure;
 use crate::cmd::start::clock_ns;
+use crate::cmd::stdout::{End, reader_left, watched_stdout};
 use crate::event::capture::CaptureFacts;
 use crate::event::json_line::parse_json_line;
 use crate::filter::Filter;
@@ -27,8 +28,6 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Stage name of events that this client did not take in time.
-const LOST_AT_AGENT: &str = "socket-client";
 /// How long the agent may take to say what it has counted and lost.
 const END_TIME: Duration = Duration::from_secs(2);
 
@@ -50,75 +49,68 @@ pub(super) fn run_remote(socket: &Path, args: &TraceArgs, filter: &Filter) -> Re
         .map_err(|error| Failure::run_time(format!("cannot start the event loop: {error}")))?;
     let mut remote = Remote {
         output: Output::new(args),
-        has_started: false,
         facts: CaptureFacts::default(),
         totals: Totals::default(),
+        has_totals: false,
     };
     let outcome = runtime.block_on(remote.run(socket, args, filter));
-    let reader_left = matches!(&outcome, Ok(Over::ReaderLeft));
-    let outcome = outcome.map(drop);
-    // Of what never began, totals would say that nothing was lost.
-    if reader_left || !remote.has_started {
-        return outcome;
+    if matches!(&outcome, Ok(Over::ReaderLeft)) {
+        return Ok(());
     }
     let now = clock_ns(ClockId::CLOCK_REALTIME)?;
     let settled = remote.output.settle(&mut remote.totals);
-    let finished = remote.output.finish(&remote.totals, Some(now));
-    outcome.and(finished).and(settled)
+    let finished = if remote.has_totals {
+        remote.output.finish(&remote.totals, Some(now))
+    } else {
+        // An end line would say that nothing was lost.
+        remote.output.finish_without_totals()
+    };
+    outcome.map(drop).and(finished).and(settled)
 }
 
 /// A client of an agent.
 struct Remote {
     output: Output,
-    /// Whether the agent has taken this client.
-    has_started: bool,
     facts: CaptureFacts,
     totals: Totals,
+    /// Whether the agent has said what it has counted and lost.
+    has_totals: bool,
 }
+
+type AgentLines = Lines<BufReader<OwnedReadHalf>>;
 
 /// The two halves of a connection to an agent.
 struct Connection {
-    lines: Lines<BufReader<OwnedReadHalf>>,
+    lines: AgentLines,
     writer: OwnedWriteHalf,
 }
 
-/// Why no more is shown.
+/// Why no more is to come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Over {
-    /// Enough was shown, or a signal came: the agent has not said its totals yet.
-    Enough,
+    /// Enough was shown, or this command shall end: the agent is to be asked for its totals.
+    Here,
     /// The agent has ended, and said its totals.
     AgentEnded,
     /// Nobody reads standard output any more.
     ReaderLeft,
 }
 
-/// Says what is wanted.
-async fn say(writer: &mut OwnedWriteHalf, want: Want, filter: &Filter) -> io::Result<()> {
-    let request = ClientRequest {
-        rstmon: PROTOCOL,
-        want,
-        filter: filter.to_string(),
-        every_ms: ClientRequest::USUAL_INTERVAL_MS,
-    };
-    let mut line = serde_json::to_vec(&request)?;
-    line.push(b'\n');
-    writer.write_all(&line).await
-}
-
 /// Connects and asks for events.
 async fn ask(socket: &Path, filter: &Filter) -> Result<Connection, Failure> {
-    let fail = |error: io::Error| super::no_agent(socket, &error);
+    let fail = |error: io::Error| cannot_ask(socket, &error);
     let stream = UnixStream::connect(socket).await.map_err(fail)?;
     let (reader, mut writer) = stream.into_split();
-    match say(&mut writer, Want::Events, filter).await {
-        Ok(()) => {}
-        // An agent that has let this client go has said why.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(error) => return Err(fail(error)),
-    }
+    say(&mut writer, Want::Events, filter).await.map_err(fail)?;
     let lines = BufReader::new(reader).lines();
     Ok(Connection { lines, writer })
+}
+
+/// Says what is wanted.
+async fn say(writer: &mut OwnedWriteHalf, want: Want, filter: &Filter) -> io::Result<()> {
+    let no_board = Duration::from_millis(ClientRequest::USUAL_INTERVAL_MS);
+    let line = request_line(want, filter, no_board)?;
+    unless_let_go(writer.write_all(&line).await)
 }
 
 impl Remote {
@@ -141,32 +133,54 @@ impl Remote {
         };
         let mut connection = ask(socket, filter).await?;
         let over = tokio::select! {
-            _ = interrupt.recv() => Over::Enough,
-            _ = terminate.recv() => Over::Enough,
-            () = deadline => Over::Enough,
+            _ = interrupt.recv() => Over::Here,
+            _ = terminate.recv() => Over::Here,
+            () = deadline => Over::Here,
             () = reader_left(stdout.as_ref()) => Over::ReaderLeft,
             over = self.watch(&mut connection.lines) => over?,
         };
-        if over == Over::Enough {
-            self.ask_totals(&mut connection).await;
+        if over != Over::Here {
+            return Ok(over);
         }
-        Ok(over)
+        let ending = self.end(&mut connection);
+        match tokio::time::timeout(END_TIME, ending).await {
+            Ok(ended) => ended,
+            Err(_) => Err(Failure::run_time(format!(
+                "the agent did not say within {} s what it has counted and lost",
+                END_TIME.as_secs()
+            ))),
+        }
     }
 
     /// Shows what comes. To be left off at any await: a line is taken whole or not at all.
-    async fn watch(
-        &mut self,
-        lines: &mut Lines<BufReader<OwnedReadHalf>>,
-    ) -> Result<Over, Failure> {
+    async fn watch(&mut self, lines: &mut AgentLines) -> Result<Over, Failure> {
         while !self.output.is_full() {
-            let Some(line) = lines.next_line().await.map_err(|error| unread(&error))? else {
-                return Err(Failure::run_time("the agent has gone"));
-            };
-            if let Some(over) = self.take(&line)? {
+            if let Some(over) = self.take_next(lines).await? {
                 return Ok(over);
             }
         }
-        Ok(Over::Enough)
+        Ok(Over::Here)
+    }
+
+    /// Asks for the agent's totals, and shows what was under way until they come.
+    async fn end(&mut self, connection: &mut Connection) -> Result<Over, Failure> {
+        let asked = say(&mut connection.writer, Want::End, &Filter::all()).await;
+        asked.map_err(|error| unread(&error))?;
+        loop {
+            if let Some(over) = self.take_next(&mut connection.lines).await? {
+                return Ok(over);
+            }
+        }
+    }
+
+    async fn take_next(&mut self, lines: &mut AgentLines) -> Result<Option<Over>, Failure> {
+        let line = lines.next_line().await.map_err(|error| unread(&error))?;
+        match line {
+            Some(line) => self.take(&line),
+            None => Err(Failure::run_time(
+                "the agent has gone without saying what it has counted and lost",
+            )),
+        }
     }
 
     /// Takes one line; why it was the last, if it was.
@@ -180,7 +194,6 @@ impl Remote {
         match any.schema.as_str() {
             START_SCHEMA => {
                 self.facts = serde_json::from_str(line).map_err(|error| malformed(&error))?;
-                self.has_started = true;
                 let now = clock_ns(ClockId::CLOCK_REALTIME)?;
                 let started = self.output.start(&self.facts, Some(now));
                 return written_or_over(started);
@@ -190,14 +203,16 @@ impl Remote {
                 self.take_totals(agent);
                 return Ok(Some(Over::AgentEnded));
             }
-            "rstmon.error/1" => {
+            ERROR_SCHEMA => {
                 let message = format!("the agent refuses: {}", any.message);
                 return Err(Failure::run_time(message));
             }
-            "rstmon.lost/1" => {
-                let lost = self.totals.lost.entry(Cow::Borrowed(LOST_AT_AGENT));
+            LOST_SCHEMA => {
+                let lost = self.totals.lost.entry(Cow::Borrowed(LOST_SOCKET_CLIENT));
                 *lost.or_default() += any.events;
             }
+            // Of those that were under way when enough was shown, as little is seen as of what comes later.
+            _ if self.output.is_full() => {}
             _ => {
                 let event = parse_json_line(line.as_bytes()).map_err(|error| malformed(&error))?;
                 self.totals.seen += 1;
@@ -209,35 +224,13 @@ impl Remote {
         Ok(None)
     }
 
-    /// Asks the agent what it has counted and lost since this client came. Without an answer it is not
-    /// known, which is said.
-    async fn ask_totals(&mut self, connection: &mut Connection) {
-        let answer = async {
-            say(&mut connection.writer, Want::End, &Filter::all()).await?;
-            // Events that were under way when enough was shown are passed over.
-            while let Some(line) = connection.lines.next_line().await? {
-                let any: AnyLine = serde_json::from_str(&line)?;
-                if any.schema == END_SCHEMA {
-                    return Ok(serde_json::from_str(&line)?);
-                }
-            }
-            Err(io::Error::from(io::ErrorKind::UnexpectedEof))
-        };
-        let answer: Result<io::Result<Totals>, _> = tokio::time::timeout(END_TIME, answer).await;
-        match answer.map_err(io::Error::from).flatten() {
-            Ok(totals) => self.take_totals(totals),
-            Err(error) => warn(&format!(
-                "the agent did not say what it has counted and lost meanwhile: {error}"
-            )),
-        }
-    }
-
     /// Takes over what only the agent knows.
     fn take_totals(&mut self, agent: Totals) {
         self.totals.seen += agent.filtered;
         self.totals.filtered = agent.filtered;
         self.totals.lost = agent.lost;
         self.totals.kernel_counts = agent.kernel_counts;
+        self.has_totals = true;
     }
 }
 

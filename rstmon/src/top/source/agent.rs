@@ -1,7 +1,8 @@
 //! A running agent: it keeps the board, for this client and its filter, and sends it at the interval.
 
 use super::{EVENTS_A_FEED, Feeds, SourceEvent, Wishes};
-use crate::agent::socket::{BoardLine, ClientRequest, PROTOCOL, Want};
+use crate::agent::client::{request_line, unless_let_go};
+use crate::agent::socket::{BoardLine, LOST_SCHEMA, Want};
 use crate::event::capture::CaptureFacts;
 use crate::event::json_line::parse_json_line;
 use crate::event::model::Event;
@@ -68,20 +69,8 @@ pub fn run(socket: &Path, filter: Filter, interval: Duration, wishes: &Wishes, f
 /// Connects and says what is wanted.
 pub fn connect(socket: &Path, filter: &Filter, interval: Duration) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
-    let request = ClientRequest {
-        rstmon: PROTOCOL,
-        want: Want::Board,
-        filter: filter.to_string(),
-        every_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
-    };
-    let mut line = serde_json::to_vec(&request)?;
-    line.push(b'\n');
-    match stream.write_all(&line) {
-        Ok(()) => {}
-        // An agent that has let this client go has said why.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(error) => return Err(error),
-    }
+    let line = request_line(Want::Board, filter, interval)?;
+    unless_let_go(stream.write_all(&line))?;
     stream.set_read_timeout(Some(READ_TIME))?;
     Ok(stream)
 }
@@ -153,7 +142,7 @@ fn understand(line: &[u8], waiting: &mut Waiting) -> io::Result<Option<SourceEve
                 lost: line.lost,
             }))));
         }
-        "rstmon.lost/1" => waiting.unshown += any.events,
+        LOST_SCHEMA => waiting.unshown += any.events,
         _ if is_full => waiting.unshown += 1,
         _ => waiting
             .events

@@ -185,3 +185,60 @@ fn effects_are_asked_for_and_not_done() {
         matches!(copied.as_slice(), [Effect::Copy(text)] if text.starts_with("{\"schema\":\"rstmon.event/1\""))
     );
 }
+
+#[test]
+fn any_key_closes_the_help() {
+    for key in ["x", "9", "?", "2", "/"] {
+        let mut state = busy();
+        press_all(&mut state, "?");
+        assert!(state.help);
+        assert!(press_all(&mut state, key).is_empty());
+        assert!(!state.help, "{key}");
+        assert_eq!((state.view, state.editing), (View::Causes, None), "{key}");
+    }
+    let mut state = busy();
+    assert_eq!(press_all(&mut state, "?q"), [Effect::Quit]);
+}
+
+#[test]
+fn a_source_has_ended_until_it_starts_again() {
+    let mut state = busy();
+    update(
+        &mut state,
+        Action::Ended("the agent: it has gone".to_owned()),
+    );
+    // The wish alone brings no agent back.
+    assert!(matches!(
+        press_all(&mut state, "r").as_slice(),
+        [Effect::Want(_)]
+    ));
+    assert!(state.ended.is_some());
+    let mut header = state.header.clone();
+    "classic".clone_into(&mut header.facts.mode);
+    update(&mut state, Action::Started(Box::new(header)));
+    assert_eq!(
+        (state.ended, state.header.facts.mode.as_str()),
+        (None, "classic")
+    );
+}
+
+#[test]
+fn the_chosen_event_stays_chosen_in_any_order() {
+    // By time and turned around, by cause, by process; the first row and others.
+    for keys in ["2S", "2Sjjj", "2>>>>>>", "2>>>>>>G", "2>>>>>>>Sjjjj", "2jj"] {
+        let mut state = busy();
+        press_all(&mut state, keys);
+        let before = state.selected();
+        assert!(before.is_some());
+        let came = [Cause::BlindReset, Cause::Paws, Cause::CloseUnreadData];
+        let came = came.into_iter().zip(61..);
+        let came = came.map(|(cause, number)| event(number, cause, Kind::Sent, "aaa"));
+        update(&mut state, Action::Feed(Box::new(feed(came.collect()))));
+        assert_eq!(state.selected(), before, "{keys}");
+    }
+    let mut state = busy();
+    press_all(&mut state, "2");
+    let came = vec![event(61, Cause::Paws, Kind::Sent, "x")];
+    update(&mut state, Action::Feed(Box::new(feed(came))));
+    assert!(matches!(state.selected(), Some(Detail::Event(event, _)) if event.seq_no == 61));
+}

@@ -5,7 +5,7 @@ use crate::board::{CauseRow, IncidentRow, TableRow};
 use crate::diagnose::explain::page_of;
 use crate::event::model::{Cause, Event, Segment};
 use crate::sink::terminal::visible;
-use crate::top::columns::{count, duration, plural};
+use crate::top::columns::{count, duration, plural, spelled};
 use crate::top::state::{Detail, State};
 use crate::top::theme::Theme;
 use ratatui::Frame;
@@ -49,7 +49,9 @@ impl Page<'_> {
     }
 
     fn text(&mut self, text: &str) {
-        let text = visible(text, self.state.context.unicode).into_owned();
+        let unicode = self.state.context.unicode;
+        let text = spelled(text, unicode);
+        let text = visible(&text, unicode);
         self.lines.push(Line::raw(format!("  {text}")));
     }
 
@@ -218,7 +220,8 @@ impl Page<'_> {
         };
         self.fact("age", connection.age_ms.map(time));
         self.fact("idle", connection.idle_ms.map(time));
-        self.fact("rtt", connection.srtt_us.map(|us| format!("{us} µs")));
+        let micros = spelled("µs", self.state.context.unicode);
+        self.fact("rtt", connection.srtt_us.map(|us| format!("{us} {micros}")));
         self.fact(
             "sent",
             connection.bytes_sent.map(|bytes| format!("{bytes} B")),

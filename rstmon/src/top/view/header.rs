@@ -83,10 +83,7 @@ fn count_line(state: &State, theme: Theme) -> Line<'_> {
         theme.alarm()
     };
     spans.push(Span::styled(lost, style));
-    if state.paused {
-        let text = format!("  PAUSED, {} unseen", count(state.unseen));
-        spans.push(Span::styled(text, theme.notice()));
-    }
+    spans.extend(plight(state, theme));
     for kind in &state.board.kinds {
         let sign = arrow(kind.kind, state.context.unicode);
         let text = format!("  {sign} {} {}", count(kind.total), kind.kind);
@@ -97,14 +94,26 @@ fn count_line(state: &State, theme: Theme) -> Line<'_> {
         };
         spans.push(Span::styled(text, style));
     }
-    if !state.filter.is_empty() {
-        let filter = visible(&state.filter, state.context.unicode);
-        spans.push(Span::styled(format!("  filter: {filter}"), theme.notice()));
+    Line::from(spans)
+}
+
+/// Why the sums may stand still or be few. Before them, as the end of the line may be cut off.
+fn plight(state: &State, theme: Theme) -> Vec<Span<'_>> {
+    let unicode = state.context.unicode;
+    let mut spans = Vec::new();
+    if state.paused {
+        let text = format!("  PAUSED, {} unseen", count(state.unseen));
+        spans.push(Span::styled(text, theme.notice()));
     }
     if let Some(why) = &state.ended {
-        spans.push(Span::styled(format!("  ENDED: {why}"), theme.alarm()));
+        let text = format!("  ENDED: {}", visible(why, unicode));
+        spans.push(Span::styled(text, theme.alarm()));
     }
-    Line::from(spans)
+    if !state.filter.is_empty() {
+        let text = format!("  filter: {}", visible(&state.filter, unicode));
+        spans.push(Span::styled(text, theme.notice()));
+    }
+    spans
 }
 
 /// The last minute of the causes that have most of it, a line each, on one scale.

@@ -2,13 +2,13 @@
 
 use super::nothing;
 use crate::event::model::{Cause, Event};
-use crate::top::columns::{CAUSES, Column, INCIDENTS, LIVE, ROWS, fitting};
+use crate::top::columns::{CAUSES, Column, INCIDENTS, LIVE, ROWS, fitting, widths};
 use crate::top::state::{State, View};
 use crate::top::theme::Theme;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
-use ratatui::text::Text;
+use ratatui::text::{Span, Text};
 use ratatui::widgets::{Cell, Row, Table};
 
 /// The row of the table on the screen's first line: the chosen one is always on the screen.
@@ -87,11 +87,17 @@ fn rows_of<R>(
             }
         });
     let last = kept.len().saturating_sub(1);
-    let widths = kept.iter().enumerate().map(|(index, column)| {
+    // Of all rows: the columns stand still while one moves through them.
+    let longest = |column: &Column<R>| {
+        let texts = rows.iter().map(|row| (column.text)(row, &state.context));
+        texts.map(|text| Span::raw(text).width()).max().unwrap_or(0)
+    };
+    let widths = widths(&kept, area.width, longest);
+    let widths = widths.into_iter().enumerate().map(|(index, width)| {
         if index == last {
-            Constraint::Min(column.width)
+            Constraint::Min(width)
         } else {
-            Constraint::Length(column.width)
+            Constraint::Length(width)
         }
     });
     let table = Table::new(lines, widths).header(head).column_spacing(1);

@@ -130,3 +130,83 @@ fn a_click_finds_the_row_that_is_drawn() {
     assert_eq!(row_at(&state, area, 0), None);
     assert_eq!(row_at(&state, area, 23), None);
 }
+
+#[test]
+fn the_help_shows_all_keys_and_then_what_cannot_be_seen() {
+    let mut state = degraded();
+    let mut blind = state.header.facts.degradations.remove(0);
+    blind.effect = "long ".repeat(30);
+    state.header.facts.degradations = vec![blind; 3];
+    press(&mut state, KeyCode::Char('?'));
+    insta::assert_snapshot!("help_blind_80x24", screen(&state, 80, 24));
+    let lines = |height| {
+        let text = screen(&state, 80, height);
+        assert!(text.contains("q, Ctrl-C"), "{text}");
+        let more = text.contains("blind to 2 more things; `rstmon check` says more");
+        (text.matches(" ! long").count(), more)
+    };
+    assert_eq!(lines(26), (1, true));
+    assert_eq!(lines(29), (3, false));
+}
+
+#[test]
+fn a_dead_source_is_seen_at_80_columns() {
+    let mut state = degraded();
+    state.ended = Some("the agent: it has gone".to_owned());
+    insta::assert_snapshot!("ended_80x24", screen(&state, 80, 24));
+}
+
+#[test]
+fn an_ascii_terminal_gets_no_sign_that_it_cannot_show() {
+    let causes = Cause::ALL.iter().zip(1..);
+    let events = causes.map(|(cause, number)| {
+        let mut event = event(number, *cause, Kind::Received, "nginx");
+        event.connection.srtt_us = Some(250);
+        event
+    });
+    let mut state = empty();
+    state.context.unicode = false;
+    update(&mut state, Action::Feed(Box::new(feed(events.collect()))));
+    let is_ascii = |state: &State| {
+        let text = screen(state, 200, 100);
+        assert!(text.is_ascii() && !text.contains("\\u{"), "{text}");
+        text
+    };
+    for key in "1234567?".chars() {
+        press(&mut state, KeyCode::Char(key));
+        is_ascii(&state);
+    }
+    press(&mut state, KeyCode::Char('?'));
+    for _ in Cause::ALL {
+        press(&mut state, KeyCode::Char('2'));
+        press(&mut state, KeyCode::Enter);
+        assert!(is_ascii(&state).contains("250 us"));
+        press(&mut state, KeyCode::Esc);
+        press(&mut state, KeyCode::Down);
+    }
+}
+
+#[test]
+fn long_names_and_addresses_are_whole_on_a_wide_screen() {
+    let mut worst = event(1, Cause::Paws, Kind::Sent, "nginx");
+    worst.local_addr = "2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap();
+    worst.remote_addr = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:1".parse().unwrap();
+    let mut state = empty();
+    update(&mut state, Action::Feed(Box::new(feed(vec![worst]))));
+    let pod = "a-long-namespace/deployment-7d9c8b6f5d-abcde/container";
+    state.board.workloads = state.board.processes.clone();
+    pod.clone_into(&mut state.board.workloads[0].name);
+    press(&mut state, KeyCode::Char('2'));
+    let live = screen(&state, 200, 24);
+    assert!(
+        live.contains("[2001:db8:1111:2222:3333:4444:5555:6666]:"),
+        "{live}"
+    );
+    assert!(
+        live.contains("[2001:db8:aaaa:bbbb:cccc:dddd:eeee:1]:"),
+        "{live}"
+    );
+    press(&mut state, KeyCode::Char('4'));
+    let workloads = screen(&state, 120, 24);
+    assert!(workloads.contains(pod), "{workloads}");
+}
