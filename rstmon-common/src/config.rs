@@ -62,6 +62,8 @@ pub struct ProbeConfig {
     pub kfree_has_reason: u8,
     /// `kfree_skb` has its argument `rx_sk`.
     pub kfree_has_socket: u8,
+    /// A RST that a request socket survives is dropped for a reason of its own.
+    pub embryonic_kill_is_told: u8,
     /// Resets that a connection refuses are taken from the functions that judge them.
     pub refused_by_probe: u8,
     /// Deduce socketless resets from `kfree_skb` with reason `NO_SOCKET`.
@@ -71,7 +73,7 @@ pub struct ProbeConfig {
     /// `tcp_reset` has its second argument, the segment.
     pub tcp_reset_has_skb: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 impl ProbeConfig {
@@ -93,11 +95,12 @@ impl ProbeConfig {
         receive_by_probe: 0,
         kfree_has_reason: 0,
         kfree_has_socket: 0,
+        embryonic_kill_is_told: 0,
         refused_by_probe: 0,
         deduce_socketless: 0,
         cgroup_is_tagged: 0,
         tcp_reset_has_skb: 0,
-        reserved: [0; 3],
+        reserved: [0; 2],
         sock_window: 0,
         icsk_window: 0,
         tcp_window: 0,

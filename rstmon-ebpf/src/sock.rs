@@ -34,10 +34,10 @@ impl Ends {
         family: 0,
     };
 
-    /// Whether these are v4-mapped IPv6 addresses (RFC 4291, 2.5.5.2).
+    /// Whether these are v4-mapped IPv6 addresses.
     #[inline(always)]
     pub(crate) fn is_mapped(&self) -> bool {
-        self.remote_addr[..10] == [0; 10] && self.remote_addr[10..12] == [0xff; 2]
+        is_mapped(&self.remote_addr)
     }
 
     /// Tells this connection from others: a multiplicative hash under a random start, folded between
@@ -178,9 +178,27 @@ pub(crate) fn read_ends(common: impl Members, sock: KernelAddr, ends: &mut Ends)
 /// Turns v4-mapped addresses into IPv4.
 #[inline(always)]
 fn unmap(ends: &mut Ends) {
-    if !ends.is_mapped() {
-        return;
+    if ends.is_mapped() {
+        make_ipv4(ends);
     }
+}
+
+/// The same of a listener, which has no peer: connections to it are looked up by IPv4 addresses.
+#[inline(always)]
+pub(crate) fn unmap_listener(ends: &mut Ends) {
+    if ends.family == AF_INET6 && is_mapped(&ends.local_addr) {
+        make_ipv4(ends);
+    }
+}
+
+/// Whether this is a v4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+#[inline(always)]
+fn is_mapped(addr: &[u8; 16]) -> bool {
+    addr[..10] == [0; 10] && addr[10..12] == [0xff; 2]
+}
+
+#[inline(always)]
+const fn make_ipv4(ends: &mut Ends) {
     ends.family = AF_INET;
     ends.remote_addr = four(&ends.remote_addr);
     ends.local_addr = four(&ends.local_addr);

@@ -143,14 +143,15 @@ fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Reason) -> Sig
             // The listener stands for a request socket that the kernel does not name.
             seen.socket_kind = wire::SOCKET_REQUEST;
         }
-    } else if no_socket || config!(kfree_has_socket) != 0 {
+    } else if no_socket {
         seen.state = tcp_state::NONE;
-    } else if skb.device().is_null() {
+    } else if config!(kfree_has_socket) == 0 && skb.device().is_null() {
         // Taken by a full socket, and the kernel does not say by which.
         seen.kind = wire::KIND_REJECTED;
         seen.state = STATE_UNKNOWN;
     } else {
-        // A request or timewait socket, or a check before the lookup.
+        // A check before the lookup, as of the checksum; where the kernel names no sockets, a request or
+        // timewait socket, too.
         seen.state = STATE_UNKNOWN;
     }
     seen.counted_as = seen.kind;
@@ -162,12 +163,15 @@ fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Reason) -> Sig
 fn judge(state: u8, reason: Reason) -> (u8, u8) {
     match state {
         tcp_state::LISTEN => {
-            // `tcp_check_req()` killed a request socket: the only RST that a listener's name stands
-            // for without a reason of its own.
-            if reason.is_drop(config!(drop_not_specified)) {
+            // The only RST that a listener's name stands for without a reason of its own: one that
+            // `tcp_check_req()` killed a request socket for, or, where that has no reasons to give, was
+            // not moved by.
+            if !reason.is_drop(config!(drop_not_specified)) {
+                (wire::KIND_STRAY, tcp_state::LISTEN)
+            } else if config!(embryonic_kill_is_told) != 0 {
                 (wire::KIND_RECEIVED, tcp_state::NEW_SYN_RECV)
             } else {
-                (wire::KIND_STRAY, tcp_state::LISTEN)
+                (wire::KIND_STRAY, tcp_state::NEW_SYN_RECV)
             }
         }
         tcp_state::NEW_SYN_RECV | tcp_state::TIME_WAIT => (wire::KIND_STRAY, state),

@@ -112,6 +112,7 @@ fn set_state(ctx: &impl EbpfContext, object: impl Object, old: u32, new: u32) {
 fn listener(room: &mut Scratch, object: impl Object, begins: bool) {
     clear(&mut room.ends);
     sock::read_ends(object, object.address(), &mut room.ends);
+    sock::unmap_listener(&mut room.ends);
     note_listener(&room.ends, sock::netns(object), begins);
 }
 

@@ -203,6 +203,9 @@ pub struct BtfFacts {
     pub fields: Vec<FieldFact>,
     /// Names of the kernel's reasons.
     pub reasons: ReasonNames,
+    /// `tcp_check_req` says why it drops a segment (its sixth parameter): a RST that a request socket
+    /// survives then has a reason.
+    pub check_req_has_reason: bool,
     /// The cgroup word of a socket is a pointer only if its lowest bit is clear.
     pub cgroup_is_tagged: bool,
     /// BPF maps are charged to `RLIMIT_MEMLOCK` (5.10 and before), not to the memory cgroup.
@@ -237,6 +240,9 @@ impl BtfFacts {
             layout: resolved.layout,
             fields: field_facts(&resolved),
             reasons: ReasonNames::from_btf(btf),
+            check_req_has_reason: btf
+                .function_parameters("tcp_check_req")
+                .is_some_and(|parameters| parameters.len() >= 6),
             cgroup_is_tagged: resolved.cgroup_is_tagged(),
             // `struct bpf_map_memory` went with commit "bpf: Eliminate rlimit-based memory
             // accounting infra for bpf maps" in 5.11.

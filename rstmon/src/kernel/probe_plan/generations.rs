@@ -23,6 +23,7 @@ pub(crate) struct Generation {
     pub(crate) drop_names: &'static [&'static str],
     pub(crate) netfilter_loaded: bool,
     pub(crate) has_netdev_reject: bool,
+    pub(crate) check_req_has_reason: bool,
 }
 
 pub(crate) const LINUX_5_10: Generation = Generation {
@@ -34,6 +35,7 @@ pub(crate) const LINUX_5_10: Generation = Generation {
     drop_names: &[],
     netfilter_loaded: true,
     has_netdev_reject: false,
+    check_req_has_reason: false,
 };
 pub(crate) const LINUX_5_15: Generation = Generation {
     release: "5.15",
@@ -67,6 +69,7 @@ pub(crate) const LINUX_6_12: Generation = Generation {
 };
 pub(crate) const LINUX_7_3: Generation = Generation {
     release: "7.3",
+    check_req_has_reason: true,
     ..LINUX_6_12
 };
 
@@ -125,6 +128,7 @@ pub(crate) fn btf_of(generation: &Generation) -> BtfFacts {
             drop: numbered.collect(),
             ..ReasonNames::default()
         },
+        check_req_has_reason: generation.check_req_has_reason,
         cgroup_is_tagged: generation.release == "5.10",
         charges_memlock: generation.release == "5.10",
     }
@@ -248,6 +252,7 @@ pub(crate) fn render_switches(switches: PlanSwitches) -> String {
         (switches.receive_by_probe, "receive_by_probe"),
         (switches.kfree_has_reason, "kfree_reason"),
         (switches.kfree_has_socket, "kfree_socket"),
+        (switches.embryonic_kill_is_told, "embryonic"),
         (switches.refused_by_probe, "refused_by_probe"),
         (switches.deduce_socketless, "deduce"),
         (switches.cgroup_is_tagged, "tagged"),

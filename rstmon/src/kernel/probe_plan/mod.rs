@@ -83,6 +83,9 @@ pub struct PlanSwitches {
     pub kfree_has_reason: bool,
     /// `kfree_skb` has its argument `rx_sk`.
     pub kfree_has_socket: bool,
+    /// A RST that a request socket survives is dropped for a reason of its own, so that one without a
+    /// reason is one that killed it.
+    pub embryonic_kill_is_told: bool,
     /// Resets that a connection refuses are taken from the functions that judge them.
     pub refused_by_probe: bool,
     /// Socketless resets are deduced from `kfree_skb` with the reason `NO_SOCKET`.
@@ -99,6 +102,7 @@ impl PlanSwitches {
         config.receive_by_probe = self.receive_by_probe.into();
         config.kfree_has_reason = self.kfree_has_reason.into();
         config.kfree_has_socket = self.kfree_has_socket.into();
+        config.embryonic_kill_is_told = self.embryonic_kill_is_told.into();
         config.refused_by_probe = self.refused_by_probe.into();
         config.deduce_socketless = self.deduce_socketless.into();
         config.cgroup_is_tagged = self.cgroup_is_tagged.into();

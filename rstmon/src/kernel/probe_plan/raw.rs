@@ -114,6 +114,7 @@ impl<'a> RawBasis<'a> {
                 send_reset_sees_all: has_reason,
                 kfree_has_reason: self.kfree_parameters.is_some_and(|count| count >= 3),
                 kfree_has_socket: self.kfree_parameters.is_some_and(|count| count >= 4),
+                embryonic_kill_is_told: self.btf.check_req_has_reason,
                 cgroup_is_tagged: self.btf.cgroup_is_tagged,
                 ..PlanSwitches::default()
             },

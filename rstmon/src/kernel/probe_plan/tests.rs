@@ -64,7 +64,11 @@ fn tracepoint_mode_is_the_same_hooks_on_every_kernel() {
             "reason sees_all kfree_reason kfree_socket",
             &[],
         ),
-        (&LINUX_7_3, "reason sees_all kfree_reason kfree_socket", &[]),
+        (
+            &LINUX_7_3,
+            "reason sees_all kfree_reason kfree_socket embryonic",
+            &[],
+        ),
     ];
     let of_mode = [
         "received-segment-unseen",
@@ -152,7 +156,7 @@ fn probe_mode_adds_what_each_kernel_does_not_trace() {
         (
             &LINUX_7_3,
             format!("{begin} {reset} {handshake} {deferred}"),
-            "reason sees_all receive_by_probe kfree_reason kfree_socket",
+            "reason sees_all receive_by_probe kfree_reason kfree_socket embryonic",
             &[],
         ),
     ];
@@ -517,6 +521,7 @@ fn the_programs_are_told_of_every_switch_that_is_on() {
         send_reset_has_reason: 1,
         kfree_has_reason: 1,
         kfree_has_socket: 1,
+        embryonic_kill_is_told: 1,
         ..ProbeConfig::NONE
     };
     assert_eq!(config, expected);
