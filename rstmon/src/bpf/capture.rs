@@ -6,13 +6,14 @@
 use super::counters::{Counters, KernelCounts, KernelStages};
 use super::log::ProgramLog;
 use super::misses::read_misses;
-use super::programs::{AttachPoint, FrozenFacts, Programs, ProgramsError};
+use super::programs::{AttachPoint, FrozenFacts, MapSizes, Programs, ProgramsError};
 use super::ring::EventRing;
 use crate::event::capture::HookReport;
 use crate::kernel::degradation::Degradation;
 use crate::kernel::hook::{Hook, Variant};
 use crate::kernel::probe_plan::{PlannedHook, ProbePlan};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
@@ -58,8 +59,8 @@ pub struct Capture {
     degradations: Vec<Degradation>,
     /// How often attaching failed to hooks whose modules have come.
     tries: BTreeMap<Hook, u32>,
-    /// Attached hooks whose modules were loaded then, and may go.
-    in_modules: BTreeSet<Hook>,
+    /// Attached hooks whose modules were loaded then, and may go: by what tells one load from the next.
+    in_modules: BTreeMap<Hook, u64>,
     /// Runs that the kernel left out, of programs that are detached.
     missed: u64,
 }
@@ -67,7 +68,8 @@ pub struct Capture {
 impl Capture {
     /// Creates the programs and attaches the planned hooks.
     pub fn start(request: &CaptureRequest<'_>) -> Result<Self, CaptureError> {
-        let mut programs = Programs::create(&request.facts, request.ring_bytes)?;
+        let ring_bytes = request.ring_bytes;
+        let mut programs = Programs::create(&request.facts, MapSizes::ToCapture { ring_bytes })?;
         let ring = EventRing::open(&mut programs)?;
         let counters = Arc::new(Counters::open(&mut programs)?);
         let log = if request.facts.log_level == 0 {
@@ -83,7 +85,7 @@ impl Capture {
             hooks: Vec::with_capacity(request.plan.hooks.len()),
             degradations: request.plan.degradations.clone(),
             tries: BTreeMap::new(),
-            in_modules: BTreeSet::new(),
+            in_modules: BTreeMap::new(),
             missed: 0,
         };
         capture
@@ -130,8 +132,8 @@ impl Capture {
                 .attach(&name, attach_point(planned.hook, variant))
             {
                 Ok(()) => {
-                    if module_is_loaded(planned.hook) {
-                        self.in_modules.insert(planned.hook);
+                    if let Some(load) = module_load(planned.hook) {
+                        self.in_modules.insert(planned.hook, load);
                     }
                     return Ok(variant);
                 }
@@ -151,11 +153,14 @@ impl Capture {
     /// The kernel took the probe out together with its module; one that comes back has none.
     fn note_departed_modules(&mut self) -> bool {
         let before = self.in_modules.len();
-        self.in_modules.retain(|hook| {
-            let stays = module_is_loaded(*hook);
-            if !stays && let Some((_, state)) = self.hooks.iter_mut().find(|it| it.0.hook == *hook)
+        self.in_modules.retain(|hook, load| {
+            let stays = module_load(*hook) == Some(*load);
+            if !stays
+                && let Some((planned, state)) = self.hooks.iter_mut().find(|it| it.0.hook == *hook)
             {
                 *state = None;
+                // Also where it was loaded when the plan was made.
+                planned.deferred_until_module = true;
             }
             stays
         });
@@ -164,37 +169,45 @@ impl Capture {
 
     fn attach_arrived_modules(&mut self) -> bool {
         let mut has_changed = false;
-        for index in 0..self.hooks.len() {
-            let Some((planned, None)) = self.hooks.get(index).cloned() else {
-                continue;
-            };
-            if !planned.deferred_until_module || !module_is_loaded(planned.hook) {
-                continue;
-            }
+        for planned in self.arrived() {
             match self.attach_first(&planned) {
                 Ok(variant) => {
-                    if let Some((_, state)) = self.hooks.get_mut(index) {
+                    self.tries.remove(&planned.hook);
+                    if let Some((_, state)) = self.state_of(planned.hook) {
                         *state = Some(variant);
                         has_changed = true;
                     }
                 }
-                Err(reason) => has_changed |= self.fail_arrived(index, planned.hook, reason),
+                Err(reason) => has_changed |= self.fail_arrived(planned.hook, reason),
             }
         }
         has_changed
     }
 
+    /// Hooks that waited for modules which are there now.
+    fn arrived(&self) -> Vec<PlannedHook> {
+        let waiting = self.hooks.iter().filter(|(planned, attached)| {
+            attached.is_none() && planned.deferred_until_module && module_is_loaded(planned.hook)
+        });
+        waiting.map(|(planned, _)| planned.clone()).collect()
+    }
+
+    fn state_of(&mut self, hook: Hook) -> Option<&mut (PlannedHook, Option<Variant>)> {
+        self.hooks
+            .iter_mut()
+            .find(|(planned, _)| planned.hook == hook)
+    }
+
     /// The module is there a moment before its symbols are, so the next look tries again; but not
-    /// for ever, as a module may come without the function. Whether this was the last try.
-    fn fail_arrived(&mut self, index: usize, hook: Hook, reason: String) -> bool {
+    /// for ever, as a module may come without the function. Then the hook is none of the plan any more,
+    /// as if that had been known when it was made. Whether this was the last try.
+    fn fail_arrived(&mut self, hook: Hook, reason: String) -> bool {
         let tries = self.tries.entry(hook).or_default();
         *tries += 1;
         if *tries < MAX_TRIES {
             return false;
         }
-        if let Some((planned, _)) = self.hooks.get_mut(index) {
-            planned.deferred_until_module = false;
-        }
+        self.hooks.retain(|(planned, _)| planned.hook != hook);
         self.degradations
             .push(Degradation::HookUnavailable { hook, reason });
         true
@@ -296,8 +309,12 @@ pub(super) fn attach_point(hook: Hook, variant: Variant) -> AttachPoint<'static>
     }
 }
 
-/// Whether the module that holds the function is loaded. One that is built in need not be shown.
+/// Which load of a hook's module there is, if any: the folder of each has a number of its own.
+fn module_load(hook: Hook) -> Option<u64> {
+    let folder = Path::new("/sys/module").join(hook.module()?);
+    Some(std::fs::metadata(folder).ok()?.ino())
+}
+
 fn module_is_loaded(hook: Hook) -> bool {
-    hook.module()
-        .is_some_and(|module| Path::new("/sys/module").join(module).exists())
+    module_load(hook).is_some()
 }

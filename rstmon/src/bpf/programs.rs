@@ -84,17 +84,48 @@ pub struct Programs {
     target_btf: TargetBtf,
 }
 
+/// How large the maps are.
+#[derive(Clone, Copy, Debug)]
+pub enum MapSizes {
+    /// As small as can be: the kernel is only asked what it takes.
+    ToAsk,
+    /// For a capture, with a ring of so many bytes.
+    ToCapture {
+        /// A power of two, and a multiple of the page size.
+        ring_bytes: u32,
+    },
+}
+
+impl MapSizes {
+    /// A small ring that every page size divides.
+    const SMALL_RING_BYTES: u32 = 64 * 1024;
+
+    const fn ring_bytes(self) -> u32 {
+        match self {
+            Self::ToAsk => Self::SMALL_RING_BYTES,
+            Self::ToCapture { ring_bytes } => ring_bytes,
+        }
+    }
+}
+
 impl Programs {
     /// Creates the maps, and prepares the programs without loading any.
-    pub fn create(facts: &FrozenFacts, ring_bytes: u32) -> Result<Self, ProgramsError> {
-        let ebpf = EbpfLoader::new()
+    pub fn create(facts: &FrozenFacts, sizes: MapSizes) -> Result<Self, ProgramsError> {
+        let mut loader = EbpfLoader::new();
+        if let MapSizes::ToAsk = sizes {
+            // The exact counts are 384 KiB for each CPU that this machine may get.
+            for map in ["COUNTS", "SOCKETS", "CLOSED"] {
+                loader.map_max_entries(map, 1);
+            }
+        }
+        let ebpf = loader
             // rustc emits no relocations that would need it.
             .btf(None)
             .override_global("LAYOUT", bytemuck::bytes_of(&facts.layout), true)
             .override_global("CONFIG", bytemuck::bytes_of(&facts.config), true)
             .override_global("CLASSIC", bytemuck::bytes_of(&facts.classic), true)
             .override_global(aya_log::LEVEL, &facts.log_level, false)
-            .map_max_entries("EVENTS", ring_bytes)
+            .map_max_entries("EVENTS", sizes.ring_bytes())
             .load(OBJECT)
             .map_err(|error| create_error(&error))?;
         // `EbpfLoader::new` reads the kernel's BTF whatever it is told of BTF: more than all that is

@@ -3,7 +3,7 @@
 //!
 //! The plan is made from the answers. A refusal is a fact about the host and is left alone.
 
-use super::programs::{AttachPoint, FrozenFacts, Programs, ProgramsError};
+use super::programs::{AttachPoint, FrozenFacts, MapSizes, Programs, ProgramsError};
 use crate::kernel::facts::{Obstacle, ProbeSupport, Support};
 use rstmon_common::classic::ClassicLayout;
 use rstmon_common::config::ProbeConfig;
@@ -14,8 +14,6 @@ use std::collections::BTreeMap;
 const FUNCTION: &str = "tcp_reset";
 /// A tracepoint of every kernel that has any of ours.
 const TRACEPOINT: &str = "inet_sock_set_state";
-/// A small ring that every page size divides.
-const RING_BYTES: u32 = 64 * 1024;
 
 /// Asks. The programs are gone from the kernel when this returns.
 #[must_use]
@@ -27,7 +25,7 @@ pub fn ask_probe_support() -> ProbeSupport {
         log_level: 0,
         tracepoint_ids: BTreeMap::new(),
     };
-    match Programs::create(&facts, RING_BYTES) {
+    match Programs::create(&facts, MapSizes::ToAsk) {
         Ok(mut programs) => ask(&mut programs),
         Err(error) => support_without_maps(&error),
     }

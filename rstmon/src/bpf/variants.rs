@@ -4,11 +4,8 @@
 //! alone never shows the second choice.
 
 use super::capture::attach_point;
-use super::programs::{FrozenFacts, Programs, ProgramsError};
+use super::programs::{FrozenFacts, MapSizes, Programs, ProgramsError};
 use crate::kernel::hook::{Hook, Variant};
-
-/// A small ring that every page size divides: nobody reads it.
-const RING_BYTES: u32 = 64 * 1024;
 
 /// What became of one variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +45,7 @@ fn try_variant(
     hook: Hook,
     variant: Variant,
 ) -> Result<Option<String>, ProgramsError> {
-    let mut programs = Programs::create(facts, RING_BYTES)?;
+    let mut programs = Programs::create(facts, MapSizes::ToAsk)?;
     let attached = programs.attach(&hook.program_name(variant), attach_point(hook, variant));
     programs.unload();
     Ok(attached.err().map(|error| error.to_string()))
