@@ -8,12 +8,12 @@
 mod namespaces;
 mod snmp;
 
-use self::namespaces::Namespaces;
+use self::namespaces::{Found, Namespaces};
 use self::snmp::SnmpCounters;
 use crate::event::cells::CellCounts;
 use crate::event::model::Kind;
 use crate::metrics::page::AuditFigures;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A namespace's counters: when it was first seen, and last.
 #[derive(Clone, Debug)]
@@ -22,12 +22,20 @@ struct Seen {
     last: SnmpCounters,
 }
 
+/// Namespaces that are gone from sight and may come back, of which one that is unreadable for a while
+/// does: more than any host has at a time.
+const MAX_DEPARTED: usize = 4_096;
+
 /// What the audit remembers.
 pub struct Audit {
     namespaces: Namespaces,
     seen: BTreeMap<u64, Seen>,
-    /// Growth of namespaces that are gone.
+    /// Those that are gone from sight. Their growth stays counted.
+    departed: BTreeMap<u64, Seen>,
+    /// Growth of those whose numbers were given to others, or that are gone for good.
     gone: SnmpCounters,
+    /// Those that could not be read so far.
+    unread: BTreeSet<u64>,
     /// What rstmon had counted before the first look.
     counted_before: u64,
 }
@@ -36,21 +44,16 @@ impl Audit {
     /// Takes the first look. `counted` is read before, so that no reset between the two is missed.
     #[must_use]
     pub fn begin(mut namespaces: Namespaces, counted: &CellCounts) -> Self {
-        let seen = namespaces.read().counters;
-        let seen = seen.into_iter().map(|(inode, counters)| {
-            let first = counters.clone();
-            (
-                inode,
-                Seen {
-                    first,
-                    last: counters,
-                },
-            )
-        });
+        let found = namespaces.read();
+        let seen = found.counters.into_iter();
         Self {
             namespaces,
-            seen: seen.collect(),
+            seen: seen
+                .map(|(inode, now)| (inode, Seen::from_now(now)))
+                .collect(),
+            departed: BTreeMap::new(),
             gone: SnmpCounters::default(),
+            unread: found.unreadable,
             counted_before: countable(counted),
         }
     }
@@ -61,11 +64,8 @@ impl Audit {
         counted: impl FnOnce() -> Result<CellCounts, E>,
     ) -> Result<AuditFigures, E> {
         let found = self.namespaces.read();
-        self.take(&found.counters);
-        let mut growth = self.gone.clone();
-        for seen in self.seen.values() {
-            growth.add(&seen.last.since(&seen.first));
-        }
+        self.take(&found);
+        let growth = self.growth();
         let counted = countable(&counted()?).saturating_sub(self.counted_before);
         let sent = growth.get("OutRsts");
         Ok(AuditFigures {
@@ -73,30 +73,74 @@ impl Audit {
             unaccounted_sent: sent.saturating_sub(counted),
             counters: growth.others("OutRsts"),
             namespaces: found.counters.len() as u64,
-            unreadable_namespaces: found.unreadable,
+            unreadable_namespaces: found.unreadable.len() as u64,
         })
     }
 
-    /// Takes over what was read. A namespace that came since the first look began with zeros.
-    fn take(&mut self, found: &BTreeMap<u64, SnmpCounters>) {
-        let gone = &mut self.gone;
-        self.seen.retain(|inode, seen| {
-            // The number of one that is gone may be given to another, whose counters are lower.
-            let stays = found
-                .get(inode)
-                .is_some_and(|now| now.continues(&seen.last));
-            if !stays {
-                gone.add(&seen.last.since(&seen.first));
-            }
-            stays
-        });
-        for (inode, counters) in found {
-            let seen = self.seen.entry(*inode).or_insert_with(|| Seen {
-                first: SnmpCounters::default(),
-                last: counters.clone(),
-            });
-            seen.last = counters.clone();
+    /// Takes over what was read.
+    fn take(&mut self, found: &Found) {
+        for (inode, seen) in std::mem::take(&mut self.seen) {
+            self.departed.insert(inode, seen);
         }
+        for (inode, now) in &found.counters {
+            let before = self.departed.remove(inode);
+            let seen = self.now_seen(*inode, before, now);
+            self.seen.insert(*inode, seen);
+        }
+        self.unread.extend(&found.unreadable);
+        while self.departed.len() > MAX_DEPARTED
+            && let Some((_, seen)) = self.departed.pop_first()
+        {
+            self.gone.add(&seen.growth());
+        }
+    }
+
+    /// A namespace that was found, and how it was seen before.
+    fn now_seen(&mut self, inode: u64, before: Option<Seen>, now: &SnmpCounters) -> Seen {
+        let was_unread = self.unread.remove(&inode);
+        let last = now.clone();
+        match before {
+            Some(Seen { first, last: then }) if now.continues(&then) => Seen { first, last },
+            // The number of one that is gone was given to another, whose counters are lower.
+            Some(before) => {
+                self.gone.add(&before.growth());
+                Seen::from_zero(last)
+            }
+            // What it has sent before is not known to have been since the first look.
+            None if was_unread => Seen::from_now(last),
+            None => Seen::from_zero(last),
+        }
+    }
+
+    /// How much the counters of all have grown since the first look.
+    fn growth(&self) -> SnmpCounters {
+        let mut growth = self.gone.clone();
+        for seen in self.seen.values().chain(self.departed.values()) {
+            growth.add(&seen.growth());
+        }
+        growth
+    }
+}
+
+impl Seen {
+    /// One that was there before the first look.
+    fn from_now(now: SnmpCounters) -> Self {
+        Self {
+            first: now.clone(),
+            last: now,
+        }
+    }
+
+    /// One that came since: it began with zeros.
+    fn from_zero(last: SnmpCounters) -> Self {
+        Self {
+            first: SnmpCounters::default(),
+            last,
+        }
+    }
+
+    fn growth(&self) -> SnmpCounters {
+        self.last.since(&self.first)
     }
 }
 

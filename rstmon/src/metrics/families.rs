@@ -80,7 +80,7 @@ families! {
     ConnectionIdle = "rstmon_connection_idle_seconds", Histogram, ["kind", "cause"],
         "Time since the last data in either direction when a connection was reset.";
     EventsLost = "rstmon_events_lost_total", Counter, ["stage"],
-        "Events lost on their way, by the place; the resets themselves stay counted.";
+        "Events lost on their way, by the place; but for those of program-missed and too-deep, the resets themselves stay counted.";
     EventsInFlight = "rstmon_events_in_flight", Gauge, [],
         "Resets that the kernel side has counted and whose events are not diagnosed yet; falls to 0 within a second, but for records that were unreadable.";
     HookAttached = "rstmon_hook_attached", Gauge, ["hook", "variant"],
@@ -92,7 +92,7 @@ families! {
     SnmpEvents = "rstmon_snmp_events_total", Counter, ["counter"],
         "Growth of the kernel's other counters that have to do with resets, of all network namespaces that can be seen, since the start.";
     UnaccountedResets = "rstmon_unaccounted_resets", Gauge, ["kind"],
-        "Resets sent that the kernel's own counters have and rstmon has not; not 0 for long means a path that rstmon cannot see.";
+        "Resets sent that the kernel's own counters have and rstmon has not; where it goes on growing, there is a path that rstmon cannot see.";
     NetworkNamespaces = "rstmon_network_namespaces", Gauge, ["audited"],
         "Network namespaces found, by whether their counters could be read.";
     Series = "rstmon_series", Gauge, ["family"],

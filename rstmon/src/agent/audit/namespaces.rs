@@ -5,7 +5,7 @@
 
 use super::snmp::SnmpCounters;
 use nix::sched::{CloneFlags, setns};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -26,8 +26,8 @@ pub struct Namespaces {
 pub(super) struct Found {
     /// By the namespace's inode.
     pub(super) counters: BTreeMap<u64, SnmpCounters>,
-    /// Namespaces that could not be read.
-    pub(super) unreadable: u64,
+    /// Inodes of the namespaces that could not be read.
+    pub(super) unreadable: BTreeSet<u64>,
 }
 
 impl Namespaces {
@@ -73,7 +73,7 @@ impl Namespaces {
                 }
             }
         }
-        found.unreadable = unreadable.len() as u64;
+        found.unreadable = unreadable.into_keys().collect();
         found
     }
 

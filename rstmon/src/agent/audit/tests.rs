@@ -9,54 +9,83 @@ fn counters(out_rsts: u64, on_close: u64) -> SnmpCounters {
 }
 
 fn audit(seen: &[(u64, SnmpCounters)]) -> Audit {
-    let seen = seen.iter().map(|(inode, counters)| {
-        let first = counters.clone();
-        (
-            *inode,
-            Seen {
-                first,
-                last: counters.clone(),
-            },
-        )
-    });
+    let seen = seen.iter();
     Audit {
         namespaces: Namespaces::of_host(),
-        seen: seen.collect(),
+        seen: seen
+            .map(|(inode, now)| (*inode, Seen::from_now(now.clone())))
+            .collect(),
+        departed: BTreeMap::new(),
         gone: SnmpCounters::default(),
+        unread: BTreeSet::new(),
         counted_before: 0,
     }
 }
 
-fn sent(audit: &Audit) -> u64 {
-    let mut growth = audit.gone.clone();
-    for seen in audit.seen.values() {
-        growth.add(&seen.last.since(&seen.first));
+fn found<const N: usize>(counters: [(u64, SnmpCounters); N]) -> Found {
+    Found {
+        counters: BTreeMap::from(counters),
+        unreadable: BTreeSet::new(),
     }
-    growth.get("OutRsts")
+}
+
+fn sent(audit: &Audit) -> u64 {
+    audit.growth().get("OutRsts")
 }
 
 #[test]
 fn growth_counts_from_the_first_look_and_from_zero_for_what_came_later() {
     let mut audit = audit(&[(1, counters(100, 0))]);
-    audit.take(&BTreeMap::from([
-        (1, counters(107, 0)),
-        (2, counters(5, 0)),
-    ]));
+    audit.take(&found([(1, counters(107, 0)), (2, counters(5, 0))]));
     assert_eq!(sent(&audit), 12);
 }
 
 #[test]
 fn what_a_namespace_sent_stays_counted_when_it_is_gone() {
     let mut audit = audit(&[(1, counters(100, 0)), (2, counters(1, 0))]);
-    audit.take(&BTreeMap::from([
-        (1, counters(100, 0)),
-        (2, counters(4, 0)),
-    ]));
-    audit.take(&BTreeMap::from([(1, counters(101, 0))]));
+    audit.take(&found([(1, counters(100, 0)), (2, counters(4, 0))]));
+    audit.take(&found([(1, counters(101, 0))]));
     assert_eq!(sent(&audit), 4);
     // The number is given to another namespace, which has sent less.
-    audit.take(&BTreeMap::from([(1, counters(2, 0))]));
+    audit.take(&found([(1, counters(2, 0))]));
     assert_eq!(sent(&audit), 6);
+}
+
+#[test]
+fn a_namespace_that_comes_back_goes_on_where_it_was() {
+    let mut audit = audit(&[(1, counters(100, 0)), (2, counters(50, 0))]);
+    audit.take(&found([(1, counters(100, 0))]));
+    assert_eq!(sent(&audit), 0);
+    audit.take(&found([(1, counters(100, 0)), (2, counters(53, 0))]));
+    assert_eq!(sent(&audit), 3);
+    // Gone again, and its number is another's.
+    audit.take(&found([(1, counters(100, 0))]));
+    assert_eq!(sent(&audit), 3);
+    audit.take(&found([(1, counters(100, 0)), (2, counters(1, 0))]));
+    assert_eq!(sent(&audit), 4);
+}
+
+#[test]
+fn what_an_unreadable_namespace_had_sent_is_not_counted_once_it_can_be_read() {
+    let mut audit = audit(&[]);
+    audit.take(&Found {
+        unreadable: BTreeSet::from([7]),
+        ..Found::default()
+    });
+    audit.take(&found([(7, counters(900, 0))]));
+    assert_eq!(sent(&audit), 0);
+    audit.take(&found([(7, counters(902, 0))]));
+    assert_eq!(sent(&audit), 2);
+}
+
+#[test]
+fn no_more_of_those_that_are_gone_are_kept_than_may_come_back() {
+    let mut audit = audit(&[]);
+    for inode in 0..MAX_DEPARTED as u64 + 10 {
+        audit.take(&found([(inode, counters(1, 0))]));
+    }
+    assert!(audit.departed.len() <= MAX_DEPARTED);
+    assert_eq!(sent(&audit), MAX_DEPARTED as u64 + 10);
 }
 
 #[test]
