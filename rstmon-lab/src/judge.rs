@@ -202,11 +202,12 @@ pub fn judge(
     }
 }
 
-/// A reset that a scenario causes, and what the capture said of it.
+/// A reset that a scenario causes, beside what the capture said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// `KIND CAUSE`; several of either where a kernel may tell it so or so.
-    pub expected: String,
+    /// `KIND CAUSE`; several of either where a kernel may tell it so or so. `None` if no such reset was
+    /// expected.
+    pub expected: Option<String>,
     /// The same of the event; `None` if none came.
     pub diagnosed: Option<String>,
     /// Whether the event is one that was expected.
@@ -214,27 +215,28 @@ pub struct Answer {
 }
 
 impl Observation {
-    /// What was expected, beside what came.
+    /// What was expected, beside what came; then what came beyond that.
     #[must_use]
     pub fn answers(&self, events: &[Value]) -> Vec<Answer> {
-        let answer = |(expected, event): (&Expectation, Option<&Value>)| {
-            let told = |event| {
-                Some(format!(
-                    "{} {}",
-                    text(event, "kind")?,
-                    text(event, "cause")?
-                ))
-            };
-            Answer {
-                expected: expected.kinds_and_causes(),
-                diagnosed: event.and_then(told),
-                is_expected: event
-                    .and_then(|event| text(event, "cause"))
-                    .is_some_and(|cause| expected.causes.contains(&cause)),
-            }
+        let told = |event: &Value| {
+            let (kind, cause) = (text(event, "kind")?, text(event, "cause")?);
+            Some(format!("{kind} {cause}"))
         };
         let pairing = Pairing::of(self, events);
-        pairing.pairs.into_iter().map(answer).collect()
+        let expected = pairing.pairs.iter().map(|(expected, event)| {
+            let cause = event.and_then(|event| text(event, "cause"));
+            Answer {
+                expected: Some(expected.kinds_and_causes()),
+                diagnosed: event.and_then(told),
+                is_expected: cause.is_some_and(|cause| expected.causes.contains(&cause)),
+            }
+        });
+        let surplus = pairing.surplus.iter().map(|event| Answer {
+            expected: None,
+            diagnosed: told(event),
+            is_expected: false,
+        });
+        expected.chain(surplus).collect()
     }
 
     /// Whether all events have come that this capture can see, so that waiting longer can only bring

@@ -62,20 +62,25 @@ impl ScenarioResult {
 
     /// Expected against diagnosed; where the two are the same, once.
     fn told(&self) -> String {
-        let told = |answer: &Answer| match &answer.diagnosed {
-            Some(diagnosed) if answer.is_expected => diagnosed.clone(),
-            Some(diagnosed) => format!("{} diagnosed as {diagnosed}", answer.expected),
-            None => format!("{} not seen", answer.expected),
-        };
-        match &self.outcome {
-            Outcome::Judged(_) if self.answers.is_empty() => ": none".to_owned(),
-            Outcome::Judged(_) => {
-                let told: Vec<_> = self.answers.iter().map(told).collect();
-                format!(": {}", told.join(", "))
-            }
-            Outcome::Skipped { .. } | Outcome::NotRun { .. } | Outcome::Failed { .. } => {
-                String::new()
-            }
+        if !matches!(self.outcome, Outcome::Judged(_)) {
+            return String::new();
+        }
+        if self.answers.is_empty() {
+            return ": none".to_owned();
+        }
+        let answers: Vec<_> = self.answers.iter().map(Answer::told).collect();
+        format!(": {}", answers.join(", "))
+    }
+}
+
+impl Answer {
+    fn told(&self) -> String {
+        match (&self.expected, &self.diagnosed) {
+            (Some(_), Some(diagnosed)) if self.is_expected => diagnosed.clone(),
+            (Some(expected), Some(diagnosed)) => format!("{expected} diagnosed as {diagnosed}"),
+            (Some(expected), None) => format!("{expected} not seen"),
+            (None, Some(diagnosed)) => format!("{diagnosed} not expected"),
+            (None, None) => "an event not expected".to_owned(),
         }
     }
 }
@@ -196,11 +201,11 @@ mod tests {
         }
     }
 
-    fn answer(expected: &str, diagnosed: Option<&str>) -> Answer {
+    fn answer(expected: Option<&str>, diagnosed: Option<&str>) -> Answer {
         Answer {
-            expected: expected.to_owned(),
+            expected: expected.map(ToOwned::to_owned),
             diagnosed: diagnosed.map(ToOwned::to_owned),
-            is_expected: diagnosed == Some(expected),
+            is_expected: expected.is_some() && diagnosed == expected,
         }
     }
 
@@ -209,9 +214,9 @@ mod tests {
         let results = [
             ScenarioResult {
                 answers: vec![
-                    answer("sent port-closed", Some("sent port-closed")),
+                    answer(Some("sent port-closed"), Some("sent port-closed")),
                     answer(
-                        "received connection-refused",
+                        Some("received connection-refused"),
                         Some("received connection-refused"),
                     ),
                 ],
@@ -220,8 +225,9 @@ mod tests {
             result("lost-fin", Outcome::Judged(Judgement::Matched)),
             ScenarioResult {
                 answers: vec![
-                    answer("sent disconnect", Some("sent linger-abort")),
-                    answer("received peer-aborted", None),
+                    answer(Some("sent disconnect"), Some("sent linger-abort")),
+                    answer(Some("received peer-aborted"), None),
+                    answer(None, Some("stray stray-reset")),
                 ],
                 ..result(
                     "disconnect",
@@ -246,7 +252,7 @@ mod tests {
             "ok           port-closed      ipv6  what happens: sent port-closed, received connection-refused\n\
              ok           lost-fin         ipv6  what happens: none\n\
              DIFFERS      disconnect       ipv6  what happens: sent disconnect diagnosed as sent \
-             linger-abort, received peer-aborted not seen\n\
+             linger-abort, received peer-aborted not seen, stray stray-reset not expected\n\
              \x20            missing: it\n\
              skipped      firewall-reject  ipv6  what happens\n\
              \x20            no nft\n\
