@@ -44,7 +44,7 @@ pub enum Request {
     Figures(oneshot::Sender<Figures>),
     /// Events from now on. With it comes what the kernel side has counted and lost, which takes too long
     /// to read here.
-    Subscribe(Subscriber, CellCounts),
+    Subscribe(Box<Subscriber>, CellCounts),
     /// No more for this client; its end line. The same comes with it.
     End(ClientId, CellCounts, oneshot::Sender<Line>),
 }
@@ -227,7 +227,7 @@ impl CaptureLoop {
 
     fn answer(&mut self, request: Request) {
         match request {
-            Request::Subscribe(subscriber, lost) => self.subscribe(subscriber, &lost),
+            Request::Subscribe(subscriber, lost) => self.subscribe(*subscriber, &lost),
             Request::End(client, lost, reply) => self.end_client(client, &lost, reply),
             Request::Figures(reply) => {
                 let lost = match self.session.stages() {

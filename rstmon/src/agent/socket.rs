@@ -323,7 +323,7 @@ impl SocketService {
     }
 
     async fn subscribe(&self, subscriber: Subscriber) -> Result<(), String> {
-        let request = Request::Subscribe(subscriber, self.read_lost()?);
+        let request = Request::Subscribe(Box::new(subscriber), self.read_lost()?);
         let sent = self.requests.send(request).await;
         sent.map_err(|_| "the capture has ended".to_owned())
     }

@@ -65,6 +65,39 @@ pub(super) fn is_bare(event: &Event) -> Option<bool> {
     event.rst.map(|rst| !rst.flags.has(tcp_flag::ACK))
 }
 
+/// Where the number of a RST lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// So far before RCV.NXT.
+    Before(u32),
+    /// In the receive window, RCV.NXT and the right edge included, as `tcp_sequence` takes it.
+    Within,
+    /// Beyond it.
+    Beyond,
+}
+
+impl Place {
+    /// That of the event's RST, for a connection whose numbers are known.
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        let socket = event.socket.as_ref()?;
+        let (next, end) = (socket.rcv_nxt?, socket.rcv_window_end?);
+        Some(Self::between(event.rst?.seq, next, end))
+    }
+
+    /// A window that the peer has overrun is empty (`tcp_receive_window`).
+    const fn between(seq: u32, next: u32, window_end: u32) -> Self {
+        let ahead = seq.wrapping_sub(next).cast_signed();
+        let window = window_end.wrapping_sub(next).cast_signed();
+        if ahead < 0 {
+            Self::Before(ahead.unsigned_abs())
+        } else if ahead == 0 || ahead <= window {
+            Self::Within
+        } else {
+            Self::Beyond
+        }
+    }
+}
+
 /// Whether the RST looks like one that a live socket sends (`tcp_send_active_reset`): with ACK, and
 /// with its window or its timestamps.
 pub(super) fn is_of_live_socket(rst: &Segment) -> bool {
@@ -138,6 +171,26 @@ mod tests {
             assert_eq!(Way::between(handshake, rst), way, "{handshake} {rst}");
         }
         assert_eq!([64, 60, 128, 250, 0].map(hops), [0, 4, 0, 5, 64]);
+    }
+
+    #[test]
+    fn a_number_lies_before_within_or_beyond_the_window() {
+        for (seq, next, end, place) in [
+            (99, 100, 150, Place::Before(1)),
+            (100, 100, 150, Place::Within),
+            (149, 100, 150, Place::Within),
+            (150, 100, 150, Place::Within),
+            (151, 100, 150, Place::Beyond),
+            (100, 100, 100, Place::Within),
+            (101, 100, 100, Place::Beyond),
+            // More has come than the window allowed: it is empty, not most of all numbers.
+            (100, 100, 90, Place::Within),
+            (5_000, 100, 90, Place::Beyond),
+            (5, u32::MAX - 4, 10, Place::Within),
+            (u32::MAX - 4, 5, 10, Place::Before(10)),
+        ] {
+            assert_eq!(Place::between(seq, next, end), place, "{seq} {next} {end}");
+        }
     }
 
     #[test]

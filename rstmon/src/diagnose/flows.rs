@@ -5,16 +5,16 @@
 
 use super::forgery::{is_out_of_window, peer_went_on};
 use super::generations::{Generations, Hashed};
-use crate::event::model::{Event, Kind, Segment, SocketState};
+use crate::event::model::{Event, Initiator, Kind, Segment, SocketState};
 use rstmon_common::wire;
 use std::net::IpAddr;
 
 /// Flows remembered at least; there are at most twice as many, of about 250 bytes each.
 pub(super) const FLOWS: usize = 4_096;
 
-/// A reset this long ago explains no segment any more: five times TIME-WAIT
+/// A reset or a close this long ago explains no segment any more: five times TIME-WAIT
 /// (`TCP_TIMEWAIT_LEN`), after which the tuple has likely been used again.
-const RESET_MEMORY_MS: u64 = 300_000;
+pub(super) const END_MEMORY_MS: u64 = 300_000;
 
 /// A netfilter reset and its arrival at a socket of this host are one packet on its way.
 const REJECT_MEMORY_MS: u64 = 1_000;
@@ -141,7 +141,7 @@ type Stamped<T> = Option<(u64, T)>;
 /// The last events of a flow.
 #[derive(Clone, Copy, Debug, Default)]
 struct FlowStamps {
-    reset_sent: Stamped<()>,
+    reset_sent: Stamped<Initiator>,
     reset_received: Stamped<ObeyedReset>,
     firewall_reject: Stamped<()>,
     peer_went_on: Stamped<()>,
@@ -155,8 +155,8 @@ struct FlowStamps {
 enum FlowChange {
     /// Netfilter rejected a segment.
     FirewallReject,
-    /// This host reset the connection.
-    ResetSent,
+    /// This host reset the connection, and who began that.
+    ResetSent(Initiator),
     /// A RST tore it down.
     ResetReceived(ObeyedReset),
     /// The peer sent more after that.
@@ -172,7 +172,7 @@ impl FlowChange {
         if is_firewall_hook(event) {
             Some(Self::FirewallReject)
         } else if event.kind == Kind::Sent && closes_connection(event) {
-            Some(Self::ResetSent)
+            Some(Self::ResetSent(event.verdict.initiator))
         } else if event.kind == Kind::Received {
             Some(Self::ResetReceived(ObeyedReset::of(event)))
         } else if peer_went_on(event, past).is_some() {
@@ -191,10 +191,10 @@ impl FlowStamps {
     fn before(&self, event: &Event) -> FlowPast {
         let ms = |(ago_ms, ())| ago_ms;
         FlowPast {
-            reset_sent: within(event, self.reset_sent, RESET_MEMORY_MS).map(ms),
-            reset_received: within(event, self.reset_received, RESET_MEMORY_MS),
+            reset_sent: within(event, self.reset_sent, END_MEMORY_MS),
+            reset_received: within(event, self.reset_received, END_MEMORY_MS),
             firewall_reject: None,
-            peer_went_on: within(event, self.peer_went_on, RESET_MEMORY_MS).map(ms),
+            peer_went_on: within(event, self.peer_went_on, END_MEMORY_MS).map(ms),
             attempts: within(event, self.attempts, ATTEMPT_MEMORY_MS)
                 .map_or(0, |(_, attempts)| attempts),
             last_rst: within(event, self.last_rst, ATTEMPT_MEMORY_MS),
@@ -204,7 +204,7 @@ impl FlowStamps {
     fn take(&mut self, change: FlowChange, now: u64) {
         match change {
             FlowChange::FirewallReject => self.firewall_reject = Some((now, ())),
-            FlowChange::ResetSent => self.reset_sent = Some((now, ())),
+            FlowChange::ResetSent(initiator) => self.reset_sent = Some((now, initiator)),
             FlowChange::ResetReceived(reset) => {
                 self.reset_received = Some((now, reset));
                 (self.peer_went_on, self.attempts) = (None, None);
@@ -219,8 +219,8 @@ impl FlowStamps {
 /// What a flow's past says to the event at hand; milliseconds before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowPast {
-    /// This host's TCP sent a RST for this connection.
-    pub reset_sent: Option<u64>,
+    /// This host's TCP sent a RST for this connection, and who began that.
+    pub reset_sent: Option<(u64, Initiator)>,
     /// A RST tore this connection down.
     pub reset_received: Option<(u64, ObeyedReset)>,
     /// This host's netfilter rejected a segment of this connection, seen from either end.

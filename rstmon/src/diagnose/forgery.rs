@@ -12,6 +12,8 @@
 //! * Linux sends bare RSTs and SYN-ACKs with IP ID 0; zeros are never a discontinuity.
 //! * A RST ahead of lost data is answered with a challenge ACK and comes again, exact (RFC 5961,
 //!   3.2): only attempts outside the window count.
+//! * A RST of the peer's own can come late, after what it sent next: a number of what has been received
+//!   is no attempt.
 //!
 //! What remains: a proxy that answers the handshake itself and then lets the real server speak looks
 //! like a forger, as only the handshake and the RST are seen. Hence likely, never certain.
@@ -24,7 +26,7 @@
 //! Sources: Weaver, Sommer, Paxson, "Detecting Forged TCP Reset Packets" (NDSS 2009) for the signs
 //! that two segments of a flow make; RFC 9293, 3.5.2, RFC 7323 and RFC 6864 for the others.
 
-use super::baseline::{self, Way, hops};
+use super::baseline::{self, Place, Way, hops};
 use super::flows::{ArrivedReset, FlowPast, ObeyedReset};
 use crate::event::model::{Event, Kind, Segment, SocketState};
 use rstmon_common::wire::tcp_flag;
@@ -366,16 +368,19 @@ fn second_rst(
         .collect()
 }
 
-/// Whether this RST hit neither RCV.NXT nor the window: not the peer's own, unless it is very late.
+/// Whether this RST hit neither RCV.NXT nor the window: not the peer's own. With a number of what
+/// has been received it may be, and late: the answer to what we had sent before that came.
 pub(super) fn is_out_of_window(event: &Event) -> bool {
-    let edges = || {
-        let socket = event.socket?;
-        let (next, end) = (socket.rcv_nxt?, socket.rcv_window_end?);
-        let ahead = event.rst?.seq.wrapping_sub(next);
-        Some(ahead >= end.wrapping_sub(next).max(1))
+    let missed = match Place::of(event) {
+        Some(Place::Before(back)) => {
+            let received = event.connection.bytes_received;
+            received.is_some_and(|received| u64::from(back) > received)
+        }
+        Some(Place::Beyond) => true,
+        Some(Place::Within) | None => false,
     };
     let synchronized = !matches!(event.state, None | Some(SocketState::SynSent));
-    event.kind == Kind::Rejected && synchronized && edges().unwrap_or(false)
+    event.kind == Kind::Rejected && synchronized && missed
 }
 
 /// How long after a RST that tore the connection down its peer went on sending, in milliseconds:

@@ -197,7 +197,13 @@ fn numbers_agree(sent: &Event, arrived: &Event) -> Option<bool> {
     if arrived.state == Some(SocketState::SynSent) {
         return Some(rst.ack == socket.snd_nxt?);
     }
-    Some(rst.seq == socket.rcv_nxt?)
+    let next = socket.rcv_nxt?;
+    // After the peer's FIN the number of that is obeyed, too (`tcp_reset_check`).
+    let after_fin = matches!(
+        arrived.state,
+        Some(SocketState::CloseWait | SocketState::LastAck | SocketState::Closing)
+    );
+    Some(rst.seq == next || (after_fin && rst.seq == next.wrapping_sub(1)))
 }
 
 #[cfg(test)]
@@ -298,6 +304,23 @@ mod tests {
             stories(vec![sent(1, 10, 77), received(2, 11, 78)]),
             [None, None]
         );
+    }
+
+    #[test]
+    fn after_the_peers_fin_the_number_of_the_fin_will_do() {
+        let pair = |state| {
+            let mut arrived = received(2, 11, 78);
+            arrived.state = Some(state);
+            stories(vec![sent(1, 10, 77), arrived])
+        };
+        for state in [
+            SocketState::CloseWait,
+            SocketState::LastAck,
+            SocketState::Closing,
+        ] {
+            assert_eq!(pair(state), [Some(2), Some(1)], "{state:?}");
+        }
+        assert_eq!(pair(SocketState::FinWait2), [None, None]);
     }
 
     #[test]

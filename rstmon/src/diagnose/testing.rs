@@ -193,7 +193,7 @@ impl Scene {
         })
     }
 
-    /// When data was last received, data last sent, and the peer last heard, in milliseconds before
+    /// When data was last received (there was some), data last sent, and the peer last heard, in milliseconds before
     /// the event, on a kernel with ticks of a millisecond.
     pub(super) fn times(mut self, received: u32, sent: u32, heard: u32) -> Self {
         const NOW: u32 = 100_000_000;
@@ -203,6 +203,7 @@ impl Scene {
             raw.last_received = NOW - received;
             raw.last_sent = NOW - sent;
             raw.last_heard = NOW - heard;
+            raw.bytes_received = 2_000;
         })
     }
 
@@ -267,10 +268,23 @@ impl Scene {
 
     /// The tuple's former connection, a second ago.
     pub(super) fn closed_from(self, state: u8) -> Self {
+        self.closed_ago_ms(1_000, state)
+    }
+
+    /// The tuple's former connection, so long ago.
+    pub(super) fn closed_ago_ms(self, ago_ms: u64, state: u8) -> Self {
         self.with(|raw| {
             raw.have |= wire::HAVE_CLOSED;
             raw.closed_state = state;
-            raw.closed_ns = raw.mono_ns - 1_000_000_000;
+            raw.closed_ns = raw.mono_ns - ago_ms * 1_000_000;
+        })
+    }
+
+    /// Connections that wait in a listener's queue, and their limit.
+    pub(super) fn backlog(self, waiting: u32, limit: u32) -> Self {
+        self.with(|raw| {
+            raw.have |= wire::HAVE_BACKLOG;
+            (raw.ack_backlog, raw.max_ack_backlog) = (waiting, limit);
         })
     }
 

@@ -25,15 +25,16 @@ pub const fn expected(cause: Cause) -> (&'static [Kind], &'static [Initiator]) {
         Cause::StaleSegment | Cause::BadHandshakeAck | Cause::TimeWaitHit | Cause::Paws => {
             (&[Sent], &[Unknown])
         }
-        Cause::SegmentAfterClose
-        | Cause::CloseUnreadData
+        Cause::CloseUnreadData
         | Cause::DataAfterClose
         | Cause::LingerAbort
         | Cause::Linger2Abort
         | Cause::Disconnect
         | Cause::ListenerClosed
         | Cause::AcceptQueueOverflow => (&[Sent], &[LocalApp]),
-        Cause::ProcessKilled => (&[Sent], &[LocalAdmin, LocalApp, LocalKernel, Unknown]),
+        Cause::SegmentAfterClose | Cause::ProcessKilled => {
+            (&[Sent], &[LocalAdmin, LocalApp, LocalKernel, Unknown])
+        }
         Cause::PortClosed
         | Cause::KeepaliveTimeout
         | Cause::UserTimeout

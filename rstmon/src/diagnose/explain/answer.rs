@@ -113,7 +113,7 @@ pub(super) const STALE_SEGMENT: CausePage = CausePage {
         Sign {
             fact: "closed_ago_ms=N",
             says: "the connection was here and left without a word to the peer: retransmissions \
-                used up, TCP_REPAIR",
+                used up, TCP_REPAIR; above 300000 it may have been another of the same ports",
         },
         Sign {
             fact: "closed_from=established",
@@ -186,8 +186,9 @@ pub(super) const SEGMENT_AFTER_CLOSE: CausePage = CausePage {
     meaning: "This host closed or reset the connection a short while ago, its socket is gone, and \
         a segment of the peer's arrived late. The answer is a RST; the connection was over \
         already.",
-    who: "The application here that closed (`local-app`); the peer had not heard yet, or did not \
-        care.",
+    who: "Who ended the connection: the application here that closed (`local-app`), or whoever the \
+        reset before names (`local-kernel`, `local-admin`); `unknown` after a connect that was given \
+        up. The peer had not heard yet, or did not care.",
     harm: Harm::Benign,
     harm_detail: "It follows another reset or an orderly end. Look at the first event of the same \
         ports: that one has the cause. Harmful only if the trigger carries data that mattered.",
@@ -197,7 +198,8 @@ pub(super) const SEGMENT_AFTER_CLOSE: CausePage = CausePage {
     in_rstmon: &[
         Sign {
             fact: "closed_ago_ms=N",
-            says: "when the connection ended here",
+            says: "when the connection ended here; five minutes ago at most, as the ports may be in \
+                use again after that",
         },
         Sign {
             fact: "closed_from=last-ack",

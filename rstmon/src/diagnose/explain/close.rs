@@ -37,7 +37,8 @@ pub(super) const CLOSE_UNREAD_DATA: CausePage = CausePage {
         },
     ],
     in_tcpdump: "Data from the peer, acknowledged; then `Flags [R.]` from this host, with a real \
-        window and, where negotiated, timestamps. No FIN before it.",
+        window and, where negotiated, timestamps. No FIN before it, unless `shutdown(SHUT_WR)` came \
+        before the close.",
     in_counters: "`TcpExtTCPAbortOnClose` and `TcpOutRsts` go up; `TcpEstabResets` too.",
     origins: &[
         "A server answers early (401, 413, 502) and closes without reading the request body.",
@@ -221,7 +222,7 @@ pub(super) const LINGER_ABORT: CausePage = CausePage {
         },
     ],
     in_tcpdump: "`Flags [R.]` from this host out of the blue, with a real window and timestamps; \
-        no FIN before it.",
+        no FIN before it, unless `shutdown(SHUT_WR)` came before the close.",
     in_counters: "`TcpOutRsts`, `TcpEstabResets`, and, misleadingly, `TcpExtTCPAbortOnData`.",
     origins: &[
         "Go `conn.SetLinger(0)`, Java `setSoLinger(true, 0)`, Node `socket.resetAndDestroy()`.",
@@ -370,6 +371,11 @@ pub(super) const PROCESS_KILLED: CausePage = CausePage {
             fact: "unread_bytes=N",
             says: "what the dead process had not read",
         },
+        Sign {
+            fact: "state=none",
+            says: "or `listen`: a late segment found only the memory of its connection, of five \
+                minutes at most; hence likely, as the ports can be in use again",
+        },
     ],
     in_tcpdump: "`[R.]` on many connections of one process in the same millisecond, or `[F.]` \
         first and `[R]` for each later segment of the peers.",
@@ -451,7 +457,8 @@ pub(super) const DISCONNECT: CausePage = CausePage {
             says: "from Linux 6.12, in CLOSING or LAST-ACK with data unsent",
         },
     ],
-    in_tcpdump: "`Flags [R.]` from this host with no FIN before it: the same as SO_LINGER 0.",
+    in_tcpdump: "`Flags [R.]` from this host, mostly with no FIN before it (`shutdown(SHUT_WR)` sends \
+        one): the same as SO_LINGER 0.",
     in_counters: "`TcpOutRsts`, `TcpEstabResets`; none of the TCPAbort counters.",
     origins: &[
         "Connection pools and libraries that reuse one descriptor; rare.",

@@ -14,9 +14,10 @@ pub(super) const ACCEPT_QUEUE_OVERFLOW: CausePage = CausePage {
     harm_detail: "Clients get ECONNRESET right after connecting. With the sysctl at 0, the \
         default, a short burst would pass unnoticed, since the client's ACK is dropped and comes \
         again.",
-    mechanism: "Linux: `tcp_check_req()` at the last ACK of the handshake finds \
-        `sk_acceptq_is_full()`. The limit is the smaller of `listen()`'s backlog and \
-        `net.core.somaxconn`. The kernel borrows the reason INVALID_SYN for it.",
+    mechanism: "Linux: at the last ACK of the handshake `tcp_v4_syn_recv_sock()` or \
+        `tcp_v6_syn_recv_sock()` finds `sk_acceptq_is_full()`; `tcp_check_req()` sees only that no \
+        child came and resets, for which it borrows the reason INVALID_SYN. The limit is the smaller \
+        of `listen()`'s backlog and `net.core.somaxconn`.",
     in_rstmon: &[
         Sign {
             fact: "backlog=N",
@@ -24,7 +25,8 @@ pub(super) const ACCEPT_QUEUE_OVERFLOW: CausePage = CausePage {
         },
         Sign {
             fact: "backlog_limit=N",
-            says: "its limit; the queue is full when more than that wait",
+            says: "its limit; the queue is full when more than that wait: certain then, with the \
+                reason; else the child may have failed for want of memory",
         },
         Sign {
             fact: "kernel_reason=INVALID_SYN",

@@ -278,6 +278,8 @@ pub(super) const PEER_GONE: CausePage = CausePage {
         "A failover: the address moved to a host that does not have the connections.",
         "A layer-4 balancer changed its mind: backend removed, hash changed, no stickiness.",
         "The peer's kernel gave up retransmitting, which sends no RST (`net.ipv4.tcp_retries2`).",
+        "A peer that restarted and opens with the same ports: its SYN, our challenge ACK, and in \
+         answer to that a bare RST, which is exact.",
     ],
     remedies: &[
         Remedy {

@@ -130,7 +130,8 @@ pub(super) const KEEPALIVE_RACE: CausePage = CausePage {
         },
         Sign {
             fact: "idle_ms=5001",
-            says: "the pause before the request: the peer's idle timer",
+            says: "from the last data received to our last data: the peer's idle timer, if we sent \
+                nothing in between that it acknowledged, which leaves no trace; hence never certain",
         },
         Sign {
             fact: "data_sent_ago_ms=N",

@@ -98,9 +98,11 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
     mechanism: "A RST is obeyed if its seq is exactly the next one expected (RFC 5961 3.2); \
         whoever sees the traffic can write one. What cannot be forged well: the number of hops \
         (TTL), the peer's clock (RFC 7323), an answer before the question has arrived. All \
-        but a peer that goes on need probe mode. Two signs that studies name are not used. A refusal that comes sooner than the \
-        peer could answer: rstmon times no connection that ends in order, so it has nothing to \
-        compare with. Several peers with one clock: a transparent proxy shows it, and need not reset.",
+        but a peer that goes on need probe mode; in tracepoint mode from Linux 5.18 on, RSTs that \
+        were dropped still show a second RST and a burst. Two signs that studies name are not \
+        used. A refusal that comes sooner than the peer could answer: rstmon times no connection \
+        that ends in order, so it has nothing to compare with. Several peers with one clock: a \
+        transparent proxy shows it, and need not reset.",
     in_rstmon: &[
         Sign {
             fact: "sign=ttl rst_hops=5 handshake_hops=12",
@@ -196,8 +198,7 @@ pub(super) const BLIND_RESET: CausePage = CausePage {
     meaning: "A RST came for a live connection, but its sequence number is not the one expected. \
         The kernel did not obey: in the window it sent a challenge ACK, outside it dropped the \
         RST.",
-    who: "`unknown`: a late RST of the peer's own, a peer that restarted and reuses the port, or \
-        somebody who guesses.",
+    who: "`unknown`: a late RST of the peer's own, or somebody who guesses.",
     harm: Harm::Benign,
     harm_detail: "Nothing was lost. If the peer is really gone, it answers the challenge ACK with \
         an exact RST, which then shows as received. Alarming only in numbers: an attack, or a \
@@ -220,7 +221,8 @@ pub(super) const BLIND_RESET: CausePage = CausePage {
         },
         Sign {
             fact: "in_window=true",
-            says: "whether it lay in the window",
+            says: "whether it lay in the window; not told of a number before `rcv_nxt` where the \
+                kernel gives no reason",
         },
     ],
     in_tcpdump: "`Flags [R]` or `[R.]` from the peer's address; our `Flags [.]` in answer if it \
@@ -228,7 +230,6 @@ pub(super) const BLIND_RESET: CausePage = CausePage {
     in_counters: "`TcpExtTCPChallengeACK`; no reset counter moves.",
     origins: &[
         "A RST that a lost or reordered segment should have preceded.",
-        "A peer that restarted and opens with the same ports: SYN, our challenge ACK, its RST.",
         "A blind attack against long-lived connections (BGP, tunnels).",
         "A forger whose RST came after the peer's data.",
     ],
@@ -266,18 +267,22 @@ pub(super) const BLIND_RESET: CausePage = CausePage {
 pub(super) const TIME_WAIT_ASSASSINATION: CausePage = CausePage {
     title: "a RST hit TIME-WAIT",
     direction: Direction::Received,
-    meaning: "The connection was closed and waited in TIME-WAIT when a RST came for it. Unless \
-        `net.ipv4.tcp_rfc1337` is 1, the kernel drops the timewait socket early.",
+    meaning: "The application had closed, and a timewait socket stood for the connection, when a RST \
+        came for it. In TIME-WAIT the kernel then drops that socket early unless \
+        `net.ipv4.tcp_rfc1337` is 1; in FIN-WAIT-2, where the peer had not closed yet, always.",
     who: "`unknown`: mostly a peer that closed with unread data or SO_LINGER 0 after our FIN.",
-    harm: Harm::Benign,
-    harm_detail: "The data had been exchanged. In theory, old duplicates can then disturb a new \
-        connection with the same ports; timestamps prevent it.",
-    mechanism: "RFC 1337. Linux: `tcp_timewait_state_process()`. The kernel drops the segment in \
-        any case and does not tell whether the timewait socket survived.",
+    harm: Harm::Depends,
+    harm_detail: "In TIME-WAIT both ends had closed and the data had been exchanged: benign. In \
+        theory, old duplicates can then disturb a new connection with the same ports; timestamps \
+        prevent it. In FIN-WAIT-2 the peer aborted in place of closing: it had acknowledged all that \
+        we sent, but may not have read it.",
+    mechanism: "RFC 1337. Linux: `tcp_timewait_state_process()`, whose branch for FIN-WAIT-2 obeys a \
+        RST before `tcp_rfc1337` is asked. The kernel drops the segment in any case and does not tell \
+        whether the timewait socket survived.",
     in_rstmon: &[
         Sign {
             fact: "state=time-wait",
-            says: "certain; `fin-wait-2`: the timewait socket stood for that",
+            says: "certain; `fin-wait-2`: the timewait socket stood for that, and is gone",
         },
         Sign {
             fact: "closed_ago_ms=N",
@@ -301,11 +306,13 @@ pub(super) const TIME_WAIT_ASSASSINATION: CausePage = CausePage {
     ],
     remedies: &[
         Remedy {
-            advice: "Nothing, as a rule. To protect TIME-WAIT:",
+            advice: "Nothing, as a rule. To protect TIME-WAIT (nothing protects FIN-WAIT-2):",
             lines: &["sysctl -w net.ipv4.tcp_rfc1337=1"],
         },
         Remedy {
-            advice: "The peer's side shows why it aborted: `close-unread-data` or `linger-abort`.",
+            advice: "The peer's side shows why it aborted: `close-unread-data` or `linger-abort`. From \
+                FIN-WAIT-2 look there for what it left unread; better, read to the end before \
+                `close()`.",
             lines: &[],
         },
     ],
@@ -343,7 +350,8 @@ pub(super) const STRAY_RESET: CausePage = CausePage {
         },
         Sign {
             fact: "state=none",
-            says: "no socket; `listen`: only a listener",
+            says: "no socket; `listen`: only a listener, or, with the reason TCP_FLAGS, a request \
+                socket that it hides (likely)",
         },
         Sign {
             fact: "rst=R seq=… len=0",

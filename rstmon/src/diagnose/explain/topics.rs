@@ -117,7 +117,8 @@ const HARMLESS: Topic = Topic {
             points: &[],
             lines: &[
                 "rstmon trace 'not cause in (port-closed, segment-after-close, stray-reset,",
-                "  handshake-aborted, blind-reset, time-wait-assassination)'",
+                "  handshake-aborted, blind-reset)",
+                "  and not (cause time-wait-assassination and state time-wait)'",
             ],
         },
     ],

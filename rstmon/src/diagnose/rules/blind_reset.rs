@@ -8,6 +8,7 @@
 //! 6.11): a listener may have got it.
 
 use super::{Case, Finding, Rule};
+use crate::diagnose::baseline::Place;
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
 
 pub(super) const RULE: Rule = Rule {
@@ -64,12 +65,17 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
             .state()
             .rst()
             .value("rcv_nxt", expected)
-            .value("in_window", expected.and_then(|next| in_window(case, next))),
+            .value("in_window", expected.and_then(|_| in_window(case))),
     })
 }
 
-fn in_window(case: &Case<'_>, next: u32) -> Option<bool> {
-    let end = case.socket()?.rcv_window_end?;
-    let seq = case.event.rst?.seq;
-    Some(seq.wrapping_sub(next) < end.wrapping_sub(next))
+/// Before RCV.NXT the window begins where the last acknowledgment that was sent left off, which only
+/// the kernel knows: it names a number in the window by `TCP_RESET`.
+fn in_window(case: &Case<'_>) -> Option<bool> {
+    match (Place::of(case.event)?, case.event.drop_reason.as_deref()) {
+        (Place::Within, _) => Some(true),
+        (Place::Beyond, _) => Some(false),
+        (Place::Before(_), Some("NOT_SPECIFIED") | None) => None,
+        (Place::Before(_), Some(reason)) => Some(reason == "TCP_RESET"),
+    }
 }

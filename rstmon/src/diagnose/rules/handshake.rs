@@ -5,7 +5,8 @@
 //! answers three things with a reset: an ACK that fits no handshake (reason `TCP_FLAGS`, cookies
 //! included; [`super::no_socket`] takes those of old connections out), the last ACK of a good
 //! handshake when the accept queue is full and `tcp_abort_on_overflow` is on (reason `INVALID_SYN`,
-//! which the kernel borrows), and a SYN out of place (`invalid-segment`). Before Linux 6.10 only the
+//! which the kernel borrows: it says no more than that no child came, so only a backlog that is full
+//! makes it certain), and a SYN out of place (`invalid-segment`). Before Linux 6.10 only the
 //! backlog tells the first two apart. RFC 9293, 3.10.7.
 
 use super::{Case, Finding, Rule};
@@ -48,14 +49,19 @@ fn accept_queue_overflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let named = case.has_reason("INVALID_SYN") && (ack || (full && case.event.trigger.is_none()));
     let by_fields = case.reason().is_none() && full && ack;
     let found = case.is_passive() && case.is_state(SocketState::Listen) && (named || by_fields);
-    found.then(|| {
-        let evidence = case
+    found.then(|| Finding {
+        initiator: Initiator::LocalApp,
+        confidence: if named && full {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        },
+        evidence: case
             .evidence()
             .kernel_reason()
             .value("backlog", waiting)
             .value("backlog_limit", limit)
-            .trigger();
-        case.finding(Initiator::LocalApp, Confidence::Likely, evidence)
+            .trigger(),
     })
 }
 
@@ -105,7 +111,7 @@ fn handshake_aborted<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let opening = case.is_state(SocketState::SynRecv);
     let unspecified = case.event.drop_reason.as_deref() == Some("NOT_SPECIFIED");
     let unnamed = case.event.drop_reason.is_none() || unspecified;
-    let swallowed = case.event.state.is_none() && unspecified && case.event.recent_close.is_none();
+    let swallowed = case.event.state.is_none() && unspecified && case.recent_close().is_none();
     let confidence = match case.event.kind {
         Kind::Received if opening => Confidence::Certain,
         Kind::Stray if opening && unnamed => Confidence::Likely,

@@ -4,9 +4,11 @@
 //! acknowledged, it was sent before the FIN was heard or in the same clock tick, after a quiet time,
 //! and the RST is bare. Data sent after the FIN, or without a quiet time before, is
 //! `peer-data-after-close`; a RST with ACK is a live socket's (`peer-aborted`). The order is told by
-//! the RST's number where it was seen, else by the clock: certain where the RST was seen and the
-//! order is plain, likely within a tick, less where the RST was not seen; where the times are not
-//! known, or retransmissions have blurred them, there is no race to see.
+//! the RST's number where it was seen, else by the clock. Never certain: the quiet time is the one
+//! between the last data received and our last data, and what we sent in between, if it was
+//! acknowledged, leaves no trace. A guess where the order is within a tick and the RST was not seen;
+//! where the times are not known, where retransmissions have blurred them, or where the peer never
+//! sent data, there is no race to see.
 //! Initiator: the peer's application. RFC 9293, 3.6.1; kernel: `tcp_event_data_sent`, `tcp_ack`.
 
 use super::{Case, Finding, Rule};
@@ -33,8 +35,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     }
     let confidence = match (SendOrder::of(case.event)?, is_bare(case.event)) {
         (SendOrder::AfterFin, _) | (_, Some(false)) => return None,
-        (SendOrder::BeforeFin, Some(true)) => Confidence::Certain,
-        (SendOrder::BeforeFin, None) | (SendOrder::SameTick, Some(true)) => Confidence::Likely,
+        (SendOrder::BeforeFin, _) | (SendOrder::SameTick, Some(true)) => Confidence::Likely,
         (SendOrder::SameTick, None) => Confidence::Guess,
     };
     Some(Finding {

@@ -7,11 +7,12 @@
 //! old kernel.
 
 use super::evidence::Evidence;
-use super::flows::FlowPast;
+use super::flows::{END_MEMORY_MS, FlowPast};
 use super::forgery::Sign;
 use super::idle_timers::LearnedTimer;
 use crate::event::model::{
-    Cause, Confidence, Event, Initiator, Kind, Process, Segment, SocketFacts, SocketState,
+    Cause, Confidence, Event, Initiator, Kind, Process, RecentClose, Segment, SocketFacts,
+    SocketState,
 };
 use rstmon_common::wire::tcp_flag;
 
@@ -63,6 +64,8 @@ pub const RULES: &[Rule] = &[
     // Who sent it is told by the hook, or by the hook's event just before.
     firewall_reject::RULE,
     invalid_segment::MPTCP,
+    // A full queue is no memory of a former connection, which the next rules go by at a listener.
+    handshake::ACCEPT_QUEUE_OVERFLOW,
     // How a process ended says why it closed; what the close led to comes after.
     process_killed::RULE,
     // Of this host's own accord.
@@ -78,7 +81,6 @@ pub const RULES: &[Rule] = &[
     abort::DISCONNECT,
     abort::SOCKET_DESTROYED,
     // In answer to a segment.
-    handshake::ACCEPT_QUEUE_OVERFLOW,
     handshake::PAWS,
     no_socket::PORT_CLOSED,
     // A listener refuses what is left of old connections as it refuses a bad handshake.
@@ -188,6 +190,13 @@ impl<'a> Case<'a> {
     /// Whether both directions are shut down: the first thing that `__tcp_close` does.
     fn is_shut_down(&self) -> bool {
         self.socket_is(|socket| socket.shutdown_receive && socket.shutdown_send)
+    }
+
+    /// The tuple's former connection, if it is not so long ago that the tuple has likely been used
+    /// again since.
+    fn recent_close(&self) -> Option<&'a RecentClose> {
+        let close = self.event.recent_close.as_ref();
+        close.filter(|close| close.ago_ms <= END_MEMORY_MS)
     }
 
     /// The segment that a sent RST answers, if it has all of `with` and none of `without`.

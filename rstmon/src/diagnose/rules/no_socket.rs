@@ -3,13 +3,16 @@
 //! Evidence: the kernel looked a socket up and found none (reason `NO_SOCKET`, or the hook's null
 //! socket on kernels without reasons). A SYN then is `port-closed`. Anything else came for a
 //! connection that is not there: `segment-after-close` if this host closed or reset it and so told
-//! the peer, `stale-segment` if not, or if it vanished without a word (`TCP_REPAIR`, retransmissions
+//! the peer (initiator: who did; not known of a connect that was given up), `stale-segment` if not, or if it vanished without a word (`TCP_REPAIR`, retransmissions
 //! used up, a RST from the peer's side). RFC 9293, 3.10.7.1; kernel: `tcp_v4_rcv`, `no_tcp_socket`.
 //!
 //! Where somebody listens on the port, such a segment finds the listener instead, which refuses its
 //! ACK (reason `TCP_FLAGS`). It belongs to a connection that is gone if one is remembered, or if it
 //! carries data or a FIN; a bare ACK of which nothing is known is left to `bad-handshake-ack`. Never
 //! certain: a new handshake of the same ports can fail as well.
+//!
+//! A close is evidence for as long as the tuple is unlikely to have been used again
+//! ([`Case::recent_close`]); one of longer ago stays a fact, and keeps `stale-segment` likely.
 
 use super::{Case, Finding, Rule};
 use crate::diagnose::evidence::Evidence;
@@ -47,11 +50,11 @@ fn found_only_listener(case: &Case<'_>) -> bool {
     let carries_more = case
         .trigger(tcp_flag::ACK, tcp_flag::SYN)
         .is_some_and(|segment| segment.len > 0 || segment.flags.has(tcp_flag::FIN));
-    let was_connected = case.event.recent_close.is_some() || case.past.reset_sent.is_some();
+    let was_connected = case.recent_close().is_some() || case.past.reset_sent.is_some();
     refused_ack && (carries_more || was_connected)
 }
 
-fn found_no_connection(case: &Case<'_>) -> bool {
+pub(super) fn found_no_connection(case: &Case<'_>) -> bool {
     found_no_socket(case) || found_only_listener(case)
 }
 
@@ -81,11 +84,24 @@ const fn told_peer(close: &RecentClose) -> bool {
     )
 }
 
+/// Of a reset whoever began that. A connect that is given up was closed or has timed out, which the
+/// memory of it does not tell apart; any other close is the application's.
+fn who_ended_it(case: &Case<'_>) -> Initiator {
+    let from_syn_sent = case
+        .recent_close()
+        .is_some_and(|close| close.state == SocketState::SynSent);
+    match case.past.reset_sent {
+        Some((_, initiator)) => initiator,
+        None if from_syn_sent => Initiator::Unknown,
+        None => Initiator::LocalApp,
+    }
+}
+
 fn segment_after_close<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let told = case.event.recent_close.as_ref().is_some_and(told_peer);
+    let told = case.recent_close().is_some_and(told_peer);
     let by_us = told || case.past.reset_sent.is_some();
     (found_no_connection(case) && case.event.trigger.is_some() && by_us).then(|| Finding {
-        initiator: Initiator::LocalApp,
+        initiator: who_ended_it(case),
         confidence: confidence(case),
         evidence: evidence(case),
     })
@@ -108,6 +124,7 @@ fn stale_segment<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
 
 fn evidence<'a>(case: &Case<'a>) -> Evidence<'a> {
     let close = case.event.recent_close;
+    let sent = case.past.reset_sent.map(|(ago_ms, _)| ago_ms);
     let received = case.past.reset_received.map(|(ago_ms, _)| ago_ms);
     // Whoever sent that RST, it was not the peer.
     let went_on = peer_went_on(case.event, case.past);
@@ -118,7 +135,7 @@ fn evidence<'a>(case: &Case<'a>) -> Evidence<'a> {
         .trigger()
         .value("closed_ago_ms", close.map(|close| close.ago_ms))
         .value("closed_from", close.map(|close| close.state))
-        .value("reset_sent_ago_ms", case.past.reset_sent)
+        .value("reset_sent_ago_ms", sent)
         .value("reset_received_ago_ms", received)
         .value("peer_went_on_after_its_rst_ms", went_on)
 }

@@ -12,7 +12,7 @@
 use super::{Case, Finding, Rule};
 use crate::diagnose::baseline::Way;
 use crate::diagnose::idle_timers::Keeper;
-use crate::event::model::{Cause, Confidence, Event, Initiator, Kind, Segment, SocketState};
+use crate::event::model::{Cause, Confidence, Initiator, Kind, Segment, SocketState};
 use rstmon_common::wire::tcp_flag;
 
 pub(super) const RULE: Rule = Rule {
@@ -30,7 +30,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let confidence = match &case.event.rst {
         Some(rst) if rst.flags.has(tcp_flag::ACK) => by_shape(rst, Way::of(case.event)),
         Some(_) => return None,
-        None => unseen(case.event)?,
+        None => unseen(case)?,
     };
     let idle_ms = case.event.connection.idle_ms;
     // Unseen after a quiet time, it may be a box's all the same.
@@ -58,17 +58,20 @@ fn by_shape(rst: &Segment, way: Option<Way>) -> Confidence {
     }
 }
 
-/// A FIN of ours that waits for its acknowledgment can be answered like data can.
-fn unseen(event: &Event) -> Option<Confidence> {
-    let connection = &event.connection;
-    let nothing_out = connection.unacked_bytes == Some(0);
+/// A probe of ours can be answered like data can, and so can a FIN that waits for its
+/// acknowledgment; that one is out for a moment only, so an abort is as good a guess.
+fn unseen(case: &Case<'_>) -> Option<Confidence> {
+    let connection = &case.event.connection;
+    let no_data_out = connection.unacked_bytes == Some(0);
+    let nothing_out = no_data_out && !case.has_something_out();
     let is_quiet = connection.idle_ms.is_some_and(|idle| idle >= QUIET_MS);
-    match event.state? {
+    match case.event.state? {
         SocketState::Established | SocketState::FinWait2 if nothing_out && is_quiet => {
             Some(Confidence::Guess)
         }
         SocketState::Established | SocketState::FinWait2 if nothing_out => Some(Confidence::Likely),
-        SocketState::CloseWait | SocketState::FinWait1 if nothing_out => Some(Confidence::Guess),
+        SocketState::CloseWait if nothing_out => Some(Confidence::Guess),
+        SocketState::FinWait1 if no_data_out => Some(Confidence::Guess),
         _ => None,
     }
 }

@@ -5,8 +5,8 @@
 //! peer closed a quiet connection is `keepalive-race`, which goes before; a RST with ACK is a live
 //! socket's own (`peer-aborted`); without data of ours the peer has merely forgotten (`peer-gone`).
 //! Certain where the race is excluded: the data was sent after the FIN, or without a quiet time
-//! before; likely where the times are not known or the RST was not seen. Initiator: the peer's
-//! application. RFC 1122, 4.2.2.13.
+//! before; likely where the times or the quiet time are not known or the RST was not seen.
+//! Initiator: the peer's application. RFC 1122, 4.2.2.13.
 
 use super::{Case, Finding, Rule};
 use crate::diagnose::baseline::{SendOrder, is_bare};
@@ -27,10 +27,15 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         return None;
     }
     let has_unacked = case.event.connection.unacked_bytes.map(|bytes| bytes > 0);
-    let order_known = SendOrder::of(case.event).is_some();
+    let no_race = match SendOrder::of(case.event) {
+        Some(SendOrder::AfterFin) => true,
+        // A quiet time before would have made it `keepalive-race`.
+        Some(_) => case.event.connection.idle_ms.is_some(),
+        None => false,
+    };
     let confidence = match (is_bare(case.event), has_unacked) {
         (Some(false), _) | (_, Some(false)) => return None,
-        (Some(true), Some(true)) if order_known => Confidence::Certain,
+        (Some(true), Some(true)) if no_race => Confidence::Certain,
         (Some(true), _) | (None, Some(true)) => Confidence::Likely,
         (None, None) => Confidence::Guess,
     };

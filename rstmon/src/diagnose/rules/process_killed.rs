@@ -4,11 +4,14 @@
 //! process closes its descriptors itself, after `do_exit` has noted why. Takes what the close then
 //! leads to: unread data or `SO_LINGER` 0 at once, data or a segment that comes later. An ordinary
 //! exit is the application's own close and is left to the rules of those (`process_exit` in their
-//! evidence). Certain for the socket itself, likely for a segment that found only the memory of it.
+//! evidence). Certain for the socket itself. Likely for a segment that found no connection
+//! ([`found_no_connection`]) but the memory of one, as the tuple can have been used again since; then
+//! what the kernel says of a listener's handshake goes first, and a close of long ago counts nothing.
 //! Initiator: the kernel where it was out of memory, whoever sent the signal, else the application,
 //! which crashed; a SIGKILL whose sender was not seen is never its own. Kernel: `do_exit`,
 //! `exit_files`.
 
+use super::no_socket::found_no_connection;
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, ProcessEnd, SocketState};
 
@@ -27,10 +30,13 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         return None;
     };
     let by_close = case.is_active() && case.is_closed_at_hook();
-    if !by_close && !case.is_passive() {
+    let by_memory = found_no_connection(case) && case.recent_close().is_some();
+    // A listener is not the socket that the process left, and neither is none.
+    let by_socket =
+        case.is_passive() && !case.is_state_of(&[SocketState::None, SocketState::Listen]);
+    if !by_close && !by_memory && !by_socket {
         return None;
     }
-    let no_socket = case.is_state(SocketState::None);
     let killer = case.event.killer.as_ref();
     let initiator = if out_of_memory {
         Initiator::LocalKernel
@@ -53,7 +59,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         .trigger();
     Some(Finding {
         initiator,
-        confidence: if no_socket {
+        confidence: if by_memory || (by_socket && case.event.state.is_none()) {
             Confidence::Likely
         } else {
             Confidence::Certain

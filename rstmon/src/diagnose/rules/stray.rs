@@ -2,9 +2,10 @@
 //!
 //! Evidence: drop reason `NO_SOCKET`, or no socket in the record, or a listener, which ignores
 //! resets (RFC 9293, 3.10.7.2). A request socket's is `handshake-aborted`, a timewait socket's
-//! `time-wait-assassination`; both go before. Kernels that name no drop reason (before 5.17) leave
-//! these three apart only by guess; one that names another reason has found a socket, and the
-//! event stays undiagnosed.
+//! `time-wait-assassination`; both go before. Likely for a listener with the reason `TCP_FLAGS`,
+//! which a request socket that lives can hide behind. Kernels that name no drop reason (before 5.17)
+//! leave these three apart only by guess; one that names another reason has found a socket or never
+//! looked (a bad checksum), and the event stays undiagnosed.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
@@ -22,9 +23,10 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     }
     let drop_reason = case.event.drop_reason.as_deref();
     let confidence = match (case.event.state, drop_reason) {
-        (Some(SocketState::None | SocketState::Listen), _) | (None, Some("NO_SOCKET")) => {
-            Confidence::Certain
-        }
+        (Some(SocketState::Listen), Some("TCP_FLAGS")) => Confidence::Likely,
+        (Some(SocketState::None), None | Some("NO_SOCKET" | "NOT_SPECIFIED"))
+        | (Some(SocketState::Listen), _)
+        | (None, Some("NO_SOCKET")) => Confidence::Certain,
         (None, None) => Confidence::Guess,
         _ => return None,
     };

@@ -2,8 +2,9 @@
 //!
 //! A timewait socket answers with a reset where `tcp_timewait_state_process` says `TCP_TW_RST`: a
 //! SYN in the window of a connection in FIN-WAIT-2. New data there is `data-after-close`. A RST
-//! kills it unless `net.ipv4.tcp_rfc1337` forbids (RFC 1337); the kernel drops that segment in
-//! either case, so the event is `stray` and does not tell whether it survived.
+//! kills it: in FIN-WAIT-2 always, in TIME-WAIT unless `net.ipv4.tcp_rfc1337` forbids (RFC 1337). The
+//! kernel drops that segment in any case, so the event is `stray` and does not tell whether it
+//! survived.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
@@ -36,7 +37,7 @@ fn time_wait_hit<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
 /// Whether the tuple's former connection can be in TIME-WAIT: it left a state after which that comes
 /// (RFC 9293, 3.3.2), and no reset had ended it.
 fn left_for_time_wait(case: &Case<'_>) -> bool {
-    let after_fin = case.event.recent_close.is_some_and(|close| {
+    let after_fin = case.recent_close().is_some_and(|close| {
         matches!(
             close.state,
             SocketState::FinWait1

@@ -57,12 +57,7 @@ fn orphans_and_timers() {
 #[test]
 fn segments_that_are_refused() {
     let answered = || Scene::passive(SYN_SENT).segment(SYN | ACK, 0);
-    let third_ack = |backlog| {
-        Scene::passive(LISTEN).segment(ACK, 0).with(move |raw| {
-            raw.have |= rstmon_common::wire::HAVE_BACKLOG;
-            (raw.ack_backlog, raw.max_ack_backlog) = (backlog, 2);
-        })
-    };
+    let third_ack = |backlog| Scene::passive(LISTEN).segment(ACK, 0).backlog(backlog, 2);
     let rows: Vec<Row> = vec![
         (
             "an old timestamp, old kernel: what fields tell is the answer to our SYN",

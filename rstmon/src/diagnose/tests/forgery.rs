@@ -421,12 +421,16 @@ fn a_peer_that_goes_on_shows_that_its_reset_was_not_its_own() {
 
 #[test]
 fn attempts_outside_the_window_raise_the_suspicion() {
+    // Of 2000 bytes received, the last at 4999.
     let after_attempts = |count: u32, ahead: u32| {
         let mut engine = Engine::new();
         for attempt in 0..count {
             Scene::rejected(ESTABLISHED)
                 .dropped("TCP_INVALID_SEQUENCE")
-                .with(|raw| raw.segment_seq = 5_000 + ahead + attempt)
+                .with(|raw| {
+                    raw.bytes_received = 2_000;
+                    raw.segment_seq = (raw.rcv_nxt + attempt).wrapping_add(ahead);
+                })
                 .diagnosed_by(&mut engine);
         }
         without_timestamps(live())
@@ -439,7 +443,11 @@ fn attempts_outside_the_window_raise_the_suspicion() {
         signs(&hit),
         ["timestamps missing", "out-of-window-attempts count=3"]
     );
-    for (count, ahead) in [(2, 5_000), (3, 10)] {
+    let beyond_what_was_received = after_attempts(3, 2_010_u32.wrapping_neg());
+    assert_eq!(beyond_what_was_received.verdict.cause, Cause::ForgedSuspect);
+    // Too few, in the window, and late ones of the peer's own.
+    let late = 2_000_u32.wrapping_neg();
+    for (count, ahead) in [(2, 5_000), (3, 10), (3, late)] {
         let event = after_attempts(count, ahead);
         assert_eq!(event.verdict.cause, Cause::PeerAborted, "{count} {ahead}");
     }

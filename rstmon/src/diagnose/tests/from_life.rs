@@ -85,7 +85,7 @@ fn upstreams_of_a_proxy() {
             before_fin(bare(CLOSE_WAIT).unacked(300)).times(5_004, 4, 4),
             Cause::KeepaliveRace,
             PeerApp,
-            Certain,
+            Likely,
         ),
         (
             "the same, not seen: within a tick of the clock",
@@ -155,6 +155,13 @@ fn resets_after_our_own_fin() {
             Scene::received(FIN_WAIT1),
             Cause::PeerAborted,
             PeerApp,
+            Guess,
+        ),
+        (
+            "not seen, a keepalive probe out: it may answer that",
+            Scene::received(ESTABLISHED).with(|raw| raw.probes_out = 1),
+            Cause::PeerGone,
+            PeerKernel,
             Guess,
         ),
         (

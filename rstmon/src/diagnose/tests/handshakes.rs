@@ -94,6 +94,13 @@ fn listeners_get_what_is_left_of_connections() {
             Likely,
         ),
         (
+            "closed too long ago to be this connection",
+            listener(ACK, 0).closed_ago_ms(300_001, LAST_ACK),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+        (
             "data of a connection nothing is known of",
             listener(ACK | PSH, 12),
             Cause::StaleSegment,
@@ -128,19 +135,28 @@ fn listeners_get_what_is_left_of_connections() {
 #[test]
 fn listeners_and_others() {
     let listener = || Scene::passive(LISTEN).segment(ACK, 0);
-    let full = |scene: Scene| {
-        scene.with(|raw| {
-            raw.have |= rstmon_common::wire::HAVE_BACKLOG;
-            (raw.ack_backlog, raw.max_ack_backlog) = (3, 2);
-        })
-    };
+    let full = |scene: Scene| scene.backlog(3, 2);
     let rows: Vec<Row> = vec![
         (
             "overflow",
-            listener().reason("INVALID_SYN"),
+            full(listener()).reason("INVALID_SYN"),
             Cause::AcceptQueueOverflow,
             LocalApp,
             Certain,
+        ),
+        (
+            "a child that did not come for another reason: the queue has room",
+            listener().backlog(2, 2).reason("INVALID_SYN"),
+            Cause::AcceptQueueOverflow,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "the queue not known",
+            listener().reason("INVALID_SYN"),
+            Cause::AcceptQueueOverflow,
+            LocalApp,
+            Likely,
         ),
         (
             "overflow, old kernel",

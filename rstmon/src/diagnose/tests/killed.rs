@@ -54,16 +54,6 @@ fn a_dead_process() {
             Certain,
         ),
         (
-            "a segment for what it left, by memory",
-            Scene::socketless()
-                .closed_from(LAST_ACK)
-                .exiting(SIGKILL.into())
-                .segment(ACK, 0),
-            Cause::ProcessKilled,
-            Unknown,
-            Likely,
-        ),
-        (
             "exit() is the application's own close",
             unread().exiting(1 << 8).reason("TCP_ABORT_ON_CLOSE"),
             Cause::CloseUnreadData,
@@ -78,6 +68,67 @@ fn a_dead_process() {
             Cause::KeepaliveTimeout,
             LocalKernel,
             Certain,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn a_dead_process_of_which_only_the_memory_is_there() {
+    let at_listener = || {
+        Scene::passive(LISTEN)
+            .closed_from(LAST_ACK)
+            .exiting(SIGKILL.into())
+            .segment(ACK, 0)
+    };
+    let rows: Vec<Row> = vec![
+        (
+            "a segment for what it left, by memory",
+            Scene::socketless()
+                .closed_from(LAST_ACK)
+                .exiting(SIGKILL.into())
+                .segment(ACK, 0),
+            Cause::ProcessKilled,
+            Unknown,
+            Likely,
+        ),
+        (
+            "by memory, and a listener got it",
+            at_listener().reason("TCP_FLAGS"),
+            Cause::ProcessKilled,
+            Unknown,
+            Likely,
+        ),
+        (
+            "near miss: a new handshake of the same ports that met a full queue",
+            at_listener().backlog(3, 2).reason("INVALID_SYN"),
+            Cause::AcceptQueueOverflow,
+            LocalApp,
+            Certain,
+        ),
+        (
+            "near miss: the same, old kernel",
+            at_listener().backlog(3, 2),
+            Cause::AcceptQueueOverflow,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "near miss: a new handshake with an acknowledgment that is wrong",
+            at_listener().reason("TCP_INVALID_ACK_SEQUENCE"),
+            Cause::BadHandshakeAck,
+            Unknown,
+            Certain,
+        ),
+        (
+            "near miss: a close too long ago to be this connection's",
+            Scene::socketless()
+                .closed_ago_ms(300_001, LAST_ACK)
+                .exiting(SIGKILL.into())
+                .segment(ACK, 0),
+            Cause::StaleSegment,
+            Unknown,
+            Likely,
         ),
     ];
     check(rows);

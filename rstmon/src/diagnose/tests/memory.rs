@@ -3,7 +3,7 @@
 use crate::diagnose::flows::FLOWS;
 use crate::diagnose::testing::Scene;
 use crate::diagnose::{Engine, key_facts};
-use crate::event::model::{Cause, Initiator};
+use crate::event::model::{Cause, Confidence, Initiator};
 use rstmon_common::wire::{tcp_flag::*, tcp_state::*};
 
 fn data_without_socket() -> Scene {
@@ -26,6 +26,55 @@ fn a_segment_after_our_own_reset_is_after_close_for_five_minutes() {
             .after_ms(wait_ms)
             .diagnosed_by(&mut engine);
         assert_eq!(event.verdict.cause, cause, "after {wait_ms} ms");
+    }
+}
+
+/// The kernel keeps its notes of closed connections for as long as there is room.
+#[test]
+fn a_close_is_evidence_for_five_minutes_and_a_fact_for_longer() {
+    for (ago_ms, cause, confidence) in [
+        (300_000, Cause::SegmentAfterClose, Confidence::Certain),
+        (300_001, Cause::StaleSegment, Confidence::Likely),
+    ] {
+        let event = data_without_socket()
+            .closed_ago_ms(ago_ms, LAST_ACK)
+            .diagnosed_by(&mut Engine::new());
+        let verdict = event.verdict;
+        assert_eq!((verdict.cause, verdict.confidence), (cause, confidence));
+        let fact = format!("closed_ago_ms={ago_ms}");
+        assert!(verdict.evidence.contains(fact.as_str()), "{fact}");
+    }
+}
+
+#[test]
+fn a_segment_after_our_own_reset_has_the_initiator_of_that() {
+    let after = |reset: Scene| {
+        let mut engine = Engine::new();
+        let reset = reset.diagnosed_by(&mut engine).verdict;
+        let late = data_without_socket()
+            .closed_from(ESTABLISHED)
+            .after_ms(10)
+            .diagnosed_by(&mut engine)
+            .verdict;
+        assert_eq!(late.cause, Cause::SegmentAfterClose);
+        assert_eq!(late.initiator, reset.initiator);
+        late.initiator
+    };
+    let keepalive = Scene::active(ESTABLISHED, ESTABLISHED).reason("TCP_KEEPALIVE_TIMEOUT");
+    let destroyed = Scene::active(ESTABLISHED, ESTABLISHED).reason("TCP_STATE");
+    assert_eq!(after(keepalive), Initiator::LocalKernel);
+    assert_eq!(after(destroyed), Initiator::LocalAdmin);
+    let linger = Scene::closing(ESTABLISHED).linger_zero();
+    assert_eq!(after(linger), Initiator::LocalApp);
+    for (state, initiator) in [
+        (SYN_SENT, Initiator::Unknown),
+        (LAST_ACK, Initiator::LocalApp),
+    ] {
+        let late = data_without_socket().closed_from(state);
+        assert_eq!(
+            late.verdict(),
+            (Cause::SegmentAfterClose, initiator, Confidence::Certain)
+        );
     }
 }
 

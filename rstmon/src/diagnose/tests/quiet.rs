@@ -19,7 +19,7 @@ fn a_request_that_crosses_the_fin_of_an_idle_connection() {
             race(bare(CLOSE_WAIT)).times(5_030, 30, 10),
             Cause::KeepaliveRace,
             PeerApp,
-            Certain,
+            Likely,
         ),
         (
             "in the same tick, the RST not seen",
@@ -33,7 +33,7 @@ fn a_request_that_crosses_the_fin_of_an_idle_connection() {
             race(bare(LAST_ACK)).times(5_030, 30, 10),
             Cause::KeepaliveRace,
             PeerApp,
-            Certain,
+            Likely,
         ),
         (
             "the RST not seen",
@@ -73,6 +73,15 @@ fn a_request_that_crosses_the_fin_of_an_idle_connection() {
             Guess,
         ),
         (
+            "near miss: a stream that never got an answer has no quiet time",
+            race(bare(CLOSE_WAIT))
+                .times(3_600_000, 30, 10)
+                .with(|raw| raw.bytes_received = 0),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
+        ),
+        (
             "times blurred by a retransmission",
             race(bare(CLOSE_WAIT))
                 .times(5_030, 30, 10)
@@ -104,7 +113,7 @@ fn the_number_of_the_answer_tells_the_order() {
                 .with(|raw| raw.segment_seq = raw.rcv_nxt - 1),
             Cause::KeepaliveRace,
             PeerApp,
-            Certain,
+            Likely,
         ),
         (
             "the number is right where the clock is not",
@@ -113,7 +122,7 @@ fn the_number_of_the_answer_tells_the_order() {
                 .with(|raw| raw.segment_seq = raw.rcv_nxt - 1),
             Cause::KeepaliveRace,
             PeerApp,
-            Certain,
+            Likely,
         ),
         (
             "near miss: in the same tick, but what it answers had seen the FIN",
@@ -204,6 +213,15 @@ fn a_connection_forgotten_while_idle() {
         (
             "near miss: the peer has sent its FIN",
             bare(LAST_ACK).idle(350_500),
+            Cause::PeerGone,
+            PeerKernel,
+            Likely,
+        ),
+        (
+            "near miss: a stream that never got an answer, and was never quiet",
+            bare(ESTABLISHED)
+                .request_after(3_600_000)
+                .with(|raw| raw.bytes_received = 0),
             Cause::PeerGone,
             PeerKernel,
             Likely,

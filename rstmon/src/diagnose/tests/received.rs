@@ -1,6 +1,7 @@
 //! Resets that arrive.
 
 use super::{Row, check};
+use crate::diagnose::Engine;
 use crate::diagnose::testing::Scene;
 use crate::event::model::{Cause, Confidence::*, Initiator::*};
 use rstmon_common::wire::{self, tcp_flag::*, tcp_state::*};
@@ -219,6 +220,33 @@ fn refused() {
 }
 
 #[test]
+fn the_window_is_the_kernels() {
+    let in_window = |by: i32, change: fn(Scene) -> Scene| {
+        let scene = Scene::rejected(ESTABLISHED)
+            .with(|raw| raw.segment_seq = raw.rcv_nxt.wrapping_add_signed(by));
+        let event = change(scene).diagnosed_by(&mut Engine::new());
+        let mut facts = event.verdict.evidence.iter();
+        facts.find_map(|fact| fact.strip_prefix("in_window=").map(str::to_owned))
+    };
+    let plain = |scene| scene;
+    assert_eq!(in_window(1_000, plain).as_deref(), Some("true"));
+    assert_eq!(in_window(1_001, plain).as_deref(), Some("false"));
+    // More has come than the window allowed.
+    let overrun = |scene: Scene| {
+        scene
+            .with(|raw| raw.rcv_wnd = 0)
+            .with(|raw| raw.rcv_wup -= 50)
+    };
+    assert_eq!(in_window(10, overrun).as_deref(), Some("false"));
+    // What has been received but not acknowledged yet counts, as only the kernel knows.
+    assert_eq!(in_window(-10, plain), None);
+    let challenged = |scene: Scene| scene.dropped("TCP_RESET");
+    assert_eq!(in_window(-10, challenged).as_deref(), Some("true"));
+    let old = |scene: Scene| scene.dropped("TCP_OLD_SEQUENCE");
+    assert_eq!(in_window(-10, old).as_deref(), Some("false"));
+}
+
+#[test]
 fn for_no_connection() {
     let no_socket = || Scene::stray().with(|raw| raw.have |= wire::HAVE_STATE);
     let rows: Vec<Row> = vec![
@@ -249,6 +277,22 @@ fn for_no_connection() {
             Cause::StrayReset,
             Unknown,
             Certain,
+        ),
+        (
+            "listener, and what it refuses may have been a request socket's",
+            no_socket()
+                .with(|raw| raw.state = LISTEN)
+                .dropped("TCP_FLAGS"),
+            Cause::StrayReset,
+            Unknown,
+            Likely,
+        ),
+        (
+            "dropped before a socket was looked for",
+            no_socket().dropped("TCP_CSUM"),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
         ),
         (
             "request socket",

@@ -73,7 +73,7 @@ fn segments_without_a_socket() {
                 .segment(SYN | ACK, 0)
                 .closed_from(SYN_SENT),
             Cause::SegmentAfterClose,
-            LocalApp,
+            Unknown,
             Certain,
         ),
         (

@@ -61,7 +61,9 @@ fn to_ms(jiffies: u32, hz: Option<u32>) -> Option<u64> {
 /// Neither a RST nor a segment that the kernel answers with one moves the stamps
 /// (`tcp_event_data_recv` comes after the checks that reset), so what they hold is from before.
 /// Only where our own data led to it, the quiet time is the one before that data: from the last
-/// data received on. With retransmissions under way that data's first time is not known.
+/// data received on. With retransmissions under way that data's first time is not known. A peer
+/// that has sent no data shows nothing: the stamp is then from the handshake, and a stream of ours
+/// would be idle for all its life.
 fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Option<u64> {
     let sent = jiffies_since(raw, raw.last_sent);
     let received = jiffies_since(raw, raw.last_received);
@@ -69,7 +71,7 @@ fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Optio
         && let (Some(sent), Some(received)) = (sent, received)
         && received >= sent
     {
-        return if raw.retransmits == 0 {
+        return if raw.retransmits == 0 && has_received_data(raw) {
             to_ms(received - sent, hz)
         } else {
             None
@@ -82,6 +84,16 @@ fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Optio
     to_ms(jiffies, hz)
 }
 
+/// Whether the peer has sent data. The kernel counts its FIN among the bytes (`tcp_rcv_nxt_update`).
+fn has_received_data(raw: &RawEvent) -> bool {
+    raw.bytes_received > u64::from(has_fin(raw))
+}
+
+/// Whether the peer's FIN has arrived: `SOCK_DONE` tells of it.
+fn has_fin(raw: &RawEvent) -> bool {
+    raw.sock_flags & sock_flag::DONE != 0 && has(raw, wire::HAVE_SOCK)
+}
+
 /// Whether a received RST answers data of ours: some is not acknowledged, and the RST is bare (RFC
 /// 9293, 3.5.2) or was not seen.
 fn answers_our_data(raw: &RawEvent, state: Option<SocketState>) -> bool {
@@ -92,14 +104,13 @@ fn answers_our_data(raw: &RawEvent, state: Option<SocketState>) -> bool {
         && unacked_bytes(raw, state).is_some_and(|bytes| bytes > 0)
 }
 
-/// Received and not read; the peer's FIN, which `SOCK_DONE` tells of, takes a number and is no byte.
+/// Received and not read; the peer's FIN takes a number and is no byte.
 fn unread_bytes(raw: &RawEvent, state: Option<SocketState>) -> Option<u32> {
     if state == Some(SocketState::SynSent) {
         return Some(0);
     }
     let unread = distance(raw.copied_seq, raw.rcv_nxt)?;
-    let fin = u32::from(raw.sock_flags & sock_flag::DONE != 0 && has(raw, wire::HAVE_SOCK));
-    Some(unread.saturating_sub(fin))
+    Some(unread.saturating_sub(u32::from(has_fin(raw))))
 }
 
 /// Sent and not acknowledged. A SYN counts in SYN-SENT and SYN-RECEIVED, a FIN once all that was

@@ -390,6 +390,32 @@ fn idle_time_is_since_the_later_stamp() {
     assert_eq!(idle(1_000, 500, 750, None), None);
 }
 
+/// Data of ours that a RST answers: the quiet time before it is told by what the peer had sent.
+#[test]
+fn a_peer_that_sent_no_data_shows_no_quiet_time_before_ours() {
+    let idle = |state, bytes_received, sock_flags| {
+        let raw = RawEvent {
+            state,
+            jiffies: 10_000,
+            last_sent: 9_990,
+            last_received: 5_000,
+            snd_una: 100,
+            snd_nxt: 200,
+            write_seq: 200,
+            bytes_received,
+            sock_flags,
+            ..connection()
+        };
+        event(raw).connection.idle_ms
+    };
+    let fin = sock_flag::DONE;
+    assert_eq!(idle(tcp_state::ESTABLISHED, 7, 0), Some(19_960));
+    assert_eq!(idle(tcp_state::ESTABLISHED, 0, 0), None);
+    // The kernel counts the peer's FIN among the bytes.
+    assert_eq!(idle(tcp_state::CLOSE_WAIT, 1, fin), None);
+    assert_eq!(idle(tcp_state::CLOSE_WAIT, 2, fin), Some(19_960));
+}
+
 #[test]
 fn times_ages_and_reasons() {
     let raw = RawEvent {
