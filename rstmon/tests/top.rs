@@ -266,7 +266,16 @@ fn a_reader_that_takes_nothing_does_not_hold_up_the_end_of_what_prints() {
         .stdout(writer)
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    // It hears signals, and waits for its reader (`poll`), rather than for its source (`futex`).
+    let calls = [libc::SYS_poll, libc::SYS_ppoll].map(|call| call.to_string());
+    wait_until("it to be stuck", || {
+        let text = std::fs::read_to_string(format!("/proc/{}/syscall", top.id()));
+        text.is_ok_and(|text| {
+            calls
+                .iter()
+                .any(|call| text.split(' ').next() == Some(call))
+        })
+    });
     signal::kill(Pid::from_raw(top.id().cast_signed()), Signal::SIGTERM).unwrap();
     assert_eq!(wait_for(&mut top, Duration::from_secs(10)), Some(0));
     drop(reader);

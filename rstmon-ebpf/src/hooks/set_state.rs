@@ -170,8 +170,10 @@ fn changed(record: KernelAddr, sock: KernelAddr, old: u32, change: Change) {
     read_record_ends!(record, set_state, &mut ends);
     match change {
         Change::Connecting => connecting(sock),
-        Change::Listening => note_listener(&ends, 0, true),
-        Change::ListenerClosed => note_listener(&ends, 0, false),
+        Change::Listening | Change::ListenerClosed => {
+            sock::unmap_listener(&mut ends);
+            note_listener(&ends, 0, matches!(change, Change::Listening));
+        }
         Change::Accepted => accepted(sock),
         Change::Closing => closing(sock),
         Change::Closed => {

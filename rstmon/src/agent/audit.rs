@@ -22,8 +22,8 @@ struct Seen {
     last: SnmpCounters,
 }
 
-/// Namespaces that are gone from sight and may come back, of which one that is unreadable for a while
-/// does: more than any host has at a time.
+/// Namespaces that are gone from sight and may come back, as one does that cannot be read for a while.
+/// More than any host has at a time.
 const MAX_DEPARTED: usize = 4_096;
 
 /// What the audit remembers.
@@ -34,7 +34,8 @@ pub struct Audit {
     departed: BTreeMap<u64, Seen>,
     /// Growth of those whose numbers were given to others, or that are gone for good.
     gone: SnmpCounters,
-    /// Those that could not be read so far.
+    /// Those of which is not known what they had sent when they are first read. A number that is given to
+    /// another stays here: of that one too little is counted, which raises no alarm.
     unread: BTreeSet<u64>,
     /// What rstmon had counted before the first look.
     counted_before: u64,
@@ -89,9 +90,11 @@ impl Audit {
         }
         self.unread.extend(&found.unreadable);
         while self.departed.len() > MAX_DEPARTED
-            && let Some((_, seen)) = self.departed.pop_first()
+            && let Some((inode, seen)) = self.departed.pop_first()
         {
             self.gone.add(&seen.growth());
+            // Should it come back, what it had sent before is counted already.
+            self.unread.insert(inode);
         }
     }
 

@@ -57,8 +57,8 @@ pub struct Capture {
     log: Option<ProgramLog>,
     hooks: Vec<(PlannedHook, Option<Variant>)>,
     degradations: Vec<Degradation>,
-    /// How often attaching failed to hooks whose modules have come.
-    tries: BTreeMap<Hook, u32>,
+    /// How often attaching failed to hooks whose modules have come, by the load that it failed to.
+    tries: BTreeMap<Hook, Tries>,
     /// Attached hooks whose modules were loaded then, and may go: by what tells one load from the next.
     in_modules: BTreeMap<Hook, u64>,
     /// Runs that the kernel left out, of programs that are detached.
@@ -125,6 +125,8 @@ impl Capture {
     /// Attaches the first variant that the kernel takes; else what it said to each.
     fn attach_first(&mut self, planned: &PlannedHook) -> Result<Variant, String> {
         let mut reasons = Vec::new();
+        // Before: a load that is replaced meanwhile is found gone at the next look.
+        let load = module_load(planned.hook);
         for &variant in &planned.variants {
             let name = planned.hook.program_name(variant);
             match self
@@ -132,7 +134,7 @@ impl Capture {
                 .attach(&name, attach_point(planned.hook, variant))
             {
                 Ok(()) => {
-                    if let Some(load) = module_load(planned.hook) {
+                    if let Some(load) = load {
                         self.in_modules.insert(planned.hook, load);
                     }
                     return Ok(variant);
@@ -169,70 +171,73 @@ impl Capture {
 
     fn attach_arrived_modules(&mut self) -> bool {
         let mut has_changed = false;
-        for planned in self.arrived() {
+        for (planned, load) in self.arrived() {
             match self.attach_first(&planned) {
                 Ok(variant) => {
                     self.tries.remove(&planned.hook);
-                    if let Some((_, state)) = self.state_of(planned.hook) {
+                    let mut states = self.hooks.iter_mut();
+                    if let Some((_, state)) = states.find(|it| it.0.hook == planned.hook) {
                         *state = Some(variant);
                         has_changed = true;
                     }
                 }
-                Err(reason) => has_changed |= self.fail_arrived(planned.hook, reason),
+                Err(reason) => has_changed |= self.fail_arrived(planned.hook, load, reason),
             }
         }
         has_changed
     }
 
-    /// Hooks that waited for modules which are there now.
-    fn arrived(&self) -> Vec<PlannedHook> {
-        let waiting = self.hooks.iter().filter(|(planned, attached)| {
-            attached.is_none() && planned.deferred_until_module && module_is_loaded(planned.hook)
+    /// Hooks that waited for modules which are there now, and the loads of these.
+    fn arrived(&self) -> Vec<(PlannedHook, u64)> {
+        let waiting = self.hooks.iter().filter(|hook| is_waiting(hook));
+        let arrived = waiting.filter_map(|(planned, _)| {
+            let load = module_load(planned.hook)?;
+            (!self.has_given_up(planned.hook, load)).then(|| (planned.clone(), load))
         });
-        waiting.map(|(planned, _)| planned.clone()).collect()
-    }
-
-    fn state_of(&mut self, hook: Hook) -> Option<&mut (PlannedHook, Option<Variant>)> {
-        self.hooks
-            .iter_mut()
-            .find(|(planned, _)| planned.hook == hook)
+        arrived.collect()
     }
 
     /// The module is there a moment before its symbols are, so the next look tries again; but not
-    /// for ever, as a module may come without the function. Then the hook is none of the plan any more,
-    /// as if that had been known when it was made. Whether this was the last try.
-    fn fail_arrived(&mut self, hook: Hook, reason: String) -> bool {
+    /// for ever, as a module may come without the function. The next load is another try. Whether this was
+    /// the last of this one.
+    fn fail_arrived(&mut self, hook: Hook, load: u64, reason: String) -> bool {
         let tries = self.tries.entry(hook).or_default();
-        *tries += 1;
-        if *tries < MAX_TRIES {
+        if tries.load != load {
+            *tries = Tries { load, count: 0 };
+        }
+        tries.count += 1;
+        if tries.count != MAX_TRIES {
             return false;
         }
-        self.hooks.retain(|(planned, _)| planned.hook != hook);
         self.degradations
             .push(Degradation::HookUnavailable { hook, reason });
         true
     }
 
-    /// Whether a hook waits for its module.
+    fn has_given_up(&self, hook: Hook, load: u64) -> bool {
+        let tries = self.tries.get(&hook);
+        tries.is_some_and(|tries| tries.load == load && tries.count >= MAX_TRIES)
+    }
+
+    /// Whether a hook waits for its module, or for what is in it.
     #[must_use]
     pub fn awaits_modules(&self) -> bool {
-        self.hooks
-            .iter()
-            .any(|(planned, attached)| planned.deferred_until_module && attached.is_none())
+        self.hooks.iter().any(|hook| {
+            let load = module_load(hook.0.hook).unwrap_or_default();
+            is_waiting(hook) && !self.has_given_up(hook.0.hook, load)
+        })
     }
 
     /// Every planned hook and how it is attached.
     #[must_use]
     pub fn hook_reports(&self) -> Vec<HookReport> {
-        self.hooks
-            .iter()
-            .map(|(planned, variant)| HookReport {
-                hook: planned.hook.name().to_owned(),
-                variant: variant.map(|variant| variant.name().to_owned()),
-                attached: variant.is_some(),
-                awaits_module: planned.deferred_until_module && variant.is_none(),
-            })
-            .collect()
+        let report = |hook: &(PlannedHook, Option<Variant>)| HookReport {
+            hook: hook.0.hook.name().to_owned(),
+            variant: hook.1.map(|variant| variant.name().to_owned()),
+            attached: hook.1.is_some(),
+            awaits_module: is_waiting(hook),
+        };
+        self.hooks.iter().map(report).collect()
     }
 
     /// What this capture cannot give, the plan's and what attaching brought up.
@@ -307,6 +312,17 @@ pub(super) fn attach_point(hook: Hook, variant: Variant) -> AttachPoint<'static>
         Variant::Fentry => AttachPoint::Fentry(hook.name()),
         Variant::Kprobe => AttachPoint::Kprobe(hook.name()),
     }
+}
+
+/// Failed tries of one load of a module.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    load: u64,
+    count: u32,
+}
+
+const fn is_waiting(hook: &(PlannedHook, Option<Variant>)) -> bool {
+    hook.0.deferred_until_module && hook.1.is_none()
 }
 
 /// Which load of a hook's module there is, if any: the folder of each has a number of its own.

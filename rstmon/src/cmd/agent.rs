@@ -59,6 +59,7 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     // First, or the lack of it shows as a folder that cannot be made.
     check_privilege()?;
     let log = OpenedLog::open(&settings)?;
+    // What is wrong with it may be mended without rstmon: an address, a certificate that comes later.
     let web = web::bind(&web_settings(&settings))
         .map_err(|error| Failure::run_time(error.to_string()))?;
     let socket = bind_socket(&settings)?;

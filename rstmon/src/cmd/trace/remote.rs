@@ -28,7 +28,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long the agent may take to say what it has counted and lost.
+/// How long the agent may be silent when it is to say what it has counted and lost.
 const END_TIME: Duration = Duration::from_secs(2);
 
 /// What tells one line from another, and the members of those that are no events.
@@ -108,8 +108,9 @@ async fn ask(socket: &Path, filter: &Filter) -> Result<Connection, Failure> {
 
 /// Says what is wanted.
 async fn say(writer: &mut OwnedWriteHalf, want: Want, filter: &Filter) -> io::Result<()> {
-    let no_board = Duration::from_millis(ClientRequest::USUAL_INTERVAL_MS);
-    let line = request_line(want, filter, no_board)?;
+    // Of no meaning without a board.
+    let interval = Duration::from_millis(ClientRequest::USUAL_INTERVAL_MS);
+    let line = request_line(want, filter, interval)?;
     unless_let_go(writer.write_all(&line).await)
 }
 
@@ -142,14 +143,7 @@ impl Remote {
         if over != Over::Here {
             return Ok(over);
         }
-        let ending = self.end(&mut connection);
-        match tokio::time::timeout(END_TIME, ending).await {
-            Ok(ended) => ended,
-            Err(_) => Err(Failure::run_time(format!(
-                "the agent did not say within {} s what it has counted and lost",
-                END_TIME.as_secs()
-            ))),
-        }
+        self.end(&mut connection).await
     }
 
     /// Shows what comes. To be left off at any await: a line is taken whole or not at all.
@@ -167,7 +161,14 @@ impl Remote {
         let asked = say(&mut connection.writer, Want::End, &Filter::all()).await;
         asked.map_err(|error| unread(&error))?;
         loop {
-            if let Some(over) = self.take_next(&mut connection.lines).await? {
+            let next = self.take_next(&mut connection.lines);
+            let Ok(next) = tokio::time::timeout(END_TIME, next).await else {
+                return Err(Failure::run_time(format!(
+                    "the agent did not say what it has counted and lost; it was silent for {} s",
+                    END_TIME.as_secs()
+                )));
+            };
+            if let Some(over) = next? {
                 return Ok(over);
             }
         }

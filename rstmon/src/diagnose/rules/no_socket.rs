@@ -3,8 +3,9 @@
 //! Evidence: the kernel looked a socket up and found none (reason `NO_SOCKET`, or the hook's null
 //! socket on kernels without reasons). A SYN then is `port-closed`. Anything else came for a
 //! connection that is not there: `segment-after-close` if this host closed or reset it and so told
-//! the peer (initiator: who did; not known of a connect that was given up), `stale-segment` if not, or if it vanished without a word (`TCP_REPAIR`, retransmissions
-//! used up, a RST from the peer's side). RFC 9293, 3.10.7.1; kernel: `tcp_v4_rcv`, `no_tcp_socket`.
+//! the peer (initiator: who did; not known of a connect that was given up), `stale-segment` if not,
+//! or if it vanished without a word (`TCP_REPAIR`, retransmissions used up, a RST from the peer's
+//! side). RFC 9293, 3.10.7.1; kernel: `tcp_v4_rcv`, `no_tcp_socket`.
 //!
 //! Where somebody listens on the port, such a segment finds the listener instead, which refuses its
 //! ACK (reason `TCP_FLAGS`). It belongs to a connection that is gone if one is remembered, or if it
@@ -84,16 +85,21 @@ const fn told_peer(close: &RecentClose) -> bool {
     )
 }
 
+/// A reset closes its connection at once; the two are noted one after the other.
+const SAME_END_MS: u64 = 1_000;
+
 /// Of a reset whoever began that. A connect that is given up was closed or has timed out, which the
 /// memory of it does not tell apart; any other close is the application's.
 fn who_ended_it(case: &Case<'_>) -> Initiator {
-    let from_syn_sent = case
-        .recent_close()
-        .is_some_and(|close| close.state == SocketState::SynSent);
-    match case.past.reset_sent {
-        Some((_, initiator)) => initiator,
-        None if from_syn_sent => Initiator::Unknown,
-        None => Initiator::LocalApp,
+    match (case.past.reset_sent, case.recent_close()) {
+        // Not of a connection that had the tuple before the one that was closed last.
+        (Some((ago_ms, initiator)), close)
+            if close.is_none_or(|close| ago_ms <= close.ago_ms + SAME_END_MS) =>
+        {
+            initiator
+        }
+        (_, Some(close)) if close.state == SocketState::SynSent => Initiator::Unknown,
+        _ => Initiator::LocalApp,
     }
 }
 

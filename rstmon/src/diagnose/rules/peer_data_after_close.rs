@@ -1,8 +1,8 @@
 //! `peer-data-after-close`: our data reached a peer that had closed its socket.
 //!
 //! Evidence: the peer's FIN had arrived (CLOSE-WAIT, LAST-ACK since, or CLOSING where it crossed
-//! ours), data of ours is not acknowledged, and the RST is bare, the answer to a segment. Data that was on its way when the
-//! peer closed a quiet connection is `keepalive-race`, which goes before; a RST with ACK is a live
+//! ours), data of ours is not acknowledged, and the RST is bare, the answer to a segment. Data that
+//! was on its way when the peer closed a quiet connection is `keepalive-race`, which goes before; a RST with ACK is a live
 //! socket's own (`peer-aborted`); without data of ours the peer has merely forgotten (`peer-gone`).
 //! Certain where the race is excluded: the data was sent after the FIN, or without a quiet time
 //! before; likely where the times or the quiet time are not known or the RST was not seen.

@@ -55,8 +55,12 @@ fn time_wait_assassination<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     if !case.is_kind(Kind::Stray) {
         return None;
     }
-    let no_socket = case.event.drop_reason.as_deref() == Some("NO_SOCKET");
-    let remembered = case.event.state.is_none() && !no_socket && left_for_time_wait(case);
+    // Another reason is of a RST for which none was found, or that was not looked up: a bad checksum.
+    let unnamed = matches!(
+        case.event.drop_reason.as_deref(),
+        None | Some("NOT_SPECIFIED")
+    );
+    let remembered = case.event.state.is_none() && unnamed && left_for_time_wait(case);
     let confidence = match (is_timewait(case), remembered) {
         (true, _) => Confidence::Certain,
         (false, true) => Confidence::Guess,

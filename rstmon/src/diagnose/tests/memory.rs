@@ -76,6 +76,16 @@ fn a_segment_after_our_own_reset_has_the_initiator_of_that() {
             (Cause::SegmentAfterClose, initiator, Confidence::Certain)
         );
     }
+    // The tuple was used again meanwhile, and that connection closed in order.
+    let mut engine = Engine::new();
+    Scene::active(ESTABLISHED, ESTABLISHED)
+        .reason("TCP_KEEPALIVE_TIMEOUT")
+        .diagnosed_by(&mut engine);
+    let late = data_without_socket()
+        .after_ms(240_000)
+        .closed_ago_ms(1_000, LAST_ACK)
+        .diagnosed_by(&mut engine);
+    assert_eq!(late.verdict.initiator, Initiator::LocalApp);
 }
 
 #[test]

@@ -295,6 +295,13 @@ fn for_no_connection() {
             Guess,
         ),
         (
+            "the same, and a connection of the tuple ended in order a while ago",
+            Scene::stray().dropped("TCP_CSUM").closed_from(FIN_WAIT2),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
+        ),
+        (
             "request socket",
             Scene::stray().request_socket(),
             Cause::HandshakeAborted,

@@ -61,9 +61,9 @@ fn to_ms(jiffies: u32, hz: Option<u32>) -> Option<u64> {
 /// Neither a RST nor a segment that the kernel answers with one moves the stamps
 /// (`tcp_event_data_recv` comes after the checks that reset), so what they hold is from before.
 /// Only where our own data led to it, the quiet time is the one before that data: from the last
-/// data received on. With retransmissions under way that data's first time is not known. A peer
-/// that has sent no data shows nothing: the stamp is then from the handshake, and a stream of ours
-/// would be idle for all its life.
+/// data received on. With retransmissions under way that data's first time is not known. Where
+/// we sent to a peer that has sent no data, nothing is known: the stamp is then from the handshake, and
+/// a stream of ours would be idle for all its life.
 fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Option<u64> {
     let sent = jiffies_since(raw, raw.last_sent);
     let received = jiffies_since(raw, raw.last_received);
@@ -71,7 +71,7 @@ fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Optio
         && let (Some(sent), Some(received)) = (sent, received)
         && received >= sent
     {
-        return if raw.retransmits == 0 && has_received_data(raw) {
+        return if raw.retransmits == 0 && (has_received_data(raw) || is_first_data(raw)) {
             to_ms(received - sent, hz)
         } else {
             None
@@ -82,6 +82,12 @@ fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Optio
         (sent, received) => sent.or(received)?,
     };
     to_ms(jiffies, hz)
+}
+
+/// Whether nothing that we sent was acknowledged before, but for the SYN, which the kernel counts: the
+/// connection had carried nothing.
+const fn is_first_data(raw: &RawEvent) -> bool {
+    raw.bytes_acked <= 1
 }
 
 /// Whether the peer has sent data. The kernel counts its FIN among the bytes (`tcp_rcv_nxt_update`).

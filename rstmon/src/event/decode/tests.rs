@@ -393,9 +393,10 @@ fn idle_time_is_since_the_later_stamp() {
 /// Data of ours that a RST answers: the quiet time before it is told by what the peer had sent.
 #[test]
 fn a_peer_that_sent_no_data_shows_no_quiet_time_before_ours() {
-    let idle = |state, bytes_received, sock_flags| {
+    let idle_after = |bytes_acked, state, bytes_received, sock_flags| {
         let raw = RawEvent {
             state,
+            bytes_acked,
             jiffies: 10_000,
             last_sent: 9_990,
             last_received: 5_000,
@@ -408,7 +409,12 @@ fn a_peer_that_sent_no_data_shows_no_quiet_time_before_ours() {
         };
         event(raw).connection.idle_ms
     };
+    let idle = |state, bytes_received, sock_flags| {
+        idle_after(1_000_000, state, bytes_received, sock_flags)
+    };
     let fin = sock_flag::DONE;
+    // Unless it is the first data that the connection carries at all.
+    assert_eq!(idle_after(1, tcp_state::ESTABLISHED, 0, 0), Some(19_960));
     assert_eq!(idle(tcp_state::ESTABLISHED, 7, 0), Some(19_960));
     assert_eq!(idle(tcp_state::ESTABLISHED, 0, 0), None);
     // The kernel counts the peer's FIN among the bytes.

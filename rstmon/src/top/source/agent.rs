@@ -2,7 +2,8 @@
 
 use super::{EVENTS_A_FEED, Feeds, SourceEvent, Wishes};
 use crate::agent::client::{request_line, unless_let_go};
-use crate::agent::socket::{BoardLine, LOST_SCHEMA, Want};
+use crate::agent::socket::{BoardLine, ERROR_SCHEMA, LOST_SCHEMA, Want};
+use crate::agent::subscribers::BOARD_SCHEMA;
 use crate::event::capture::CaptureFacts;
 use crate::event::json_line::parse_json_line;
 use crate::event::model::Event;
@@ -132,8 +133,8 @@ fn understand(line: &[u8], waiting: &mut Waiting) -> io::Result<Option<SourceEve
             }))));
         }
         END_SCHEMA => return Err(io::Error::other("it has ended")),
-        "rstmon.error/1" => return Err(io::Error::other(any.message)),
-        "rstmon.board/1" => {
+        ERROR_SCHEMA => return Err(io::Error::other(any.message)),
+        BOARD_SCHEMA => {
             let line: BoardLine = serde_json::from_slice(line)?;
             return Ok(Some(SourceEvent::Feed(Box::new(Feed {
                 board: line.board,

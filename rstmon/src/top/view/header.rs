@@ -2,7 +2,7 @@
 
 use crate::event::model::Kind;
 use crate::sink::terminal::visible;
-use crate::top::columns::{arrow, count, spark};
+use crate::top::columns::{arrow, count, plural, spark};
 use crate::top::state::{State, View};
 use crate::top::theme::Theme;
 use ratatui::Frame;
@@ -61,7 +61,8 @@ fn source_line(state: &State, theme: Theme) -> Line<'_> {
     ];
     if !facts.degradations.is_empty() {
         let number = facts.degradations.len();
-        let text = format!("  ! blind to {number} things (?)");
+        let things = plural(number as u64);
+        let text = format!("  ! blind to {number} thing{things} (?)");
         spans.push(Span::styled(text, theme.notice()));
     }
     let source = &state.header.source;
