@@ -222,10 +222,14 @@ impl Capture {
     /// Whether a hook waits for its module, or for what is in it.
     #[must_use]
     pub fn awaits_modules(&self) -> bool {
-        self.hooks.iter().any(|hook| {
-            let load = module_load(hook.0.hook).unwrap_or_default();
-            is_waiting(hook) && !self.has_given_up(hook.0.hook, load)
-        })
+        // Whether a module is there is looked up for those alone that wait.
+        self.hooks
+            .iter()
+            .filter(|hook| is_waiting(hook))
+            .any(|hook| {
+                let load = module_load(hook.0.hook).unwrap_or_default();
+                !self.has_given_up(hook.0.hook, load)
+            })
     }
 
     /// Every planned hook and how it is attached.

@@ -6,7 +6,8 @@
 //!
 //! * Paths of equal cost differ by a hop (`baseline`).
 //! * A host, or a balancer in front of it, that has forgotten a quiet connection answers with a bare
-//!   RST from another place: then the TTL weighs little.
+//!   RST from another place, and a box whose timer ends sends one with ACK and without a window or
+//!   timestamps: then the TTL weighs little.
 //! * A reset needs no timestamps (RFC 7323, 3.2), and some stacks' never have any: their absence is
 //!   weak, and no sign in a bare RST.
 //! * Linux sends bare RSTs and SYN-ACKs with IP ID 0; zeros are never a discontinuity.
@@ -89,6 +90,9 @@ pub(super) fn amounts_to_forgery(signs: &[Sign]) -> bool {
 
 /// Idle for longer, a connection may be forgotten on the way.
 const QUIET_MS: u64 = 10_000;
+
+/// Idle for longer, the timer of a box may end; who forges a RST does so when something passes.
+const FORGOTTEN_MS: u64 = 60_000;
 
 /// A RST so soon after data, with nothing to answer, is no timer's.
 const BUSY_MS: u64 = 1_000;
@@ -181,10 +185,8 @@ fn other_ack_field(rst: &Segment, past: &FlowPast) -> Option<Sign> {
 
 /// The TTL against the handshake's.
 fn way(event: &Event) -> Option<Sign> {
-    let forgotten = baseline::is_bare(event) == Some(true)
-        && event.connection.idle_ms.is_none_or(|idle| idle >= QUIET_MS);
     let sign = way_between(event.rst?.ttl?, event.handshake_ttl?)?;
-    Some(if forgotten {
+    Some(if may_be_forgotten(event) {
         Sign {
             weight: Weight::Weak,
             ..sign
@@ -192,6 +194,21 @@ fn way(event: &Event) -> Option<Sign> {
     } else {
         sign
     })
+}
+
+/// Whether the RST may be of who has forgotten a quiet connection: the answer to a segment, or what a
+/// box sends of its own when its timer ends, which has ACK and nothing else of a live socket's.
+fn may_be_forgotten(event: &Event) -> bool {
+    let idle_ms = event.connection.idle_ms;
+    let of_its_own = event
+        .rst
+        .as_ref()
+        .is_some_and(|rst| !baseline::is_of_live_socket(rst));
+    match baseline::is_bare(event) {
+        Some(true) => idle_ms.is_none_or(|idle| idle >= QUIET_MS),
+        Some(false) => of_its_own && idle_ms.is_some_and(|idle| idle >= FORGOTTEN_MS),
+        None => false,
+    }
 }
 
 fn way_between(rst_ttl: u8, handshake_ttl: u8) -> Option<Sign> {

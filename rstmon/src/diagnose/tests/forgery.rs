@@ -13,6 +13,16 @@ fn live() -> Scene {
     Scene::received(ESTABLISHED).live_rst()
 }
 
+/// A RST with ACK of a balancer that keeps no window and no timestamps, after so long without data.
+fn box_without_timestamps(idle_ms: u32) -> Scene {
+    Scene::received(ESTABLISHED)
+        .rst(RST | ACK)
+        .ttls(250, 64)
+        .with_timestamps(5_000)
+        .idle(idle_ms)
+        .with(|raw| raw.segment_window = 0)
+}
+
 fn without_timestamps(scene: Scene) -> Scene {
     scene.with(|raw| raw.have &= !wire::HAVE_SEGMENT_TIMESTAMPS)
 }
@@ -78,6 +88,20 @@ fn two_signs_of_different_nature() {
                 .ip_ids(40_000, 7)
                 .request_after(30_000),
             Cause::PeerGone,
+            Middlebox,
+            Likely,
+        ),
+        (
+            "near miss: a box whose timer has ended",
+            box_without_timestamps(300_000),
+            Cause::IdleTimeout,
+            Middlebox,
+            Likely,
+        ),
+        (
+            "the same RST while data was under way",
+            box_without_timestamps(20),
+            Cause::ForgedSuspect,
             Middlebox,
             Likely,
         ),
