@@ -1,7 +1,7 @@
 //! Connections that end after an idle time. Here the lab does sleep: the idle time is what is shown.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Scenario;
 use crate::error::LabError;
@@ -25,13 +25,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         id: "idle-timeout",
-        title: "three connections reset after the same idle time",
+        title: "three connections reset one by one, after the same idle time",
         play: idle_timeout,
     },
 ];
 
 /// Longer than one exchange takes on the slowest machine.
 const IDLE: Duration = Duration::from_secs(2);
+
+/// Longer than all three take to be used for the last time.
+const LONG_IDLE: Duration = Duration::from_secs(5);
+
+/// Between two resets, so that they are no single incident.
+const ANOTHER_MOMENT: Duration = Duration::from_millis(1_300);
 
 /// Longer than a tick of any kernel's clock, shorter than the first retransmission.
 const BEYOND_A_TICK: Duration = Duration::from_millis(40);
@@ -103,33 +109,30 @@ fn refuse(
     Ok(())
 }
 
-/// A box on the way that forgets all three at once. Two alone are no timer yet.
+/// A box on the way that forgets three, one after the other, each after the same time. Two alone are no
+/// timer yet, and three at once would be a box that has forgotten everything.
 fn idle_timeout(stage: &mut Stage) -> Result<(), LabError> {
     let idle = [stage.client()?, stage.client()?, stage.client()?];
     let response = b"the last response";
-    let resets = idle.each_ref().map(|(_, end)| {
+    let mut used = Vec::new();
+    for (client, end) in &idle {
+        stage.peer.send(&end.data(response))?;
+        client.read(response.len())?;
+        used.push(Instant::now());
+        thread::sleep(ANOTHER_MOMENT);
+    }
+    let causes = ["peer-gone", "peer-gone", "idle-timeout"];
+    for (((client, end), used), cause) in idle.iter().zip(used).zip(causes) {
+        thread::sleep((used + LONG_IDLE).saturating_duration_since(Instant::now()));
         let mut reset = end.segment(flag::RST);
         reset.seq = reset.seq.wrapping_add(response.len() as u32);
         reset.window = 0;
-        reset
-    });
-    for (_, end) in &idle {
-        stage.peer.send(&end.data(response))?;
-    }
-    for (client, _) in &idle {
-        client.read(response.len())?;
-    }
-    thread::sleep(IDLE);
-    for reset in &resets {
-        stage.peer.send(reset)?;
-    }
-    let causes = ["peer-gone", "peer-gone", "idle-timeout"];
-    for (((client, end), reset), cause) in idle.iter().zip(&resets).zip(causes) {
+        stage.peer.send(&reset)?;
         client.wait_error(libc::ECONNRESET)?;
         let expected = Expectation::new(Kind::Received, cause, end.local, end.fake)
             .state(&["established"])
             .owned("client")
-            .rst(reset);
+            .rst(&reset);
         // Unseen, the first two look like a peer that aborts; the timer shows all the same.
         stage.expect(match cause {
             "peer-gone" => expected.or_without_segment("peer-aborted"),

@@ -15,8 +15,12 @@ const MAX_SERVICES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 /// Idle times remembered a service, the newest.
 const SAMPLES: usize = 8;
 
-/// As many resets after the same idle time are a timer.
+/// As many resets after the same idle time, at as many moments, are a timer.
 const MIN_CLUSTER: usize = 3;
+
+/// Resets of a service within this time are one moment: connections that were used together and are
+/// all forgotten at once, by a restart as well as by a timer, have the same idle time.
+const MOMENT_NS: u64 = 1_000_000_000;
 
 /// Shorter pauses are the rhythm of a program, not a timer.
 const MIN_IDLE_MS: u64 = 1_000;
@@ -126,9 +130,9 @@ pub(super) fn known_timers(
 pub struct LearnedTimer {
     /// Its value: the median of the idle times that agree.
     pub idle_ms: u64,
-    /// Resets that agree, the one at hand included.
+    /// Resets that agree, each of another moment, the one at hand included.
     pub agreeing: usize,
-    /// Resets remembered of this service, the one at hand included.
+    /// Resets remembered of this service, one a moment, the one at hand included.
     pub remembered: usize,
 }
 
@@ -158,22 +162,38 @@ impl Service {
     }
 }
 
-/// The newest idle times of a service, milliseconds; the oldest makes room.
+/// One idle time of a service.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    /// When the reset came, monotonic nanoseconds.
+    at_ns: u64,
+    idle_ms: u64,
+}
+
+/// The newest idle times of a service, one a moment; the oldest makes room.
 #[derive(Clone, Copy, Debug, Default)]
 struct Samples {
-    idle_ms: [u64; SAMPLES],
+    newest: [Sample; SAMPLES],
     count: usize,
     next: usize,
 }
 
 impl Samples {
-    fn known(&self) -> impl Iterator<Item = u64> {
-        self.idle_ms.into_iter().take(self.count)
+    /// Those of other moments than this.
+    fn before(&self, now_ns: u64) -> impl Iterator<Item = u64> {
+        let known = self.newest.into_iter().take(self.count);
+        known
+            .filter(move |sample| sample.at_ns.abs_diff(now_ns) > MOMENT_NS)
+            .map(|sample| sample.idle_ms)
     }
 
-    fn push(&mut self, idle_ms: u64) {
-        if let Some(place) = self.idle_ms.get_mut(self.next) {
-            *place = idle_ms;
+    /// Keeps the first of a moment.
+    fn push(&mut self, sample: Sample) {
+        if self.before(sample.at_ns).count() < self.count {
+            return;
+        }
+        if let Some(place) = self.newest.get_mut(self.next) {
+            *place = sample;
         }
         self.next = (self.next + 1) % SAMPLES;
         self.count = (self.count + 1).min(SAMPLES);
@@ -198,18 +218,19 @@ impl IdleHistory {
     pub(super) fn timer_of(&self, event: &Event) -> Option<LearnedTimer> {
         let idle_ms = sample_of(event)?;
         let samples = self.table.peek(&Service::of(event))?;
+        let before = || samples.before(event.mono_ns);
         let near = tolerance_ms(idle_ms);
         let mut agreeing = [idle_ms; SAMPLES + 1];
         let mut count = 1;
         for (place, sample) in agreeing
             .iter_mut()
             .skip(1)
-            .zip(samples.known().filter(|it| it.abs_diff(idle_ms) <= near))
+            .zip(before().filter(|it| it.abs_diff(idle_ms) <= near))
         {
             *place = sample;
             count += 1;
         }
-        let remembered = samples.known().count() + 1;
+        let remembered = before().count() + 1;
         let agreeing = agreeing.get_mut(..count)?;
         agreeing.sort_unstable();
         (count >= MIN_CLUSTER && 2 * count > remembered).then_some(LearnedTimer {
@@ -232,7 +253,10 @@ impl IdleHistory {
         if let Some(idle_ms) = sample_of(event).filter(|_| by_timer) {
             self.table
                 .get_or_insert_mut(Service::of(event), Samples::default)
-                .push(idle_ms);
+                .push(Sample {
+                    at_ns: event.mono_ns,
+                    idle_ms,
+                });
         }
     }
 
@@ -283,10 +307,15 @@ mod tests {
     fn the_newest_samples_are_kept() {
         let mut samples = Samples::default();
         for idle_ms in 1..=11 {
-            samples.push(idle_ms);
+            let at_ns = idle_ms * 2 * MOMENT_NS;
+            samples.push(Sample { at_ns, idle_ms });
+            // One more of the same moment.
+            let at_ns = at_ns + MOMENT_NS;
+            samples.push(Sample { at_ns, idle_ms: 99 });
         }
-        let mut kept: Vec<u64> = samples.known().collect();
+        let mut kept: Vec<u64> = samples.before(u64::MAX).collect();
         kept.sort_unstable();
         assert_eq!(kept, (4..=11).collect::<Vec<_>>());
+        assert_eq!(samples.before(11 * 2 * MOMENT_NS).count(), SAMPLES - 1);
     }
 }

@@ -27,7 +27,8 @@ pub(super) const IDLE_TIMEOUT: CausePage = CausePage {
         },
         Sign {
             fact: "learned_timer=307s resets=4/5",
-            says: "4 of the last 5 resets of this service came after the same pause",
+            says: "4 of the last 5 resets of this service, each at another moment, came after the \
+                same pause",
         },
         Sign {
             fact: "known_timer=350s AWS NLB (tcp.idle_timeout.seconds)",

@@ -300,6 +300,11 @@ fn a_peer_that_was_heard_in_between_has_forgotten_nothing_until_then() {
 
 /// One reset a new connection of the same service.
 fn resets(engine: &mut Engine, idle_ms: &[u32]) -> Event {
+    resets_apart(engine, idle_ms, 2_000)
+}
+
+/// The last of resets of one service, each so long after the one before.
+fn resets_apart(engine: &mut Engine, idle_ms: &[u32], apart_ms: u64) -> Event {
     let mut last = None;
     for (connection, &idle) in (0..).zip(idle_ms) {
         let event = bare(ESTABLISHED)
@@ -308,7 +313,7 @@ fn resets(engine: &mut Engine, idle_ms: &[u32]) -> Event {
                 raw.flags |= wire::FLAG_CLIENT;
                 (raw.local_port, raw.remote_port) = (40_000 + connection, 443);
             })
-            .after_ms(u64::from(connection) * 1_000)
+            .after_ms(u64::from(connection) * apart_ms)
             .diagnosed_by(engine);
         last = Some(event);
     }
@@ -346,6 +351,17 @@ fn fewer_or_scattered_resets_are_none() {
     ] {
         let event = resets(&mut Engine::new(), idle_ms);
         assert_eq!(event.verdict.cause, Cause::PeerGone, "{idle_ms:?}");
+        assert_eq!(learned(&event), None);
+    }
+}
+
+/// A pool that was used together, and a server that restarts.
+#[test]
+fn resets_of_one_moment_are_one() {
+    let mut engine = Engine::new();
+    for _ in 0..2 {
+        let event = resets_apart(&mut engine, &[12_000; 20], 10);
+        assert_eq!(event.verdict.cause, Cause::PeerGone);
         assert_eq!(learned(&event), None);
     }
 }
