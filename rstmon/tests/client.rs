@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -72,6 +73,22 @@ fn lost_in_kernel(end: &Value) -> u64 {
     of_kernel.map(|(_, count)| count).sum()
 }
 
+/// A server's connection and its client's, and the server's port.
+fn about_to_reset() -> ((TcpStream, TcpStream), u16) {
+    let (client, server) = connected(Family::V4);
+    let port = server.local_addr().unwrap().port();
+    ((server, client), port)
+}
+
+/// That a trace showed one event between its start and its end.
+fn assert_is_one_event(lines: &[Value]) {
+    let schemas: Vec<&Value> = lines.iter().map(|line| &line["schema"]).collect();
+    assert_eq!(
+        schemas,
+        ["rstmon.start/1", "rstmon.event/1", "rstmon.end/1"]
+    );
+}
+
 fn kernel_count(end: &Value) -> u64 {
     counts(&end["kernel_counts"]).values().sum()
 }
@@ -83,8 +100,7 @@ fn it_shows_the_agents_events_and_ends_with_its_totals() {
     }
     let _alone = alone();
     let agent = Agent::start(&[]);
-    let (client, server) = connected(Family::V4);
-    let port = server.local_addr().unwrap().port();
+    let ((server, client), port) = about_to_reset();
     let filter = format!("lport {port} and cause linger-abort");
     let text = trace(&agent, &["-o", "text", "-c", "1", &filter]);
     let json = trace(&agent, &["-o", "jsonl", "-c", "1", &filter]);
@@ -98,11 +114,7 @@ fn it_shows_the_agents_events_and_ends_with_its_totals() {
         "{line}"
     );
     let lines = lines_of(json);
-    let schemas: Vec<&Value> = lines.iter().map(|line| &line["schema"]).collect();
-    assert_eq!(
-        schemas,
-        ["rstmon.start/1", "rstmon.event/1", "rstmon.end/1"]
-    );
+    assert_is_one_event(&lines);
     assert_eq!(lines[1]["local_port"], port);
     let end = &lines[2];
     assert_eq!(end["written"], 1);
@@ -218,8 +230,7 @@ fn what_was_under_way_is_shown_when_a_signal_ends_it() {
     }
     let _alone = alone();
     let agent = Agent::start(&[]);
-    let (client, server) = connected(Family::V4);
-    let port = server.local_addr().unwrap().port();
+    let ((server, client), port) = about_to_reset();
     let shown = trace(&agent, &["-o", "jsonl", &format!("lport {port}")]);
     let request = format!(r#"{{"rstmon":1,"want":"events","filter":"lport {port}"}}"#);
     let mut beside = agent.client(&request);
@@ -235,11 +246,7 @@ fn what_was_under_way_is_shown_when_a_signal_ends_it() {
     kill(pid, Signal::SIGINT).unwrap();
     kill(pid, Signal::SIGCONT).unwrap();
     let lines = lines_of(shown);
-    let schemas: Vec<&Value> = lines.iter().map(|line| &line["schema"]).collect();
-    assert_eq!(
-        schemas,
-        ["rstmon.start/1", "rstmon.event/1", "rstmon.end/1"]
-    );
+    assert_is_one_event(&lines);
     assert_eq!(lines[2]["written"], 1);
 }
 

@@ -34,8 +34,9 @@ pub struct Audit {
     departed: BTreeMap<u64, Seen>,
     /// Growth of those whose numbers were given to others, or that are gone for good.
     gone: SnmpCounters,
-    /// Those of which is not known what they had sent when they are first read. A number that is given to
-    /// another stays here: of that one too little is counted, which raises no alarm.
+    /// Those whose counters say nothing of the time since the first look when they are read at last. A
+    /// number that is given to another stays here: of that one too little is counted, which raises no
+    /// alarm.
     unread: BTreeSet<u64>,
     /// What rstmon had counted before the first look.
     counted_before: u64,

@@ -194,8 +194,7 @@ impl Scene {
     }
 
     /// When data was last received (there was some), data last sent, and the peer last heard, in
-    /// milliseconds before
-    /// the event, on a kernel with ticks of a millisecond.
+    /// milliseconds before the event, on a kernel with ticks of a millisecond.
     pub(super) fn times(mut self, received: u32, sent: u32, heard: u32) -> Self {
         const NOW: u32 = 100_000_000;
         self.facts.hz = Some(1_000);
