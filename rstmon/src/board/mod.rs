@@ -5,6 +5,7 @@
 //! [`BoardSnapshot`]. Pure: time is the events' own. Bounded: tables are capped, and what does not fit
 //! is a row of its own, so sums stay right.
 
+mod alike;
 mod incidents;
 mod snapshot;
 mod tables;
@@ -18,6 +19,7 @@ use crate::metrics::names::{CauseOf, Name};
 use crate::metrics::repeats::{Repeats, comm_of};
 use crate::metrics::tally::{PortLabel, TallySettings, service_port};
 use crate::metrics::workload_labels::{WorkloadLabels, WorkloadName};
+use alike::{Alike, Waiting};
 use compact_str::CompactString;
 use incidents::Incidents;
 use std::net::IpAddr;
@@ -34,6 +36,8 @@ const MAX_ROWS: usize = 1_000;
 pub struct Board {
     ports: TallySettings,
     repeats: Repeats,
+    /// Repeats that only incidents and kinds have counted.
+    waiting: Waiting,
     kinds: [u64; Kind::ALL.len()],
     causes: CauseWindows,
     /// By cause: the process that has most of it.
@@ -56,6 +60,7 @@ impl Board {
                 ..settings
             },
             repeats: Repeats::default(),
+            waiting: Waiting::default(),
             kinds: [0; Kind::ALL.len()],
             causes: CauseWindows::default(),
             cause_owners: Table::new(MAX_ROWS),
@@ -70,38 +75,60 @@ impl Board {
 
     /// Counts one event.
     pub fn record(&mut self, event: &Event) {
-        let (cause, now) = (event.verdict.cause, event.mono_ns);
-        self.newest_ns = self.newest_ns.max(now);
+        self.newest_ns = self.newest_ns.max(event.mono_ns);
         if let Some(count) = self.kinds.get_mut(event.kind as usize) {
             *count += 1;
         }
-        self.causes.record(cause, now);
-        let comm = comm_of(event);
-        let name = Name(comm);
-        self.incidents.record(event, name);
+        self.incidents.record(event, Name(comm_of(event)));
         let port = service_port(event, &self.ports);
         if self.repeats.is_repeat(event, port, Some(event.remote_addr)) {
-            self.cause_owners.record_again(event);
-            self.processes.record_again(event);
-            self.workloads.record_again(event);
-            self.services.record_again(event);
-            self.peers.record_again(event);
+            if let Some(alike) = self.waiting.add(event) {
+                self.count_again(&alike);
+            }
             return;
         }
+        // They belong where the last one of their kind was counted, which will be this one's place.
+        if let Some(alike) = self.waiting.take(event.kind) {
+            self.count_again(&alike);
+        }
+        self.count_first(event, port);
+    }
+
+    /// Counts an event that need not be like the last one of its kind.
+    fn count_first(&mut self, event: &Event, port: PortLabel) {
+        let alike = &Alike::one(event);
+        let (cause, comm) = (alike.cause, comm_of(event));
+        let name = Name(comm);
+        self.causes.record(alike);
         self.cause_owners
-            .record(&CauseOf(cause, name), || (cause, comm.into()), event);
-        self.processes.record(&name, || comm.into(), event);
+            .record(&CauseOf(cause, name), || (cause, comm.into()), alike);
+        self.processes.record(&name, || comm.into(), alike);
         let workload = WorkloadName::of(event);
         self.workloads
-            .record(&workload, || workload.labels(), event);
-        self.services.record(&port, || port, event);
+            .record(&workload, || workload.labels(), alike);
+        self.services.record(&port, || port, alike);
         let peer = event.remote_addr;
-        self.peers.record(&peer, || peer, event);
+        self.peers.record(&peer, || peer, alike);
+    }
+
+    /// Counts events where the last one of their kind was counted.
+    fn count_again(&mut self, alike: &Alike) {
+        self.causes.record(alike);
+        self.cause_owners.record_again(alike);
+        self.processes.record_again(alike);
+        self.workloads.record_again(alike);
+        self.services.record_again(alike);
+        self.peers.record_again(alike);
     }
 
     /// What there is to see at `now_ns`, monotonic.
     #[must_use]
-    pub fn snapshot(&self, now_ns: u64) -> BoardSnapshot {
+    pub fn snapshot(&mut self, now_ns: u64) -> BoardSnapshot {
+        for kind in Kind::ALL {
+            if let Some(alike) = self.waiting.take(*kind) {
+                self.count_again(&alike);
+            }
+        }
         let now_ns = now_ns.max(self.newest_ns);
         BoardSnapshot {
             now_ns,

@@ -1,8 +1,9 @@
 //! A capped table: how many under each key, how many of late, and of which cause most.
 
 use super::SHOWN_ROWS;
+use super::alike::Alike;
 use super::snapshot::TableRow;
-use crate::event::model::{Cause, Event};
+use crate::event::model::Cause;
 use crate::metrics::hinted::HintedMap;
 use hashbrown::Equivalent;
 use std::hash::Hash;
@@ -45,27 +46,27 @@ impl<K: Eq + Hash> Table<K> {
         }
     }
 
-    /// Counts one event under a key, which `owned` makes where it is new.
-    pub(super) fn record<Q>(&mut self, key: &Q, owned: impl FnOnce() -> K, event: &Event)
+    /// Counts events under a key, which `owned` makes where it is new.
+    pub(super) fn record<Q>(&mut self, key: &Q, owned: impl FnOnce() -> K, alike: &Alike)
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        if let Some(row) = self.rows.get_mut(event.kind, key) {
-            row.count(event);
+        if let Some(row) = self.rows.get_mut(alike.kind, key) {
+            row.count(alike);
         } else if self.rows.len() >= self.limit {
-            self.other.get_or_insert_with(Row::new).count(event);
+            self.other.get_or_insert_with(Row::new).count(alike);
         } else {
             let mut row = Row::new();
-            row.count(event);
-            self.rows.insert(event.kind, owned(), row);
+            row.count(alike);
+            self.rows.insert(alike.kind, owned(), row);
         }
     }
 
-    /// Counts one event under the key under which its kind was last counted.
-    pub(super) fn record_again(&mut self, event: &Event) {
-        match self.rows.get_last_mut(event.kind) {
-            Some(row) => row.count(event),
-            None => self.other.get_or_insert_with(Row::new).count(event),
+    /// Counts events under the key under which their kind was last counted.
+    pub(super) fn record_again(&mut self, alike: &Alike) {
+        match self.rows.get_last_mut(alike.kind) {
+            Some(row) => row.count(alike),
+            None => self.other.get_or_insert_with(Row::new).count(alike),
         }
     }
 
@@ -113,15 +114,15 @@ impl Row {
         }
     }
 
-    fn count(&mut self, event: &Event) {
-        let (cause, mono_ns) = (event.verdict.cause, event.mono_ns);
-        self.total += 1;
-        self.last_ns = self.last_ns.max(mono_ns);
+    fn count(&mut self, alike: &Alike) {
+        let Alike { cause, count, .. } = *alike;
+        self.total += u64::from(count);
+        self.last_ns = self.last_ns.max(alike.newest_ns);
         match self.causes.iter_mut().find(|(known, _)| *known == cause) {
-            Some((_, count)) => *count += 1,
-            None => self.causes.push((cause, 1)),
+            Some((_, of_cause)) => *of_cause += u64::from(count),
+            None => self.causes.push((cause, count.into())),
         }
-        let slot = slot_of(mono_ns);
+        let slot = slot_of(alike.newest_ns);
         if slot > self.newest_slot {
             let gap = (slot - self.newest_slot).min(SLOTS as u64);
             for old in 0..gap {
@@ -132,9 +133,9 @@ impl Row {
             self.newest_slot = slot;
         }
         if slot + SLOTS as u64 > self.newest_slot
-            && let Some(count) = self.slots.get_mut((slot % SLOTS as u64) as usize)
+            && let Some(of_slot) = self.slots.get_mut((slot % SLOTS as u64) as usize)
         {
-            *count = count.saturating_add(1);
+            *of_slot = of_slot.saturating_add(count);
         }
     }
 

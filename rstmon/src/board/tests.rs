@@ -170,18 +170,26 @@ fn a_snapshot_crosses_the_socket_unchanged() {
 proptest! {
     #[test]
     fn what_repeats_is_counted_where_a_search_would_count_it(
-        events in samples::runs_of_alike()
+        events in samples::runs_of_alike(),
+        // Some come late, some much later than the one before.
+        steps in prop::collection::vec((0..20_u64, 0..3_u64), 1..20),
+        look_every in 1..30_usize,
     ) {
+        const STEP: u64 = SECOND / 4;
         let mut board = board(&[]);
         let mut searching = board.clone();
-        for (number, event) in (1..).zip(events) {
-            let event = Event { mono_ns: number * SECOND, ..event };
+        let mut now = 100 * SECOND;
+        for ((number, event), (later, late)) in (1..).zip(events).zip(steps.into_iter().cycle()) {
+            now += STEP * if later == 19 { 3_000 } else { later };
+            let event = Event { mono_ns: now - late * 3 * STEP, ..event };
             board.record(&event);
             searching.repeats.forget();
             searching.record(&event);
-            let now = event.mono_ns;
-            prop_assert_eq!(board.snapshot(now), searching.snapshot(now));
+            if number % look_every == 0 {
+                prop_assert_eq!(board.snapshot(now), searching.snapshot(now));
+            }
         }
+        prop_assert_eq!(board.snapshot(now), searching.snapshot(now));
     }
 }
 
@@ -189,9 +197,10 @@ proptest! {
 fn what_repeats_and_does_not_fit_is_among_the_others() {
     let mut table = Table::new(1);
     let event = samples::bare();
-    table.record(&"first", || "first", &event);
-    table.record(&"second", || "second", &event);
-    table.record_again(&event);
+    let alike = Alike::one(&event);
+    table.record(&"first", || "first", &alike);
+    table.record(&"second", || "second", &alike);
+    table.record_again(&alike);
     let rows = table.rows(event.mono_ns, ToString::to_string);
     let totals: Vec<_> = rows
         .iter()

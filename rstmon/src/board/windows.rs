@@ -1,5 +1,6 @@
 //! How many of each cause, second by second, over a quarter of an hour.
 
+use super::alike::{Alike, second_of};
 use super::snapshot::{CauseRow, SPARK_SECONDS};
 use crate::event::model::Cause;
 
@@ -26,23 +27,19 @@ impl Default for CauseWindows {
     }
 }
 
-const fn second_of(mono_ns: u64) -> u64 {
-    mono_ns / 1_000_000_000
-}
-
 impl CauseWindows {
-    /// Counts one.
-    pub(super) fn record(&mut self, cause: Cause, mono_ns: u64) {
-        let second = second_of(mono_ns);
+    /// Counts events of one cause and second.
+    pub(super) fn record(&mut self, alike: &Alike) {
+        let (cause, second) = (alike.cause, second_of(alike.newest_ns));
         self.forget_until(second);
         if let Some(total) = self.totals.get_mut(cause as usize) {
-            *total += 1;
+            *total += u64::from(alike.count);
         }
         // CPUs' clocks differ by less than a quarter of an hour, but a recording may be anything.
         let is_kept = second + SECONDS as u64 > self.newest;
         let slot = self.seconds.get_mut((second % SECONDS as u64) as usize);
         if is_kept && let Some(count) = slot.and_then(|causes| causes.get_mut(cause as usize)) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(alike.count);
         }
     }
 
