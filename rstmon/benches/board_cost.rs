@@ -109,7 +109,7 @@ fn snapshot(criterion: &mut Criterion) {
 fn bound(_: &mut Criterion) {
     let mut load = Load::new(true);
     let mut board = Board::new(TallySettings::default());
-    let mut second = || {
+    let second = || {
         let began = Instant::now();
         for _ in 0..STORM {
             board.record(load.next());

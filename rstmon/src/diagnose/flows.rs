@@ -4,7 +4,7 @@
 //! generation at once, which can cost a verdict its evidence and never an event its verdict.
 
 use super::forgery::{is_out_of_window, peer_went_on};
-use super::generations::{Generations, Hashed};
+use super::generations::{Generations, Sought};
 use crate::event::model::{Event, Initiator, Kind, Segment, SocketState};
 use rstmon_common::wire;
 use std::net::IpAddr;
@@ -236,9 +236,8 @@ pub struct FlowPast {
 /// A flow, and what was remembered of it before the event at hand.
 #[derive(Debug)]
 pub(super) struct Recalled {
-    key: Hashed<FlowKey>,
-    /// Whether there is something of the flow, of however long ago.
-    is_known: bool,
+    /// It is known where there is something of the flow, of however long ago.
+    flow: Sought<FlowKey>,
     pub(super) past: FlowPast,
 }
 
@@ -262,16 +261,11 @@ impl Flows {
 
     /// The event's flow, and what is remembered of it.
     pub(super) fn recall(&self, event: &Event) -> Recalled {
-        let key = self.table.hashed(FlowKey::of(event));
-        let stamps = self.table.get(&key);
+        let flow = self.table.seek(FlowKey::of(event));
+        let stamps = self.table.get(&flow);
         let mut past = stamps.map_or_else(FlowPast::default, |stamps| stamps.before(event));
         past.firewall_reject = self.firewall_reject(event);
-        let is_known = stamps.is_some();
-        Recalled {
-            key,
-            is_known,
-            past,
-        }
+        Recalled { flow, past }
     }
 
     /// How long before the event netfilter rejected a segment of its connection.
@@ -280,7 +274,7 @@ impl Flows {
         within(event, last_reject, REJECT_MEMORY_MS)?;
         // Over loopback the rejecting and the rejected end are both here, each with its own view.
         let key = FlowKey::of_reject(event);
-        let either = [key, key.mirrored()].map(|key| self.table.get(&self.table.hashed(key)));
+        let either = [key, key.mirrored()].map(|key| self.table.get(&self.table.seek(key)));
         let rejects = either.into_iter().flatten();
         let reject = rejects.filter_map(|stamps| stamps.firewall_reject).max();
         within(event, reject, REJECT_MEMORY_MS).map(|(ago_ms, ())| ago_ms)
@@ -288,28 +282,26 @@ impl Flows {
 
     /// Remembers the event for later ones; `recalled` is what was remembered before it.
     pub(super) fn remember(&mut self, event: &Event, recalled: &Recalled) {
-        let Recalled {
-            key,
-            is_known,
-            past,
-        } = recalled;
+        let Recalled { flow, past } = recalled;
         let now = event.mono_ns;
         let arrived = ArrivedReset::of(event, past);
-        let key = if is_firewall_hook(event) {
+        let sought = if is_firewall_hook(event) {
             self.last_reject_ns = Some(now);
-            self.table.hashed(FlowKey::of_reject(event))
+            &self.table.seek(FlowKey::of_reject(event))
         } else {
-            *key
+            flow
         };
         let flow = match FlowChange::of(event, past) {
             Some(change) => {
-                let flow = self.table.entry(key);
+                let flow = self.table.entry(sought);
                 flow.take(change, now);
                 Some(flow)
             }
             // Other strays are not remembered by themselves: a flood would push the connections out.
             // One of a known flow is, and the flow then stays for longer.
-            None => arrived.filter(|_| *is_known).map(|_| self.table.entry(key)),
+            None => arrived
+                .filter(|_| flow.is_known())
+                .map(|_| self.table.entry(sought)),
         };
         if let (Some(arrived), Some(flow)) = (arrived, flow) {
             flow.last_rst = Some((now, arrived));

@@ -11,11 +11,27 @@ use indexmap::IndexMap;
 use indexmap::map::raw_entry_v1::{RawEntryApiV1, RawEntryMut};
 use std::hash::{BuildHasher, Hash};
 
-/// A key with its hash in the memory that made it.
+/// A key that was looked for, with its hash in the memory that was asked. Where it was found holds until
+/// that memory is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hashed<K> {
+pub(super) struct Sought<K> {
     key: K,
     hash: u64,
+    place: Option<Place>,
+}
+
+impl<K> Sought<K> {
+    /// Whether it was there.
+    pub(super) const fn is_known(&self) -> bool {
+        self.place.is_some()
+    }
+}
+
+/// Where a key is: its number in the order of writing.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Young(usize),
+    Old(usize),
 }
 
 /// The memory.
@@ -28,7 +44,7 @@ pub(super) struct Generations<K, V> {
     limit: usize,
 }
 
-impl<K: Eq + Hash, V: Copy + Default> Generations<K, V> {
+impl<K: Copy + Eq + Hash, V: Copy + Default> Generations<K, V> {
     /// An empty memory of at least so many keys.
     pub(super) fn new(limit: usize) -> Self {
         let hasher = DefaultHashBuilder::default();
@@ -41,40 +57,47 @@ impl<K: Eq + Hash, V: Copy + Default> Generations<K, V> {
         }
     }
 
-    /// The key as this memory looks for it: once for all that is asked of it.
-    pub(super) fn hashed(&self, key: K) -> Hashed<K> {
-        let hash = self.hasher.hash_one(&key);
-        Hashed { key, hash }
+    /// Looks for a key: once for all that is asked of it.
+    pub(super) fn seek(&self, key: K) -> Sought<K> {
+        let hash = self.hasher.hash_one(key);
+        let find = |generation: &IndexMap<K, V, DefaultHashBuilder>| {
+            let found = generation.raw_entry_v1();
+            found.index_from_hash(hash, |known| *known == key)
+        };
+        let place = find(&self.young)
+            .map(Place::Young)
+            .or_else(|| find(&self.old).map(Place::Old));
+        Sought { key, hash, place }
     }
 
     /// What is remembered of a key.
-    pub(super) fn get(&self, key: &Hashed<K>) -> Option<&V> {
-        let find = |generation| find(generation, key);
-        find(&self.young).or_else(|| find(&self.old))
+    pub(super) fn get(&self, sought: &Sought<K>) -> Option<&V> {
+        let (_, value) = match sought.place? {
+            Place::Young(number) => self.young.get_index(number),
+            Place::Old(number) => self.old.get_index(number),
+        }?;
+        Some(value)
     }
 
     /// What is remembered of a key, to be changed; the default if it is new.
-    pub(super) fn entry(&mut self, key: Hashed<K>) -> &mut V {
-        let is_young = find(&self.young, &key).is_some();
+    pub(super) fn entry(&mut self, sought: &Sought<K>) -> &mut V {
+        if let Some(Place::Young(number)) = sought.place
+            && number < self.young.len()
+        {
+            return &mut self.young[number];
+        }
         // Before the old one may be forgotten.
-        let before = if is_young {
-            None
-        } else {
-            find(&self.old, &key).copied()
-        };
-        if !is_young && self.young.len() >= self.limit {
+        let before = self.get(sought).copied().unwrap_or_default();
+        if self.young.len() >= self.limit {
             std::mem::swap(&mut self.young, &mut self.old);
             // Its memory is kept for those that come.
             self.young.clear();
         }
-        let Hashed { key, hash } = key;
+        let Sought { key, hash, .. } = *sought;
         let entry = self.young.raw_entry_mut_v1();
         match entry.from_key_hashed_nocheck(hash, &key) {
             RawEntryMut::Occupied(entry) => entry.into_mut(),
-            RawEntryMut::Vacant(entry) => {
-                let before = before.unwrap_or_default();
-                entry.insert_hashed_nocheck(hash, key, before).1
-            }
+            RawEntryMut::Vacant(entry) => entry.insert_hashed_nocheck(hash, key, before).1,
         }
     }
 
@@ -86,25 +109,17 @@ impl<K: Eq + Hash, V: Copy + Default> Generations<K, V> {
     }
 }
 
-fn find<'a, K: Eq + Hash, V>(
-    generation: &'a IndexMap<K, V, DefaultHashBuilder>,
-    key: &Hashed<K>,
-) -> Option<&'a V> {
-    let found = generation.raw_entry_v1();
-    let (_, value) = found.from_key_hashed_nocheck(key.hash, &key.key)?;
-    Some(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn get(memory: &Generations<u32, u32>, key: u32) -> Option<u32> {
-        memory.get(&memory.hashed(key)).copied()
+        memory.get(&memory.seek(key)).copied()
     }
 
     fn entry(memory: &mut Generations<u32, u32>, key: u32) -> &mut u32 {
-        memory.entry(memory.hashed(key))
+        let sought = memory.seek(key);
+        memory.entry(&sought)
     }
 
     #[test]
