@@ -13,9 +13,22 @@ const SEPARATOR: char = '\n';
 const USUAL_LEN: usize = 192;
 
 /// Facts in the order in which they were used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     text: String,
+}
+
+impl Clone for Facts {
+    fn clone(&self) -> Self {
+        Self {
+            text: self.text.clone(),
+        }
+    }
+
+    /// In the memory that there is, which the derived one would not use.
+    fn clone_from(&mut self, source: &Self) {
+        self.text.clone_from(&source.text);
+    }
 }
 
 impl Facts {

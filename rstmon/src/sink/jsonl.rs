@@ -17,7 +17,7 @@ use crate::event::model::{
 use crate::event::workload::{Container, ContainerId, Runtime};
 use crate::kernel::hook::Hook;
 use json::{JsonValue, Room, Structured, Time};
-use recent::{RecentConnection, RecentSecond};
+use recent::{RecentConnection, RecentSecond, RecentVerdicts};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -34,17 +34,28 @@ fn write_key<'r>(key: &'static str, out: Room<'r>) -> Room<'r> {
     out.put(key.as_bytes())
 }
 
-/// Declares a line: its fields, of which the optional ones are left out when absent.
+/// Declares a line: its fields, of which the optional ones are left out when absent. Those under
+/// `recurring` are mostly what they were in the line before, and may be given as they were written then.
 ///
 /// The keys are written as they stand: names of Rust fields need no escaping.
 macro_rules! line {
     (
         $(#[$meta:meta])* $name:ident { $( $field:ident: $kind:ty, )+ }
+        $(
+            recurring { $( $again:ident: $again_kind:ty, )+ }
+            then { $( $later:ident: $later_kind:ty, )+ }
+        )?
         optional { $( $option:ident: $option_kind:ty, )* }
     ) => {
         $(#[$meta])*
         struct $name<'a> {
             $( $field: $kind, )+
+            $(
+                $( $again: $again_kind, )+
+                /// The recurring fields as they were written before, if they are the same.
+                recalled: Option<&'a [u8]>,
+                $( $later: $later_kind, )+
+            )?
             $( $option: Option<$option_kind>, )*
         }
 
@@ -65,6 +76,16 @@ macro_rules! line {
                     let out = self.$field.write(out);
                 )+
                 $(
+                    let out = match self.recalled {
+                        Some(recalled) => out.put(recalled),
+                        None => self.write_recurring(out),
+                    };
+                    $(
+                        let out = write_key(concat!(",\"", stringify!($later), "\":"), out);
+                        let out = self.$later.write(out);
+                    )+
+                )?
+                $(
                     let out = match &self.$option {
                         Some(value) => {
                             value.write(write_key(concat!(",\"", stringify!($option), "\":"), out))
@@ -75,8 +96,21 @@ macro_rules! line {
                 out.put(b"}\n")
             }
 
+            $(
+                fn write_recurring<'r>(&self, out: Room<'r>) -> Room<'r> {
+                    $(
+                        let out = write_key(concat!(",\"", stringify!($again), "\":"), out);
+                        let out = self.$again.write(out);
+                    )+
+                    out
+                }
+            )?
+
             #[cfg(test)]
-            const REQUIRED: &'static [&'static str] = &[ $( stringify!($field), )+ ];
+            const REQUIRED: &'static [&'static str] = &[
+                $( stringify!($field), )+
+                $( $( stringify!($again), )+ $( stringify!($later), )+ )?
+            ];
             #[cfg(test)]
             const OPTIONAL: &'static [&'static str] = &[ $( stringify!($option), )* ];
         }
@@ -124,6 +158,8 @@ line! {
         seq_no: Exact,
         time: Time<'a>,
         mono_ns: Exact,
+    }
+    recurring {
         boot_id: &'a str,
         host: &'a str,
         kind: Kind,
@@ -132,6 +168,8 @@ line! {
         confidence: Confidence,
         evidence: &'a Facts,
         family: Family,
+    }
+    then {
         local_addr: IpAddr,
         local_port: u16,
         remote_addr: IpAddr,
@@ -234,6 +272,7 @@ pub fn render_end(totals: &Totals, time_ns: Option<i64>) -> io::Result<Vec<u8>> 
 pub struct EventLines {
     second: RecentSecond,
     connection: RecentConnection,
+    verdicts: RecentVerdicts,
     /// Where the line is written.
     room: Vec<u8>,
     /// Bytes of the line that was written last.
@@ -253,6 +292,7 @@ impl EventLines {
         Self {
             second: RecentSecond::new(),
             connection: RecentConnection::new(),
+            verdicts: RecentVerdicts::new(),
             room: Vec::new(),
             length: 0,
         }
@@ -263,7 +303,10 @@ impl EventLines {
     pub fn render(&mut self, event: &Event, facts: &CaptureFacts) -> io::Result<&[u8]> {
         let time = Time::of(event.time_ns, &mut self.second)?;
         let community_id = self.connection.community_id(event);
-        let line = EventLine::new(event, facts, time, community_id);
+        let mut line = EventLine::new(event, facts, time, community_id);
+        line.recalled = self
+            .verdicts
+            .recall(event, facts, |room| line.write_recurring(room));
         self.length = line.render(&mut self.room).len();
         Ok(self.last())
     }
@@ -321,6 +364,7 @@ impl<'a> EventLine<'a> {
             confidence: event.verdict.confidence,
             evidence: &event.verdict.evidence,
             family: event.family,
+            recalled: None,
             local_addr: event.local_addr,
             local_port: event.local_port,
             remote_addr: event.remote_addr,

@@ -3,7 +3,9 @@
 //! Owned by [`super::EventLines`]. A line is the same with and without: the tests of `sink::jsonl`
 //! hold the two together.
 
-use crate::event::model::Event;
+use super::json::{self, Room};
+use crate::event::capture::CaptureFacts;
+use crate::event::model::{Event, Family, Kind, Verdict};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
@@ -121,6 +123,100 @@ fn write_community_id(text: &mut String, local: End, remote: End) -> Option<()> 
     text.push_str("1:");
     BASE64_STANDARD.encode_string(hash.finalize(), text);
     Some(())
+}
+
+/// By kind, the verdict that was written last.
+#[derive(Debug)]
+pub(super) struct RecentVerdicts([Option<RecentVerdict>; Kind::ALL.len()]);
+
+/// A verdict, with all that the recurring fields of its line were made of. What came once need not come
+/// again: they are kept when it has come twice.
+#[derive(Debug)]
+struct RecentVerdict {
+    boot_id: String,
+    host: String,
+    verdict: Verdict,
+    family: Family,
+    /// Begins with the recurring fields, as they were written.
+    room: Vec<u8>,
+    /// Their length; 0: they are not kept.
+    length: usize,
+}
+
+impl RecentVerdicts {
+    /// None yet.
+    pub(super) const fn new() -> Self {
+        Self([const { None }; Kind::ALL.len()])
+    }
+
+    /// The recurring fields of the event's line, which `write` writes; absent where they are not those
+    /// of the last line of its kind.
+    pub(super) fn recall(
+        &mut self,
+        event: &Event,
+        facts: &CaptureFacts,
+        write: impl for<'r> Fn(Room<'r>) -> Room<'r>,
+    ) -> Option<&[u8]> {
+        let recent = self.0.get_mut(event.kind as usize)?;
+        match recent {
+            Some(recent) => recent.recall(event, facts, write),
+            None => {
+                *recent = Some(RecentVerdict::of(event, facts));
+                None
+            }
+        }
+    }
+}
+
+impl RecentVerdict {
+    fn of(event: &Event, facts: &CaptureFacts) -> Self {
+        Self {
+            boot_id: facts.boot_id.clone(),
+            host: facts.host.clone(),
+            verdict: event.verdict.clone(),
+            family: event.family,
+            room: Vec::new(),
+            length: 0,
+        }
+    }
+
+    fn is_of(&self, event: &Event, facts: &CaptureFacts) -> bool {
+        self.verdict == event.verdict
+            && self.family == event.family
+            && self.boot_id == facts.boot_id
+            && self.host == facts.host
+    }
+
+    /// In the memory that there is: many events are like no other.
+    fn forget_for(&mut self, event: &Event, facts: &CaptureFacts) {
+        self.boot_id.clone_from(&facts.boot_id);
+        self.host.clone_from(&facts.host);
+        let mut evidence = std::mem::take(&mut self.verdict.evidence);
+        evidence.clone_from(&event.verdict.evidence);
+        self.verdict = Verdict {
+            evidence,
+            ..event.verdict
+        };
+        self.family = event.family;
+        self.length = 0;
+    }
+
+    /// See [`RecentVerdicts::recall`].
+    fn recall(
+        &mut self,
+        event: &Event,
+        facts: &CaptureFacts,
+        write: impl for<'r> Fn(Room<'r>) -> Room<'r>,
+    ) -> Option<&[u8]> {
+        if !self.is_of(event, facts) {
+            self.forget_for(event, facts);
+            return None;
+        }
+        if self.length == 0 {
+            self.length = json::render(&mut self.room, write).len();
+        }
+        self.room.get(..self.length)
+    }
 }
 
 #[cfg(test)]

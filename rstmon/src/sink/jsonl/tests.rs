@@ -8,6 +8,7 @@
 )]
 
 use super::{EndLine, EventLine, EventLines, StartLine, render_event};
+use crate::event::capture::CaptureFacts;
 use crate::event::model::{
     Cause, Confidence, Event, Family, Initiator, Kind, Process, Role, SocketState,
 };
@@ -235,6 +236,43 @@ fn the_community_id_is_that_of_other_tools_at_both_ends() {
     std::mem::swap(&mut event.local_addr, &mut event.remote_addr);
     std::mem::swap(&mut event.local_port, &mut event.remote_port);
     assert_eq!(object(&event_line(&event))["community_id"], expected);
+}
+
+#[test]
+fn what_recurs_is_written_anew_when_any_of_it_changes() {
+    let same = |_: &mut Event, _: &mut CaptureFacts| {};
+    let changes: [fn(&mut Event, &mut CaptureFacts); 9] = [
+        same,
+        |event, _| event.verdict.cause = Cause::Paws,
+        |event, _| event.verdict.initiator = Initiator::Middlebox,
+        |event, _| event.verdict.confidence = Confidence::Guess,
+        |event, _| event.verdict.evidence.push("one=more"),
+        |event, _| event.family = Family::Ipv6,
+        |event, _| event.kind = Kind::Stray,
+        |_, facts| facts.boot_id = "another".to_owned(),
+        |_, facts| facts.host = "another".to_owned(),
+    ];
+    let changed = changes.map(|change| {
+        let (mut event, mut facts) = (samples::full(), samples::facts());
+        change(&mut event, &mut facts);
+        (event, facts)
+    });
+    let alone: BTreeSet<Vec<u8>> = changed
+        .iter()
+        .map(|(event, facts)| render_event(event, facts).unwrap())
+        .collect();
+    assert_eq!(alone.len(), changes.len());
+    for times in 1..4 {
+        let mut lines = EventLines::new();
+        for first in &changed {
+            for second in &changed {
+                for (event, facts) in [first, second].into_iter().flat_map(|it| vec![it; times]) {
+                    let expected = render_event(event, facts).unwrap();
+                    assert_eq!(lines.render(event, facts).unwrap(), expected);
+                }
+            }
+        }
+    }
 }
 
 #[test]
