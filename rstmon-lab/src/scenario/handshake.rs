@@ -136,7 +136,6 @@ fn paws(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&answer)?;
     stage.expect(
         Expectation::new(Kind::Sent, "paws", end.local, end.fake)
-            .or_without_reason("bad-handshake-ack")
             .state(&["syn-sent"])
             .owned("client")
             .rst_answering(&answer),

@@ -18,21 +18,20 @@ pub struct VariantOutcome {
     pub refusal: Option<String>,
 }
 
-/// Tries each variant that `facts_of` has facts for, alone, and takes it out again.
+/// The facts of one way to run a variant, and what people call it.
+pub type WayToRun = (&'static str, FrozenFacts);
+
+/// Tries each variant in each of the ways that `ways_of` has for it, alone, and takes it out again.
 pub fn try_variants(
-    facts_of: impl Fn(Variant) -> Option<FrozenFacts>,
+    ways_of: impl Fn(Variant) -> Vec<WayToRun>,
 ) -> Result<Vec<VariantOutcome>, ProgramsError> {
     let mut outcomes = Vec::new();
     for &hook in Hook::ALL {
         for &variant in hook.variants() {
-            let refusal = match facts_of(variant) {
-                Some(facts) => try_variant(&facts, hook, variant)?,
-                None => Some("this kernel has no plan with such programs".to_owned()),
-            };
             outcomes.push(VariantOutcome {
                 hook,
                 variant,
-                refusal,
+                refusal: try_variant(&ways_of(variant), hook, variant)?,
             });
         }
     }
@@ -41,12 +40,22 @@ pub fn try_variants(
 
 /// What the kernel said against it; an error is about the maps, not about this program.
 fn try_variant(
-    facts: &FrozenFacts,
+    ways: &[WayToRun],
     hook: Hook,
     variant: Variant,
 ) -> Result<Option<String>, ProgramsError> {
-    let mut programs = Programs::create(facts, MapSizes::ToAsk)?;
-    let attached = programs.attach(&hook.program_name(variant), attach_point(hook, variant));
-    programs.unload();
-    Ok(attached.err().map(|error| error.to_string()))
+    if ways.is_empty() {
+        return Ok(Some(
+            "this kernel has no plan with such programs".to_owned(),
+        ));
+    }
+    for (way, facts) in ways {
+        let mut programs = Programs::create(facts, MapSizes::ToAsk)?;
+        let attached = programs.attach(&hook.program_name(variant), attach_point(hook, variant));
+        programs.unload();
+        if let Err(error) = attached {
+            return Ok(Some(format!("{way}: {error}")));
+        }
+    }
+    Ok(None)
 }

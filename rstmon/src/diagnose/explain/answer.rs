@@ -417,12 +417,12 @@ pub(super) const PAWS: CausePage = CausePage {
     in_rstmon: &[
         Sign {
             fact: "kernel_reason=TCP_RFC7323_PAWS",
-            says: "only the kernel can tell (Linux 6.10); on older ones this shows as \
-                `bad-handshake-ack`",
+            says: "the kernel says so (since Linux 6.10)",
         },
         Sign {
-            fact: "trigger_ts_echo=N",
-            says: "the timestamp that was echoed: not one of ours",
+            fact: "ack_fits=true",
+            says: "older kernels give no reason; while connecting, a segment whose acknowledgment fits \
+                is reset for its timestamps alone",
         },
         Sign {
             fact: "state=syn-sent",

@@ -10,7 +10,7 @@
 //! backlog tells the first two apart. RFC 9293, 3.10.7.
 
 use super::{Case, Finding, Rule};
-use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
+use crate::event::model::{Cause, Confidence, Initiator, Kind, Segment, SocketState};
 use rstmon_common::wire::tcp_flag;
 
 pub(super) const ACCEPT_QUEUE_OVERFLOW: Rule = Rule {
@@ -65,19 +65,32 @@ fn accept_queue_overflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
-/// Only the reason can tell: the kernel compares with a timestamp that it has since replaced.
+/// Where the kernel gives no reason: in SYN-SENT it resets for an acknowledgment that does not fit and
+/// then for timestamps, and for nothing else (`tcp_rcv_synsent_state_process`). The timestamps themselves
+/// prove nothing, as the kernel compares with one that it has since replaced.
 fn paws<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let found = case.is_passive() && case.has_reason("TCP_RFC7323_PAWS");
+    let fits = case.reason().is_none() && case.is_state(SocketState::SynSent) && ack_fits(case);
+    let found = case.is_passive() && (case.has_reason("TCP_RFC7323_PAWS") || fits);
     found.then(|| {
-        let stamps = case.event.trigger.and_then(|trigger| trigger.timestamps);
-        let evidence = case
-            .evidence()
-            .kernel_reason()
-            .state()
-            .trigger()
-            .value("trigger_ts_echo", stamps.map(|(_, echo)| echo));
-        case.finding(Initiator::Unknown, Confidence::Certain, evidence)
+        let mut evidence = case.evidence().kernel_reason().state().trigger();
+        if fits {
+            evidence = evidence.fact("ack_fits=true");
+        }
+        case.finding(Initiator::Unknown, Confidence::Likely, evidence)
     })
+}
+
+/// Whether the segment acknowledges something that was sent and was not acknowledged before:
+/// SND.UNA < SEG.ACK =< SND.NXT (RFC 9293, 3.10.7.3).
+fn ack_fits(case: &Case<'_>) -> bool {
+    let acknowledged = case.event.trigger.as_ref().and_then(Segment::acknowledged);
+    let fits = |ack: u32| {
+        let socket = case.socket()?;
+        let (una, next) = (socket.snd_una?, socket.snd_nxt?);
+        let ahead = ack.wrapping_sub(una);
+        Some(ahead != 0 && ahead <= next.wrapping_sub(una))
+    };
+    acknowledged.and_then(fits) == Some(true)
 }
 
 fn bad_handshake_ack<'a>(case: &Case<'a>) -> Option<Finding<'a>> {

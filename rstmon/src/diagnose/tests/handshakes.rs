@@ -61,6 +61,42 @@ fn handshakes() {
     check(rows);
 }
 
+/// Before Linux 6.10 there is no reason: what an acknowledgment that fits is reset for is the timestamp.
+#[test]
+fn without_a_reason_the_acknowledgment_of_our_syn_tells() {
+    let (una, next) = (u32::MAX, 0);
+    let answer = |flags, ack| {
+        Scene::passive(SYN_SENT).segment(flags, 0).with(|raw| {
+            (raw.snd_una, raw.snd_nxt, raw.segment_ack) = (una, next, ack);
+        })
+    };
+    let bad = (Cause::BadHandshakeAck, Unknown, Likely);
+    let of_paws = (Cause::Paws, Unknown, Likely);
+    let rows = [
+        ("our SYN", answer(SYN | ACK, next), of_paws),
+        ("nothing new", answer(SYN | ACK, una), bad),
+        ("too much", answer(SYN | ACK, next + 1), bad),
+        ("something old", answer(SYN | ACK, una - 1), bad),
+        (
+            "with a reason",
+            answer(SYN | ACK, next).reason("TCP_INVALID_ACK_SEQUENCE"),
+            (Cause::BadHandshakeAck, Unknown, Certain),
+        ),
+    ];
+    let in_syn_received = Scene::passive(SYN_RECV).segment(ACK, 0).with(|raw| {
+        (raw.snd_una, raw.snd_nxt, raw.segment_ack) = (una, next, next);
+    });
+    let rows = rows
+        .into_iter()
+        .chain([("another state", in_syn_received, bad)]);
+    check(
+        rows.map(|(what, scene, (cause, initiator, confidence))| {
+            (what, scene, cause, initiator, confidence)
+        })
+        .collect(),
+    );
+}
+
 /// Where somebody listens, a listener is what the segments of a connection that is gone end at.
 #[test]
 fn listeners_get_what_is_left_of_connections() {
