@@ -2,8 +2,9 @@
 //!
 //! Called by [`super::Annotator`]. The id that the kernel side reports (`cgroup->kn->id`) is the
 //! file handle of the cgroup's directory in the version 2 hierarchy; `open_by_handle_at(2)` finds
-//! the directory at once. Where that is refused (no `CAP_DAC_READ_SEARCH`), the hierarchy is walked
-//! and the ids are its inode numbers, which are the same on 64-bit machines. A host with version 1
+//! the directory at once. Where that is refused (no `CAP_DAC_READ_SEARCH`, or the agent's own filter of
+//! system calls), the hierarchy is walked and the ids are its inode numbers, which are the same on 64-bit
+//! machines. A host with version 1
 //! only has no ids that name anything: every answer is `None`. A host with both may tell a workload in
 //! version 1 alone ([`Cgroups::has_version_1`]).
 
@@ -14,15 +15,21 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirEntryExt as _;
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Cgroups remembered; the least recently used goes first.
 const CGROUPS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 /// How long "no such cgroup" is believed, nanoseconds. A path is believed for ever: ids are never
 /// used again and a cgroup of version 2 cannot be renamed.
 const ABSENT_NS: u64 = 5_000_000_000;
+/// A walk is made for an unknown id at once, as its cgroup may be gone soon, but not within this time of
+/// the last one, nanoseconds,
+const WALK_PAUSE_NS: u64 = 100_000_000;
+/// nor within this many times what that one took: walking takes 5 % of the time at most.
+const WALK_PAUSES: u64 = 20;
 /// Directories that one walk looks at, at most.
 const WALKED: usize = 16_384;
 /// `FILEID_KERNFS` of `include/linux/exportfs.h`: the handle is the 64-bit id.
@@ -36,8 +43,8 @@ pub struct Cgroups {
     has_version_1: bool,
     by_handle: bool,
     entries: LruCache<u64, Entry>,
-    /// When the hierarchy was last walked.
-    walked_ns: Option<u64>,
+    /// Until when the hierarchy is not walked again, monotonic nanoseconds.
+    rests_until_ns: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +65,7 @@ impl Cgroups {
             has_version_1: parse_mount(&mounts, "cgroup").is_some(),
             by_handle: true,
             entries: LruCache::new(CGROUPS),
-            walked_ns: None,
+            rests_until_ns: 0,
         }
     }
 
@@ -104,14 +111,16 @@ impl Cgroups {
                 Err(_) => self.by_handle = false,
             }
         }
-        let walked_lately = self
-            .walked_ns
-            .is_some_and(|walked| now_ns.saturating_sub(walked) < ABSENT_NS);
-        if !walked_lately {
-            let mount = mount.clone();
-            self.walked_ns = Some(now_ns);
-            self.walk(&mount);
+        if now_ns < self.rests_until_ns {
+            // Asked again with the next event.
+            return;
         }
+        let mount = mount.clone();
+        let began = Instant::now();
+        self.walk(&mount);
+        let took_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let rest_ns = took_ns.saturating_mul(WALK_PAUSES).max(WALK_PAUSE_NS);
+        self.rests_until_ns = now_ns.saturating_add(rest_ns);
         if !matches!(self.entries.peek(&id), Some(Entry::Path(_))) {
             self.entries.put(id, Entry::AbsentSince(now_ns));
         }
@@ -119,6 +128,9 @@ impl Cgroups {
 
     /// Notes the id of every cgroup, breadth first.
     fn walk(&mut self, mount: &Path) {
+        if let Ok(root) = fs::metadata(mount) {
+            self.entries.put(root.ino(), Entry::Path("/".into()));
+        }
         let mut waiting = std::collections::VecDeque::from([mount.to_owned()]);
         let mut walked = 0;
         while let Some(dir) = waiting.pop_front() {
@@ -224,7 +236,6 @@ fn parse_octal_escapes(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
     use super::*;
-    use std::os::unix::fs::MetadataExt as _;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -261,11 +272,20 @@ mod tests {
             cgroups.resolve(id, SECOND).map(AsRef::as_ref),
             Some("/system.slice/web.service")
         );
+        let mount_id = fs::metadata(&mount).unwrap().ino();
+        assert_eq!(cgroups.resolve(mount_id, SECOND), Some(&"/".into()));
+        // Younger than the walk, and asked for within its pause: looked for as soon as that is over.
         fs::create_dir(mount.join("late")).unwrap();
         let late = fs::metadata(mount.join("late")).unwrap().ino();
-        assert_eq!(cgroups.resolve(late, 2 * SECOND), None);
-        assert!(cgroups.is_fresh(late, 2 * SECOND));
-        assert_eq!(cgroups.resolve(late, 8 * SECOND), Some(&"/late".into()));
+        assert_eq!(cgroups.resolve(late, SECOND + WALK_PAUSE_NS / 2), None);
+        let later = cgroups.rests_until_ns;
+        assert!(later >= SECOND + WALK_PAUSE_NS);
+        assert_eq!(cgroups.resolve(late, later), Some(&"/late".into()));
+        // What a walk did not find is gone, and not looked for with each event.
+        let now = 10 * SECOND;
+        assert_eq!(cgroups.resolve(u64::MAX, now), None);
+        assert!(cgroups.is_fresh(u64::MAX, now + ABSENT_NS - 1));
+        assert!(!cgroups.is_fresh(u64::MAX, now + ABSENT_NS));
         // A path that was found stays when its cgroup is gone.
         fs::remove_dir(mount.join("late")).unwrap();
         assert_eq!(cgroups.resolve(late, 100 * SECOND), Some(&"/late".into()));
