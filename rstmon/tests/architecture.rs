@@ -51,7 +51,7 @@ impl Source {
         prefixes.iter().any(|prefix| self.path.starts_with(prefix))
     }
 
-    /// The code without a trailing `#[cfg(test)] mod ... { }`; nothing for a file of tests.
+    /// The code without a trailing `#[cfg(test)] mod tests { }`; nothing for a file of tests.
     fn shipped_code(&self) -> &str {
         let of_tests = self.path.contains("/tests/")
             || self.path.ends_with("/tests.rs")
@@ -62,7 +62,7 @@ impl Source {
             return "";
         }
         self.code
-            .find("#[cfg(test)]\nmod tests")
+            .find("#[cfg(test)]\nmod tests {")
             .map_or(&self.code, |end| &self.code[..end])
     }
 }
