@@ -95,7 +95,8 @@ const DECLARED: [Declaration; 7] = [
         observer: Observer::Empty,
         title: "empty programs",
         about: "a BPF program that does nothing on each of the two reset tracepoints, attached by \
-                bpftrace: the floor of what any program there costs",
+                bpftrace in the classic way: what such programs cost before they do anything (rstmon's \
+                are raw ones, for which the kernel makes no record; bpftrace attaches none)",
         start: |shop| watching(start_empty_program(shop)),
         missed: |_| None,
     },

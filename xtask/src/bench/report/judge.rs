@@ -40,7 +40,8 @@ impl Report {
             let miscounted = self.captures.iter().map(|capture| capture.miscounted);
             let of_flows = self.flows.iter().map(CaptureRound::miscounted);
             let most = miscounted.chain(of_flows).max().map(single);
-            let what = "resets sent, counted by rstmon beside OutRsts, largest difference";
+            let what =
+                "resets sent and arrived, counted by rstmon beside OutRsts, largest difference";
             let exact = Some(bounds::NONE);
             bounds.push(Bound::new(what, most, "resets", exact, exact));
         }
@@ -155,6 +156,14 @@ fn bounds_of_kernel_time(time: &KernelTime) -> Vec<Bound> {
             "ns",
             None,
             Some(bounds::CONNECTION_NS_GOAL),
+        )],
+        // Where each is reported.
+        Workload::Mass => vec![Bound::new(
+            format!("{load}, kernel time a reset, all programs"),
+            time.ns_per_unit,
+            "ns",
+            None,
+            Some(bounds::KERNEL_NS_GOAL),
         )],
         _ => Vec::new(),
     }

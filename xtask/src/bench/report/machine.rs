@@ -28,6 +28,8 @@ pub(in crate::bench) struct Machine {
     pub(super) kernel: String,
     /// Processes that wanted to run when the bench began, over one minute: others' work is noise.
     pub(super) load_average: f64,
+    /// How rstmon captures here, by its `check`: other modes run other programs.
+    pub(super) mode: Option<String>,
     /// What the programs say of their versions; those that are not installed are not there.
     pub(super) tools: Vec<String>,
 }
@@ -49,9 +51,16 @@ impl Machine {
                 .next()
                 .and_then(|load| load.parse().ok())
                 .context("/proc/loadavg does not begin with a number")?,
+            mode: read_mode(rstmon),
             tools: read_versions(rstmon),
         })
     }
+}
+
+fn read_mode(rstmon: &Path) -> Option<String> {
+    let report = output_of(&rstmon.to_string_lossy(), &["check", "-o", "json"])?;
+    let report: serde_json::Value = serde_json::from_str(&report).ok()?;
+    Some(report["mode"].as_str()?.to_owned())
 }
 
 fn read_versions(rstmon: &Path) -> Vec<String> {

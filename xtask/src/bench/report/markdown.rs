@@ -63,6 +63,11 @@ impl Report {
             self.runs,
             self.seconds
         );
+        line!(
+            page,
+            "| mode of rstmon | {} |",
+            machine.mode.as_deref().unwrap_or("not known")
+        );
         line!(page, "| programs | {} |", machine.tools.join(", "));
         line!(page);
     }

@@ -339,6 +339,7 @@ mod tests {
                 memory_gib: 23.5,
                 kernel: "6.18".to_owned(),
                 load_average: 0.5,
+                mode: Some("probe".to_owned()),
                 tools: vec!["wrk 4.1".to_owned()],
             },
             runs: 3,
