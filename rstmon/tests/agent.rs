@@ -10,19 +10,29 @@
 
 mod support;
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Gid, Group, Pid};
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::ptr::null;
 use std::time::{Duration, Instant};
-use support::agent::{Agent, Metrics, assert_nothing_fell, free_address, next_line, refuse, sum};
-use support::programs::wait_until;
+use support::agent::{Agent, Metrics, assert_nothing_fell, next_line, refuse, sum};
+use support::programs::{copy_program, wait_until};
 use support::{Family, abort, bpf_works, connected};
 
+/// uid and gid of nobody, who has no rights at all.
+const NOBODY: u32 = 65534;
+/// Lines and bytes that the head of a request may have.
+const MAX_HEADERS: usize = 100;
+const MAX_HEAD: usize = 16 * 1024;
 const KINDS: [&str; 4] = ["sent", "received", "rejected", "stray"];
 /// Families that count every reset.
 const FAMILIES: [&str; 4] = [
@@ -156,7 +166,7 @@ fn what_is_wrong_at_the_start_is_refused_in_words() {
 }
 
 #[test]
-fn clients_of_the_socket_get_what_they_ask_for_and_strangers_nothing() {
+fn clients_of_the_socket_get_what_they_ask_for() {
     if !bpf_works() {
         return;
     }
@@ -198,18 +208,87 @@ fn clients_of_the_socket_get_what_they_ask_for_and_strangers_nothing() {
     wait_until("two clients", || {
         agent.scrape().sum("rstmon_socket_clients", &[]) < 2.5
     });
-    let stranger = Command::new("curl")
-        .args(["--silent", "--show-error", "--unix-socket"])
-        .arg(agent.path("socket"))
-        .arg("http://x/")
-        .uid(65534)
-        .gid(65534)
-        .output()
-        .unwrap();
-    assert!(!stranger.status.success(), "{stranger:?}");
     assert!(agent.end(Signal::SIGTERM).success());
     let end = none.lines().map(Result::unwrap).last().unwrap();
     assert!(end.contains("rstmon.end/1"), "{end}");
+}
+
+/// An agent whose socket everybody reaches, for its own mode to decide, and the mode and group that it has.
+fn reachable(args: &[&str]) -> (Agent, (u32, u32)) {
+    let mut agent = Agent::new();
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(agent.folder.path(), open).unwrap();
+    agent.run(args);
+    let socket = fs::metadata(agent.path("socket")).unwrap();
+    let has = (socket.permissions().mode() & 0o7777, socket.gid());
+    (agent, has)
+}
+
+/// What `rstmon trace` of this agent comes to as nobody, in one group alone: its first line, which it goes
+/// on from, or its exit code and what it says.
+fn ask_as_nobody(agent: &Agent, group: u32) -> Result<Value, (Option<i32>, String)> {
+    // Where it was built may be closed to others.
+    let program = agent.path("rstmon");
+    if !program.exists() {
+        copy_program(env!("CARGO_BIN_EXE_rstmon"), &program);
+    }
+    // std empties the list of further groups (setgroups(2)) where root gives a uid.
+    let mut child = Command::new(program)
+        .args(["trace", "-o", "jsonl", "--connect"])
+        .arg(agent.path("socket"))
+        .uid(NOBODY)
+        .gid(group)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    if !line.is_empty() {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    if line.is_empty() {
+        let said = String::from_utf8(output.stderr).unwrap();
+        return Err((output.status.code(), said));
+    }
+    Ok(serde_json::from_str(&line).unwrap())
+}
+
+fn assert_is_refused(agent: &Agent, group: u32) {
+    match ask_as_nobody(agent, group) {
+        Err((Some(3), said)) => assert!(said.contains("in its socket's group"), "{said}"),
+        other => panic!("group {group}: {other:?}"),
+    }
+}
+
+#[test]
+fn root_alone_may_use_a_socket_without_a_group() {
+    if !bpf_works() {
+        return;
+    }
+    let (agent, has) = reachable(&[]);
+    for group in [0, NOBODY] {
+        assert_is_refused(&agent, group);
+    }
+    assert_eq!(has, (0o600, 0));
+}
+
+#[test]
+fn the_sockets_group_may_use_it_and_no_other() {
+    if !bpf_works() {
+        return;
+    }
+    // Debian calls it nogroup, others nobody.
+    let group = Group::from_gid(Gid::from_raw(NOBODY)).unwrap().unwrap();
+    let (agent, has) = reachable(&["--socket-group", &group.name]);
+    let line = ask_as_nobody(&agent, NOBODY).unwrap();
+    assert_eq!(line["schema"], "rstmon.start/1");
+    for other in [0, NOBODY - 1] {
+        assert_is_refused(&agent, other);
+    }
+    assert_eq!(has, (0o660, NOBODY));
 }
 
 #[test]
@@ -301,18 +380,117 @@ fn pages_are_served_and_others_are_not() {
     assert!(packed.contains("content-encoding: gzip") && packed.contains("rstmon_resets_total"));
     let plain = curl(&["-H", "Accept-Encoding: gzip;q=0"]);
     assert!(!plain.contains("content-encoding") && plain.contains("rstmon_resets_total"));
-    let long = format!("X-Long: {}", "x".repeat(60_000));
-    assert!(curl(&["-H", &long]).starts_with("HTTP/1.1 431"));
-    // A stopped process answers nobody; once it goes on it is ready again.
-    agent.signal(Signal::SIGSTOP);
-    let taken = free_address();
-    assert!(TcpStream::connect(taken).is_err());
-    agent.signal(Signal::SIGCONT);
-    wait_until("readiness", || {
-        agent
-            .get("/-/ready")
-            .is_some_and(|(status, _)| status == 200)
+}
+
+/// What the agent answers to these bytes until it closes the connection.
+fn answer_to(agent: &Agent, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(agent.address).unwrap();
+    let patience = Some(Duration::from_secs(20));
+    stream.set_read_timeout(patience).unwrap();
+    stream.write_all(bytes.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// No head here goes on beyond what is read before it is refused: a reset to the rest would overtake the
+/// answer at times.
+#[test]
+fn heads_up_to_the_limits_are_answered_and_larger_ones_refused() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let begin = "GET /-/healthy HTTP/1.1\r\nConnection: close\r\n";
+    for (more_lines, expected) in [(MAX_HEADERS - 1, "200"), (MAX_HEADERS, "431")] {
+        let head = format!("{begin}{}\r\n", "A: b\r\n".repeat(more_lines));
+        let answer = answer_to(&agent, &head);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected}")),
+            "{answer}"
+        );
+    }
+    for (end, expected) in [("\r\n\r\n", "200"), ("", "431")] {
+        let head = format!("{begin}A: ");
+        let value = "b".repeat(MAX_HEAD - head.len() - end.len());
+        let answer = answer_to(&agent, &(head + &value + end));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected}")),
+            "{answer}"
+        );
+    }
+}
+
+/// A thread that is held still, while the others of its process go on (ptrace(2)).
+struct Held(Pid);
+
+impl Held {
+    /// From this thread, which alone may let it go.
+    fn hold(thread: Pid) -> Self {
+        ptrace(libc::PTRACE_SEIZE, thread).unwrap();
+        let held = Self(thread);
+        ptrace(libc::PTRACE_INTERRUPT, thread).unwrap();
+        let stopped = waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+        assert!(
+            matches!(stopped, WaitStatus::PtraceEvent(..)),
+            "{stopped:?}"
+        );
+        held
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // What is still held shows in the test.
+        let _ = ptrace(libc::PTRACE_DETACH, self.0);
+    }
+}
+
+fn ptrace(request: libc::c_uint, thread: Pid) -> Result<libc::c_long, Errno> {
+    // SAFETY: none of the requests made here reads or writes memory.
+    Errno::result(unsafe { libc::ptrace(request, thread.as_raw(), null::<u8>(), null::<u8>()) })
+}
+
+#[test]
+fn an_agent_whose_ring_is_not_read_is_unready_soon_and_unhealthy_later() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let silence = |path: &str| {
+        let (status, body) = agent.get(path)?;
+        let (said, seconds) = body.strip_suffix(" s\n")?.rsplit_once(' ')?;
+        let is_silence = said == "the ring has not been read for";
+        (status == 503 && is_silence).then(|| seconds.parse::<u64>().unwrap())
+    };
+    // The first thread is the one that captures.
+    let held = Held::hold(agent.pid());
+    let mut unready = None;
+    wait_until("unreadiness", || {
+        unready = silence("/-/ready");
+        unready.is_some()
     });
+    assert!(
+        unready.is_some_and(|seconds| (2..10).contains(&seconds)),
+        "{unready:?}"
+    );
+    assert_eq!(agent.get("/-/healthy").unwrap(), (200, "ok\n".to_owned()));
+    let no_answer = "the capture thread does not answer\n".to_owned();
+    assert_eq!(agent.get("/metrics").unwrap(), (503, no_answer));
+    let mut sick = None;
+    wait_until("sickness", || {
+        sick = silence("/-/healthy");
+        sick.is_some()
+    });
+    assert!(sick.is_some_and(|seconds| seconds >= 10), "{sick:?}");
+    assert!(silence("/healthz") >= sick);
+    drop(held);
+    for path in ["/-/ready", "/-/healthy"] {
+        wait_until("the agent goes on", || {
+            agent.get(path).is_some_and(|(status, _)| status == 200)
+        });
+    }
+    agent.scrape();
 }
 
 #[test]

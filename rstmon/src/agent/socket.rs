@@ -481,6 +481,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
     use super::*;
+    use nix::unistd::Group;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn requests_are_understood_or_refused_in_words() {
@@ -522,6 +524,26 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
         let error = ControlSocket::bind(&path, Some("no-such-group")).unwrap_err();
         assert!(error.to_string().contains("groupadd"), "{error}");
+    }
+
+    #[test]
+    fn the_group_that_is_named_may_use_the_socket_and_no_other() {
+        // Root can give it to any group, others to their own.
+        let gid = match nix::unistd::getegid().as_raw() {
+            0 => 65534,
+            own => own,
+        };
+        let Ok(Some(group)) = Group::from_gid(gid.into()) else {
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rstmon.sock");
+        let _socket = ControlSocket::bind(&path, Some(&group.name)).unwrap();
+        let file = fs::metadata(&path).unwrap();
+        assert_eq!(
+            (file.permissions().mode() & 0o7777, file.gid()),
+            (0o660, gid)
+        );
     }
 
     #[test]

@@ -17,8 +17,8 @@ const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 /// Where namespaces are looked for.
 #[derive(Clone, Debug)]
 pub struct Namespaces {
-    proc_root: PathBuf,
-    named: Vec<PathBuf>,
+    pub(super) proc_root: PathBuf,
+    pub(super) named: Vec<PathBuf>,
 }
 
 /// What was found.
