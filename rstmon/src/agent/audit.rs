@@ -1,8 +1,9 @@
 //! The self-audit: the kernel's own counters of resets against rstmon's.
 //!
 //! Runs on a thread of its own. OutRsts of every network namespace that can be seen is what the kernel
-//! sent; of that, what rstmon has not counted is unaccounted. Never the other way round: a namespace
-//! that cannot be seen makes rstmon count more than is found. Resets of netfilter are in no
+//! sent; of that, what rstmon has not counted is unaccounted. A namespace that cannot be seen makes rstmon
+//! count more than is found; one that comes to sight late, as nothing tells its age, shows once as
+//! unaccounted what it sent before the start. Resets of netfilter are in no
 //! counter of the kernel and are left out on both sides.
 
 mod namespaces;

@@ -13,6 +13,7 @@ use crate::cmd::exit::Failure;
 use crate::event::cells::CellCounts;
 use crate::filter::Filter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs;
@@ -141,8 +142,11 @@ impl ControlSocket {
         let group = group.map(find_group).transpose().map_err(|e| fail(&e))?;
         let folders = MadeFolders::make(path).map_err(|error| fail(&error))?;
         remove_socket(path).map_err(|error| fail(&error))?;
-        let listener =
-            std::os::unix::net::UnixListener::bind(path).map_err(|error| fail(&error))?;
+        // From the first moment nobody else may connect, whatever the umask is.
+        let umask_before = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+        let bound = std::os::unix::net::UnixListener::bind(path);
+        umask(umask_before);
+        let listener = bound.map_err(|error| fail(&error))?;
         let socket = Self {
             path: path.to_owned(),
             listener,
