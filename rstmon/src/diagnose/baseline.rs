@@ -2,8 +2,9 @@
 //!
 //! Called by the rules and by `forgery`. Each answer is `None` where one of the two was not seen.
 
-use crate::event::model::{Event, Segment, SocketFacts};
+use crate::event::model::{Event, Segment, SocketFacts, SocketState};
 use rstmon_common::wire::tcp_flag;
+use std::cmp::Ordering;
 
 /// A difference that paths of equal cost make.
 const ECMP_HOPS: u8 = 1;
@@ -85,7 +86,7 @@ impl Place {
     }
 
     /// A window that the peer has overrun is empty (`tcp_receive_window`).
-    const fn between(seq: u32, next: u32, window_end: u32) -> Self {
+    pub(super) const fn between(seq: u32, next: u32, window_end: u32) -> Self {
         let ahead = seq.wrapping_sub(next).cast_signed();
         let window = window_end.wrapping_sub(next).cast_signed();
         if ahead < 0 {
@@ -105,6 +106,32 @@ pub(super) fn is_of_live_socket(rst: &Segment) -> bool {
     rst.flags.has(tcp_flag::ACK) && (has_window || rst.timestamps.is_some())
 }
 
+/// Whether something of ours waits for an answer: data, a probe, a FIN.
+pub(super) fn has_something_out(event: &Event) -> bool {
+    let awaits_ack_of_fin = matches!(
+        event.state,
+        Some(SocketState::FinWait1 | SocketState::Closing | SocketState::LastAck)
+    );
+    awaits_ack_of_fin
+        || event.connection.unacked_bytes.is_some_and(|it| it > 0)
+        || event.socket.is_some_and(|socket| socket.probes_out > 0)
+}
+
+/// Whether a received RST answers, as far as is known, a probe or a FIN of ours and no data. When
+/// that went out was up to this host, so the idle time before it is no timer of anybody else.
+pub(super) fn answers_probe_or_fin(event: &Event) -> bool {
+    event.connection.unacked_bytes == Some(0)
+        && has_something_out(event)
+        && is_bare(event) != Some(false)
+}
+
+/// How the time of the last data received lies to that of our last data: `Less` if it is nearer.
+/// A peer that says goodbye with data, as TLS does, sends that just before its FIN, and how long the
+/// connection had been quiet before our data is then not known.
+pub(super) fn received_against_sent(socket: &SocketFacts) -> Option<Ordering> {
+    Some(socket.since_received_ms?.cmp(&socket.since_sent_ms?))
+}
+
 /// When our last data went out, against when the peer's FIN was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SendOrder {
@@ -121,14 +148,20 @@ impl SendOrder {
     ///
     /// The number of a bare RST is what the segment that it answers acknowledged (RFC 9293, 3.5.2):
     /// one short of RCV.NXT, that segment had not seen the FIN; at RCV.NXT it had, though the data
-    /// may have gone out before and been lost. Where that does not tell, the clock does.
+    /// may have gone out before and been lost, or have been followed by an acknowledgment of the FIN;
+    /// so it only decides within a tick, if no data of the peer may have come with the FIN. Where that
+    /// does not tell, the clock does.
     pub(super) fn of(event: &Event) -> Option<Self> {
         let socket = event.socket.as_ref()?;
         let by_clock = Self::by_clock(socket);
         let answered = event.rst.filter(|_| is_bare(event) == Some(true));
         match answered.zip(socket.rcv_nxt) {
             Some((rst, next)) if rst.seq == next.wrapping_sub(1) => Some(Self::BeforeFin),
-            Some((rst, next)) if rst.seq == next && by_clock == Some(Self::SameTick) => {
+            Some((rst, next))
+                if rst.seq == next
+                    && by_clock == Some(Self::SameTick)
+                    && received_against_sent(socket) == Some(Ordering::Greater) =>
+            {
                 Some(Self::AfterFin)
             }
             _ => by_clock,

@@ -8,7 +8,7 @@ use super::forgery::read_signs;
 use super::idle_timers::IdleHistory;
 use super::proxies::Proxies;
 use super::rules::{Case, Finding, RULES, Rule};
-use crate::event::model::{Cause, Confidence, Event, Initiator, Verdict};
+use crate::event::model::{Cause, Confidence, Event, Initiator, SocketState, Verdict};
 
 /// The diagnosis and its memories: of flows, of the idle times of services, of what proxies received.
 #[derive(Debug)]
@@ -55,7 +55,11 @@ impl Engine {
             Some((Rule { cause, .. }, finding)) => (*cause, finding),
             None => (Cause::Undiagnosed, unexplained(&case)),
         };
-        let evidence = match self.proxies.upstream_of(event) {
+        // A timer of the kernel's hands nothing on, nor does a refusal of what no proxy has accepted.
+        let by_proxy =
+            finding.initiator == Initiator::LocalApp && event.state != Some(SocketState::Listen);
+        let upstream = self.proxies.upstream_of(event).filter(|_| by_proxy);
+        let evidence = match upstream {
             Some(upstream) => finding
                 .evidence
                 .value("propagated_from", Some(upstream.peer))

@@ -3,6 +3,7 @@
 //! Read and written by `diagnose::engine` only. Bounded: flows not written for longest go first, a
 //! generation at once, which can cost a verdict its evidence and never an event its verdict.
 
+use super::baseline::{Place, is_of_live_socket};
 use super::forgery::{is_out_of_window, peer_went_on};
 use super::generations::{Generations, Sought};
 use crate::event::model::{Event, Initiator, Kind, Segment, SocketState};
@@ -163,8 +164,8 @@ enum FlowChange {
     PeerWentOn,
     /// So many RSTs outside the window, the one at hand included.
     Attempts(u32),
-    /// A RST that came while the connection opened: the flow is to be there for the next.
-    Opening,
+    /// A RST that the next one may explain: the flow is to be there for that.
+    Noted,
 }
 
 impl FlowChange {
@@ -181,7 +182,7 @@ impl FlowChange {
             Some(Self::Attempts(past.attempts.saturating_add(1)))
         } else {
             let opening = event.kind == Kind::Stray && event.state == Some(SocketState::SynRecv);
-            opening.then_some(Self::Opening)
+            (opening || is_challenged_abort(event)).then_some(Self::Noted)
         }
     }
 }
@@ -211,7 +212,7 @@ impl FlowStamps {
             }
             FlowChange::PeerWentOn => self.peer_went_on = Some((now, ())),
             FlowChange::Attempts(attempts) => self.attempts = Some((now, attempts)),
-            FlowChange::Opening => {}
+            FlowChange::Noted => {}
         }
     }
 }
@@ -325,6 +326,13 @@ fn within<T>(event: &Event, stamped: Stamped<T>, limit_ms: u64) -> Option<(u64, 
 pub(super) fn is_firewall_hook(event: &Event) -> bool {
     event.kind == Kind::Sent
         && (wire::HOOK_NF_SEND_RESET..=wire::HOOK_NF_REJECT_SKB_V6).contains(&event.hook.0)
+}
+
+/// Whether the RST of a live socket was in the window and not obeyed.
+fn is_challenged_abort(event: &Event) -> bool {
+    event.kind == Kind::Rejected
+        && Place::of(event) == Some(Place::Within)
+        && event.rst.as_ref().is_some_and(is_of_live_socket)
 }
 
 /// Whether a sent RST ended a connection: one from a listener, an opening socket or from none did not.

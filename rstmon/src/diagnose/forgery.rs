@@ -154,15 +154,15 @@ fn stray_signs(event: &Event, past: &FlowPast) -> Vec<Sign> {
     signs
 }
 
-/// The RST before this one, if the two belong together.
-fn just_before(past: &FlowPast) -> Option<&ArrivedReset> {
+/// The RST before this one and how long ago it came, if the two belong together.
+pub(super) fn just_before(past: &FlowPast) -> Option<(u64, &ArrivedReset)> {
     let (ago_ms, before) = past.last_rst.as_ref()?;
-    (*ago_ms <= SECOND_RST_MS).then_some(before)
+    (*ago_ms <= SECOND_RST_MS).then_some((*ago_ms, before))
 }
 
 /// RSTs with one number and windows n, n+1, n+2: seen of an injector in 2025, of no stack.
 fn counted_windows(rst: &Segment, past: &FlowPast) -> Option<Sign> {
-    let before = just_before(past).filter(|before| before.counts_up_to(rst))?;
+    let (_, before) = just_before(past).filter(|(_, before)| before.counts_up_to(rst))?;
     let weight = match before.counted_up {
         0 => Weight::Strong,
         _ => Weight::Decisive,
@@ -175,7 +175,7 @@ fn counted_windows(rst: &Segment, past: &FlowPast) -> Option<Sign> {
 /// Two bare RSTs, one with a number in its acknowledgment field, one without. What a stack leaves in
 /// a field that means nothing without ACK (RFC 9293, 3.1), it leaves there always.
 fn other_ack_field(rst: &Segment, past: &FlowPast) -> Option<Sign> {
-    let before = &just_before(past)?.rst;
+    let before = &just_before(past)?.1.rst;
     let bare = [before, rst].iter().all(|it| !it.flags.has(tcp_flag::ACK));
     (bare && (before.ack == 0) != (rst.ack == 0)).then(|| {
         let fact = "second-rst ack-field filled in one of two bare RSTs";
@@ -302,8 +302,14 @@ fn impossible_ack(event: &Event, rst: &Segment) -> Option<Sign> {
 }
 
 /// A bare RST answers a segment (RFC 9293, 3.5.2), and nothing of ours waits for an answer. It may
-/// have been an ACK of ours, so it is weak.
+/// have been an ACK of ours that says nothing of data, so it is weak; and no sign where data came so
+/// short a while ago that our acknowledgment of it is still on its way or being answered.
 fn unprovoked(event: &Event) -> Option<Sign> {
+    /// More than an acknowledgment is put off for, however slow the clock of a host.
+    const DELAYED_ACK_MS: u64 = 200;
+    let round_trips_ms = (2 * u64::from(event.connection.srtt_us?)).div_ceil(1_000);
+    let received_ms = event.socket?.since_received_ms?;
+    let acknowledged = received_ms <= round_trips_ms + DELAYED_ACK_MS;
     let busy = event.connection.idle_ms.is_some_and(|idle| idle < BUSY_MS);
     let nothing_out = event.connection.unacked_bytes == Some(0)
         && event.socket.is_some_and(|socket| socket.probes_out == 0)
@@ -312,7 +318,7 @@ fn unprovoked(event: &Event) -> Option<Sign> {
             SocketState::Established | SocketState::FinWait2 | SocketState::CloseWait
         );
     let obeyed = event.kind == Kind::Received;
-    (obeyed && baseline::is_bare(event)? && busy && nothing_out).then(|| {
+    (obeyed && baseline::is_bare(event)? && busy && nothing_out && !acknowledged).then(|| {
         Sign::new(
             Nature::Causality,
             Weight::Weak,

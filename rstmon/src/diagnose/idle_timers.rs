@@ -4,6 +4,7 @@
 //! bounded memory of idle times per service; the only clock is that of the events, so a recording
 //! teaches the same.
 
+use super::baseline::answers_probe_or_fin;
 use crate::event::model::{Cause, Event, Kind, Role, SocketState};
 use lru::LruCache;
 use std::net::IpAddr;
@@ -80,6 +81,7 @@ const KNOWN: &[KnownTimer] = &[
         "F5 BIG-IP",
         "idle-timeout of the tcp or fastL4 profile",
     ),
+    middlebox(340, "AWS Global Accelerator", "none"),
     middlebox(350, "AWS NLB", "tcp.idle_timeout.seconds"),
     middlebox(350, "AWS NAT gateway", "none"),
     middlebox(600, "Google Cloud VPC", "none"),
@@ -89,6 +91,11 @@ const KNOWN: &[KnownTimer] = &[
     middlebox(3_600, "Cisco ASA", "timeout conn"),
     middlebox(3_600, "FortiGate", "session-ttl"),
     server(28_800, "MySQL", "wait_timeout"),
+    middlebox(
+        86_400,
+        "kube-proxy conntrack",
+        "conntrack.tcpEstablishedTimeout",
+    ),
     middlebox(
         432_000,
         "netfilter conntrack",
@@ -266,14 +273,16 @@ impl IdleHistory {
     }
 }
 
-/// The event's idle time, if it is a reset of a connection after one.
+/// The event's idle time, if it is a reset of a connection after one, and not after one of this
+/// host's choice.
 fn sample_of(event: &Event) -> Option<u64> {
     let opening = matches!(
         event.state,
         None | Some(SocketState::SynSent | SocketState::SynRecv)
     );
     let idle_ms = event.connection.idle_ms?;
-    (event.kind == Kind::Received && !opening && idle_ms >= MIN_IDLE_MS).then_some(idle_ms)
+    let by_reset = event.kind == Kind::Received && !opening && !answers_probe_or_fin(event);
+    (by_reset && idle_ms >= MIN_IDLE_MS).then_some(idle_ms)
 }
 
 #[cfg(test)]
@@ -293,6 +302,14 @@ mod tests {
             ["Node.js http", "Apache httpd", "uvicorn"]
         );
         assert_eq!(names(346_500, Keeper::Middlebox).len(), 2);
+        assert_eq!(
+            names(340_500, Keeper::Middlebox),
+            ["AWS Global Accelerator"]
+        );
+        assert_eq!(
+            names(86_400_000, Keeper::Middlebox),
+            ["kube-proxy conntrack"]
+        );
         for (idle_ms, keeper) in [
             (5_600, Keeper::Server),
             (346_400, Keeper::Middlebox),

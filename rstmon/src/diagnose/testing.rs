@@ -296,6 +296,16 @@ impl Scene {
         })
     }
 
+    /// A connection that this host opened.
+    pub(super) fn client(self) -> Self {
+        self.with(|raw| raw.flags |= wire::FLAG_CLIENT)
+    }
+
+    /// A connection that the peer opened.
+    pub(super) fn server(self) -> Self {
+        self.with(|raw| raw.flags |= wire::FLAG_SERVER)
+    }
+
     /// The owner was exiting with what wait(2) tells.
     pub(super) fn exiting(self, code: u32) -> Self {
         self.with(|raw| {

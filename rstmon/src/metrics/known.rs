@@ -44,17 +44,16 @@ pub const fn expected(cause: Cause) -> (&'static [Kind], &'static [Initiator]) {
         Cause::InvalidSegment => (&[Sent], &[LocalKernel, Unknown]),
         Cause::SocketDestroyed => (&[Sent], &[LocalAdmin]),
         Cause::FirewallReject => (&[Sent, Received], &[LocalFirewall]),
-        Cause::ConnectionRefused => (&[Received], &[LocalFirewall, PeerKernel]),
+        Cause::ConnectionRefused => (&[Received], &[LocalFirewall, PeerKernel, Unknown]),
         Cause::PeerGone | Cause::MptcpReceived => (&[Received], &[Middlebox, PeerKernel]),
         Cause::HandshakeAborted => (&[Received, Stray], &[PeerApp, PeerKernel, Unknown]),
-        Cause::PeerAborted | Cause::KeepaliveRace | Cause::PeerDataAfterClose => {
-            (&[Received], &[PeerApp])
-        }
+        Cause::PeerAborted | Cause::KeepaliveRace => (&[Received], &[PeerApp]),
+        Cause::PeerDataAfterClose => (&[Received], &[Middlebox, PeerApp]),
         Cause::IdleTimeout => (&[Received], &[Middlebox, PeerKernel, Unknown]),
         Cause::MiddleboxReset => (&[Received], &[Middlebox, Unknown]),
         Cause::ForgedSuspect => (&[Received, Stray], &[Middlebox]),
         Cause::BlindReset | Cause::StrayReset => (&[Rejected, Stray], &[Unknown]),
-        Cause::TimeWaitAssassination => (&[Stray], &[Unknown]),
+        Cause::TimeWaitAssassination => (&[Stray], &[PeerApp, PeerKernel, Unknown]),
         Cause::Undiagnosed => (&[Sent, Received, Rejected, Stray], &[Unknown]),
     }
 }

@@ -88,7 +88,8 @@ pub(super) const STALE_SEGMENT: CausePage = CausePage {
     meaning: "Data, an ACK or a FIN arrived for a connection that this host does not have, and \
         rstmon knows of no close that would explain it. The peer believes that the connection lives.",
     who: "`unknown`: this host's TCP must answer so; why the connection is not here (restart, \
-        expiry, NAT, a balancer) is not seen from one segment.",
+        expiry, NAT, a balancer) is not seen from one segment. Likely at most: a close of which \
+        rstmon does not know would make it `segment-after-close`.",
     harm: Harm::Depends,
     harm_detail: "The peer loses a connection that was useless anyway. Harmful if the connection \
         does live, in another container or on another host, and a packet was led astray.",

@@ -338,8 +338,8 @@ pub(super) const PROCESS_KILLED: CausePage = CausePage {
         sockets for it. Unread data, SO_LINGER 0 or whatever the peer sent afterwards then led to \
         the RST.",
     who: "`local-kernel` for an OOM kill, `local-admin` where another process sent the signal \
-        (`actor_pid`, `actor_comm`), `local-app` for a crash, `unknown` for a SIGKILL whose sender \
-        was not seen.",
+        (`actor_pid`, `actor_comm`), `local-app` for a signal that a program raises by its own doing \
+        (SIGSEGV, SIGABRT, SIGPIPE …), `unknown` for any other whose sender was not seen.",
     harm: Harm::Harmful,
     harm_detail: "Requests in flight are lost, on every connection that the process had. Expected \
         only where you stopped it yourself.",

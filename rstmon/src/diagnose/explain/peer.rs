@@ -9,7 +9,8 @@ pub(super) const CONNECTION_REFUSED: CausePage = CausePage {
     meaning: "A program on this host tried to connect and was refused. `connect()` failed with \
         ECONNREFUSED.",
     who: "The peer's TCP, where nobody listens (`peer-kernel`); this host's own firewall where its \
-        reject was seen just before (`local-firewall`). A firewall on the way looks like the peer.",
+        reject was seen just before (`local-firewall`). A firewall on the way looks like the peer, \
+        unless its RST has a number or a window of its own (`unknown`).",
     harm: Harm::Depends,
     harm_detail: "Benign from readiness checks, service discovery, and Happy Eyeballs that tries \
         the next address. Harmful when the service should be up.",
@@ -18,7 +19,8 @@ pub(super) const CONNECTION_REFUSED: CausePage = CausePage {
     in_rstmon: &[
         Sign {
             fact: "state=syn-sent",
-            says: "nothing but a RST can end this state so; the verdict is certain",
+            says: "nothing but a RST can end this state so; the verdict is certain, unless the RST \
+                has another seq than 0 or a window, which a host without the socket does not have",
         },
         Sign {
             fact: "local_firewall_reject_ago_ms=N",
@@ -171,7 +173,13 @@ pub(super) const PEER_ABORTED: CausePage = CausePage {
         },
         Sign {
             fact: "rst_ttl=64 handshake_ttl=64",
-            says: "it came the way the handshake came; with timestamps the verdict is certain",
+            says: "it came the way the handshake came; with timestamps, and without a `sign=`, the \
+                verdict is certain",
+        },
+        Sign {
+            fact: "challenged_rst_ago_ms=N",
+            says: "bare, but the answer to our challenge ACK (RFC 5961 3.2): the abort itself had \
+                come before, ahead of data that was lost",
         },
         Sign {
             fact: "unacked_bytes=N",
@@ -330,7 +338,8 @@ pub(super) const PEER_DATA_AFTER_CLOSE: CausePage = CausePage {
     direction: Direction::Received,
     meaning: "The peer closed (its FIN had come), we went on sending, and its TCP answered with a \
         RST. The next write fails with EPIPE or ECONNRESET.",
-    who: "The peer's application closed (`peer-app`); ours wrote on without noticing.",
+    who: "The peer's application closed (`peer-app`); ours wrote on without noticing. `middlebox` \
+        where the RST came another way than the handshake: a balancer answers in the peer's place.",
     harm: Harm::Depends,
     harm_detail: "What we sent is lost. Benign where nobody wanted it: a TLS close_notify, the \
         rest of a download that was cancelled.",
@@ -349,6 +358,10 @@ pub(super) const PEER_DATA_AFTER_CLOSE: CausePage = CausePage {
         Sign {
             fact: "data_sent=after-fin",
             says: "we wrote although the FIN had been heard",
+        },
+        Sign {
+            fact: "fin_heard_ago_ms=N",
+            says: "60000 or more: the connection may have been forgotten since, so likely at most",
         },
         Sign {
             fact: "rst=R seq=… len=0",

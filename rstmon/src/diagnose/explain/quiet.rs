@@ -19,7 +19,9 @@ pub(super) const IDLE_TIMEOUT: CausePage = CausePage {
     in_rstmon: &[
         Sign {
             fact: "idle_ms=N",
-            says: "since the last data: the timer, if it always comes out the same",
+            says: "since the last data: the timer, if it always comes out the same. Where only a \
+                keepalive probe or a FIN of ours was out, it is this host's own, and no timer is \
+                named",
         },
         Sign {
             fact: "peer_heard_ago_ms=N",
@@ -48,12 +50,13 @@ pub(super) const IDLE_TIMEOUT: CausePage = CausePage {
     in_counters: "`TcpEstabResets`. Silent boxes give `TcpExtTCPTimeouts` and, in the end, \
         `TcpExtTCPAbortOnTimeout`.",
     origins: &[
-        "AWS NLB and NAT gateway 350 s; the NLB's is configurable (60 to 6000 s) for TCP \
-         listeners.",
+        "AWS Global Accelerator 340 s; NLB and NAT gateway 350 s, the NLB's configurable (60 to \
+         6000 s) for TCP listeners.",
         "Azure Load Balancer 240 s by default (4 to 100 min); it resets only with TCP reset on.",
         "IPVS 900 s: Docker Swarm services, kube-proxy in IPVS mode.",
         "F5 BIG-IP 300 s, Cisco ASA and FortiGate 3600 s, Google Cloud 600 s.",
-        "conntrack of a NAT host: 5 days, or far less where it was tuned.",
+        "conntrack of a NAT host: 5 days, 1 day where kube-proxy sets it, or far less where it was \
+         tuned.",
     ],
     remedies: &[
         Remedy {
@@ -141,6 +144,12 @@ pub(super) const KEEPALIVE_RACE: CausePage = CausePage {
         Sign {
             fact: "known_timer=5s Node.js http (server.keepAliveTimeout)",
             says: "a default that is near; `learned_timer` where resets agree on one",
+        },
+        Sign {
+            fact: "data_received_ago_ms=N",
+            says: "data came with the FIN, most likely a TLS close_notify, and hides how long it had \
+                been quiet before: a guess. So it is where rstmon does not know who opened the \
+                connection",
         },
         Sign {
             fact: "avoid=keep idle connections for less than 5s",

@@ -143,7 +143,8 @@ pub(super) const FORGED_SUSPECT: CausePage = CausePage {
         },
         Sign {
             fact: "sign=ip-id rst=… handshake=…",
-            says: "weak, like `sign=unprovoked` and `sign=bare-with-window`",
+            says: "weak, like `sign=bare-with-window` and `sign=unprovoked`: nothing of ours was \
+                out, not even an ACK of data that had just come",
         },
     ],
     in_tcpdump: "`tcpdump -v` shows `ttl`, `id` and `TS val`: compare the RST with other segments \
@@ -270,7 +271,9 @@ pub(super) const TIME_WAIT_ASSASSINATION: CausePage = CausePage {
     meaning: "The application had closed, and a timewait socket stood for the connection, when a RST \
         came for it. In TIME-WAIT the kernel then drops that socket early unless \
         `net.ipv4.tcp_rfc1337` is 1; in FIN-WAIT-2, where the peer had not closed yet, always.",
-    who: "`unknown`: mostly a peer that closed with unread data or SO_LINGER 0 after our FIN.",
+    who: "`peer-app` where the RST has ACK: the peer closed with unread data or SO_LINGER 0 after \
+        our FIN. `peer-kernel` where it is bare: a host that does not know the connection. Else \
+        `unknown`.",
     harm: Harm::Depends,
     harm_detail: "In TIME-WAIT both ends had closed and the data had been exchanged: benign. In \
         theory, old duplicates can then disturb a new connection with the same ports; timestamps \
@@ -346,7 +349,8 @@ pub(super) const STRAY_RESET: CausePage = CausePage {
     in_rstmon: &[
         Sign {
             fact: "drop_reason=NO_SOCKET",
-            says: "no socket was found (Linux 5.17 and later)",
+            says: "no socket was found (Linux 5.17 and later); `TCP_CLOSE`: one that another RST \
+                was just ending",
         },
         Sign {
             fact: "state=none",

@@ -131,13 +131,8 @@ fn handshake_aborted<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         Kind::Stray if swallowed => Confidence::Guess,
         _ => return None,
     };
-    let initiator = match case.event.rst {
-        Some(rst) if rst.flags.has(tcp_flag::ACK) => Initiator::PeerApp,
-        Some(_) => Initiator::PeerKernel,
-        None => Initiator::Unknown,
-    };
     Some(Finding {
-        initiator,
+        initiator: case.by_shape_of_rst(),
         confidence,
         evidence: case.evidence().drop_reason().state().rst(),
     })

@@ -6,9 +6,10 @@
 //! cause: a file here, a row in [`RULES`], a test in it for the plain case, the near miss and the
 //! old kernel.
 
+use super::baseline::{self, Place, Way};
 use super::evidence::Evidence;
 use super::flows::{END_MEMORY_MS, FlowPast};
-use super::forgery::Sign;
+use super::forgery::{Sign, just_before};
 use super::idle_timers::LearnedTimer;
 use crate::event::model::{
     Cause, Confidence, Event, Initiator, Kind, Process, RecentClose, Segment, SocketFacts,
@@ -224,16 +225,39 @@ impl<'a> Case<'a> {
         (owner.pid != current.pid).then(|| current.clone())
     }
 
-    /// Whether something of ours waits for an answer: data, a probe, a FIN.
+    /// Whether something of ours waits for an answer.
     fn has_something_out(&self) -> bool {
-        let awaits_ack_of_fin = self.is_state_of(&[
-            SocketState::FinWait1,
-            SocketState::Closing,
-            SocketState::LastAck,
-        ]);
-        awaits_ack_of_fin
-            || self.event.connection.unacked_bytes.is_some_and(|it| it > 0)
-            || self.socket_is(|socket| socket.probes_out > 0)
+        baseline::has_something_out(self.event)
+    }
+
+    /// Of a RST with ACK the peer's application, which closed; of a bare one its host, which answers.
+    fn by_shape_of_rst(&self) -> Initiator {
+        match baseline::is_bare(self.event) {
+            Some(false) => Initiator::PeerApp,
+            Some(true) => Initiator::PeerKernel,
+            None => Initiator::Unknown,
+        }
+    }
+
+    /// The peer's `initiator`, unless the RST came another way than the handshake.
+    fn unless_from_elsewhere(&self, initiator: Initiator) -> Initiator {
+        match Way::of(self.event) {
+            Some(Way::Other) => Initiator::Middlebox,
+            _ => initiator,
+        }
+    }
+
+    /// How long ago a live socket's RST came that was ahead of what had arrived, where the one at hand
+    /// is the answer to the challenge ACK for that (RFC 5961, 3.2): the peer, whose socket is gone by
+    /// now, answers with a bare one that is exact.
+    fn challenged_abort(&self) -> Option<u64> {
+        let (ago_ms, before) = just_before(self.past)?;
+        let socket = self.socket()?;
+        let (next, end) = (socket.rcv_nxt?, socket.rcv_window_end?);
+        let was_ahead =
+            before.rst.seq != next && Place::between(before.rst.seq, next, end) == Place::Within;
+        let answers = self.is_kind(Kind::Received) && baseline::is_bare(self.event)?;
+        (answers && was_ahead && baseline::is_of_live_socket(&before.rst)).then_some(ago_ms)
     }
 
     /// A finding of `Certain` with a kernel reason behind it, else of what fields can say.

@@ -113,13 +113,12 @@ fn segment_after_close<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
-/// With a connection that left no word, another reading is that its last event was lost; without
-/// the segment, that it was a SYN.
+/// Never certain: that nothing is known of a close does not say that there was none, as it may have
+/// been before rstmon began or its event lost. Without the segment it may have been a SYN.
 fn stale_segment<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let confidence = match (&case.event.trigger, &case.event.recent_close) {
-        (None, _) => Confidence::Guess,
-        (Some(_), Some(_)) => Confidence::Likely,
-        (Some(_), None) => confidence(case),
+    let confidence = match case.event.trigger {
+        None => Confidence::Guess,
+        Some(_) => Confidence::Likely,
     };
     found_no_connection(case).then(|| Finding {
         initiator: Initiator::Unknown,

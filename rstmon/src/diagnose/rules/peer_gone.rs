@@ -8,7 +8,6 @@
 //! peer's TCP, or whoever answers in its place if the RST came another way than the handshake.
 
 use super::{Case, Finding, Rule};
-use crate::diagnose::baseline::Way;
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
 
 pub(super) const RULE: Rule = Rule {
@@ -37,11 +36,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         Confidence::Guess
     };
     Some(Finding {
-        initiator: if Way::of(case.event) == Some(Way::Other) {
-            Initiator::Middlebox
-        } else {
-            Initiator::PeerKernel
-        },
+        initiator: case.unless_from_elsewhere(Initiator::PeerKernel),
         confidence,
         evidence: case
             .evidence()

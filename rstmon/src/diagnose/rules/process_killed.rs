@@ -7,8 +7,9 @@
 //! evidence). Certain for the socket itself. Likely for a segment that found no connection
 //! ([`found_no_connection`]) but the memory of one, as the tuple can have been used again since; then
 //! what the kernel says of a listener's handshake goes first, and a close of long ago counts nothing.
-//! Initiator: the kernel where it was out of memory, whoever sent the signal, else the application,
-//! which crashed; a SIGKILL whose sender was not seen is never its own. Kernel: `do_exit`,
+//! A close that the kernel resets for a limit of its own is left to that. Initiator: the kernel where
+//! it was out of memory, whoever sent the signal, the application where the signal is of those that
+//! its own doing raises; else not known. Kernel: `do_exit`,
 //! `exit_files`.
 
 use super::no_socket::found_no_connection;
@@ -29,7 +30,8 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     else {
         return None;
     };
-    let by_close = case.is_active() && case.is_closed_at_hook();
+    let by_limit = LIMITS.iter().any(|limit| case.has_reason(limit));
+    let by_close = case.is_active() && case.is_closed_at_hook() && !by_limit;
     let by_memory = found_no_connection(case) && case.recent_close().is_some();
     // A listener is not the socket that the process left, and neither is none.
     let by_socket =
@@ -42,10 +44,10 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         Initiator::LocalKernel
     } else if killer.is_some() {
         Initiator::LocalAdmin
-    } else if signal == SIGKILL {
-        Initiator::Unknown
-    } else {
+    } else if OWN_SIGNALS.contains(&signal) {
         Initiator::LocalApp
+    } else {
+        Initiator::Unknown
     };
     let evidence = case
         .evidence()
@@ -68,8 +70,12 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
-/// The signal that no program raises by a fault.
-const SIGKILL: u8 = 9;
+/// The kernel's reasons for a close that would have been in order, whoever closed.
+const LIMITS: [&str; 2] = ["TCP_ABORT_ON_MEMORY", "TCP_ABORT_ON_LINGER"];
+
+/// The signals that a program's own doing raises, without a sender: ILL, TRAP, ABRT, BUS, FPE, SEGV,
+/// PIPE, ALRM, XCPU, XFSZ, SYS.
+const OWN_SIGNALS: [u8; 11] = [4, 5, 6, 7, 8, 11, 13, 14, 24, 25, 31];
 
 /// The signals that end a process, from number 1 on; signal(7), as on x86 and arm.
 const SIGNALS: [&str; 31] = [

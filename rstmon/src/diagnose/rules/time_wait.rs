@@ -4,7 +4,8 @@
 //! SYN in the window of a connection in FIN-WAIT-2. New data there is `data-after-close`. A RST
 //! kills it: in FIN-WAIT-2 always, in TIME-WAIT unless `net.ipv4.tcp_rfc1337` forbids (RFC 1337). The
 //! kernel drops that segment in any case, so the event is `stray` and does not tell whether it
-//! survived.
+//! survived. Who sent it shows in its shape: a peer that aborts in place of closing acknowledges, a
+//! host that knows nothing of the connection answers with a bare one.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};
@@ -68,7 +69,7 @@ fn time_wait_assassination<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     };
     let closed = case.event.recent_close.map(|close| close.ago_ms);
     Some(Finding {
-        initiator: Initiator::Unknown,
+        initiator: case.by_shape_of_rst(),
         confidence,
         evidence: case
             .evidence()

@@ -23,6 +23,32 @@ fn box_without_timestamps(idle_ms: u32) -> Scene {
         .with(|raw| raw.segment_window = 0)
 }
 
+/// A bare RST with nothing of ours to answer, so long after the last data received, on a way of so
+/// many milliseconds.
+fn bare_from_elsewhere(received_ms: u32, srtt_ms: u32) -> Scene {
+    Scene::received(ESTABLISHED)
+        .rst(RST)
+        .ttls(52, 64)
+        .idle(received_ms)
+        .with(|raw| raw.srtt_us_8 = (srtt_ms * 1_000) << 3)
+}
+
+/// What we have just received, we have just acknowledged, and that can be answered.
+#[test]
+fn an_acknowledgment_of_ours_provokes_a_bare_reset() {
+    let gone = (Cause::PeerGone, Middlebox, Guess);
+    for (received_ms, srtt_ms, verdict) in [
+        (20, 5, gone),
+        (400, 100, gone),
+        (401, 100, (Cause::ForgedSuspect, Middlebox, Likely)),
+        (900, 500, gone),
+        (900, 0, gone),
+    ] {
+        let scene = bare_from_elsewhere(received_ms, srtt_ms);
+        assert_eq!(scene.verdict(), verdict, "{received_ms} {srtt_ms}");
+    }
+}
+
 fn without_timestamps(scene: Scene) -> Scene {
     scene.with(|raw| raw.have &= !wire::HAVE_SEGMENT_TIMESTAMPS)
 }
@@ -54,7 +80,7 @@ fn two_signs_of_different_nature() {
         ),
         (
             "another way and unprovoked",
-            Scene::received(ESTABLISHED).rst(RST).ttls(52, 64).idle(20),
+            bare_from_elsewhere(500, 100),
             Cause::ForgedSuspect,
             Middlebox,
             Likely,

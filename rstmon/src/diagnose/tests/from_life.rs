@@ -82,14 +82,17 @@ fn upstreams_of_a_proxy() {
     let rows: Vec<Row> = vec![
         (
             "closes an idle connection as the request leaves",
-            before_fin(bare(CLOSE_WAIT).unacked(300)).times(5_004, 4, 4),
+            before_fin(bare(CLOSE_WAIT).unacked(300).client()).times(5_004, 4, 4),
             Cause::KeepaliveRace,
             PeerApp,
             Likely,
         ),
         (
             "the same, not seen: within a tick of the clock",
-            Scene::received(CLOSE_WAIT).unacked(300).times(5_004, 4, 4),
+            Scene::received(CLOSE_WAIT)
+                .unacked(300)
+                .client()
+                .times(5_004, 4, 4),
             Cause::KeepaliveRace,
             PeerApp,
             Guess,
@@ -231,7 +234,7 @@ fn peers_that_are_not_linux() {
             "a firewall near us refuses in the peer's name: it looks the same",
             Scene::received(SYN_SENT).rst(RST | ACK).with(|raw| {
                 raw.have |= wire::HAVE_SEGMENT_IP;
-                raw.segment_ttl = 255;
+                (raw.segment_seq, raw.segment_ttl) = (0, 255);
             }),
             Cause::ConnectionRefused,
             PeerKernel,

@@ -215,3 +215,46 @@ fn a_bounded_silence() {
     ];
     check(rows);
 }
+
+/// A close that meets a limit of the kernel is reset by that, whoever closed.
+#[test]
+fn a_dead_process_whose_orphan_the_kernel_would_not_keep() {
+    let orphan = || Scene::closing(FIN_WAIT1).orphan().exiting(SIGKILL.into());
+    check(vec![
+        (
+            "out of memory",
+            orphan().reason("TCP_ABORT_ON_MEMORY"),
+            Cause::OutOfMemory,
+            LocalKernel,
+            Certain,
+        ),
+        (
+            "TCP_LINGER2 below zero",
+            orphan()
+                .with(|raw| raw.linger2 = -1)
+                .reason("TCP_ABORT_ON_LINGER"),
+            Cause::Linger2Abort,
+            LocalApp,
+            Certain,
+        ),
+    ]);
+}
+
+/// Of the signals whose sender was not seen, only those that a program's own doing raises are its own.
+#[test]
+fn a_signal_of_nobody_is_the_programs_own_only_if_it_can_raise_it() {
+    let own = [4, 5, 6, 7, 8, 11, 13, 14, 24, 25, 31];
+    for signal in 1..=64_u32 {
+        let dead = Scene::closing(ESTABLISHED).unread(5).exiting(signal);
+        let initiator = if own.contains(&signal) {
+            LocalApp
+        } else {
+            Unknown
+        };
+        assert_eq!(
+            dead.verdict(),
+            (Cause::ProcessKilled, initiator, Certain),
+            "signal {signal}"
+        );
+    }
+}

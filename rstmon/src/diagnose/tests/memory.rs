@@ -185,3 +185,23 @@ fn evidence_names_what_was_used() {
     );
     assert_eq!(key_facts(&aborted), ["rst R.", "ttl 64→250"]);
 }
+
+/// Only what the application did itself can hand a reset on.
+#[test]
+fn a_proxy_hands_on_what_its_application_did() {
+    let mut engine = Engine::new();
+    let owned = |scene: Scene| scene.owner_and_current(7, 7);
+    owned(Scene::received(ESTABLISHED).live_rst().client())
+        .with(|raw| raw.local_port = 40_000)
+        .diagnosed_by(&mut engine);
+    let mut hands_on = |scene: Scene| {
+        let event = owned(scene).server().after_ms(1).diagnosed_by(&mut engine);
+        let mut facts = event.verdict.evidence.iter();
+        facts.any(|fact| fact.starts_with("propagated_from="))
+    };
+    assert!(hands_on(Scene::closing(ESTABLISHED).linger_zero()));
+    let timer = Scene::active(ESTABLISHED, ESTABLISHED);
+    assert!(!hands_on(timer.reason("TCP_KEEPALIVE_TIMEOUT")));
+    let listener = Scene::passive(LISTEN).segment(ACK, 0);
+    assert!(!hands_on(listener.backlog(3, 2).reason("INVALID_SYN")));
+}

@@ -12,7 +12,7 @@ fn bare(state: u8) -> Scene {
 
 #[test]
 fn a_request_that_crosses_the_fin_of_an_idle_connection() {
-    let race = |scene: Scene| scene.unacked(100);
+    let race = |scene: Scene| scene.unacked(100).client();
     let rows: Vec<Row> = vec![
         (
             "sent before the FIN was heard",
@@ -104,7 +104,7 @@ fn a_request_that_crosses_the_fin_of_an_idle_connection() {
 /// The RST's number is what the segment that it answers acknowledged.
 #[test]
 fn the_number_of_the_answer_tells_the_order() {
-    let request = || bare(CLOSE_WAIT).unacked(100);
+    let request = || bare(CLOSE_WAIT).unacked(100).client();
     let rows: Vec<Row> = vec![
         (
             "in the same tick, and what it answers had not seen the FIN",
@@ -133,6 +133,161 @@ fn the_number_of_the_answer_tells_the_order() {
         ),
     ];
     check(rows);
+}
+
+/// Only who opened the connection sends requests on it.
+#[test]
+fn a_server_has_no_next_request() {
+    let response = || bare(CLOSE_WAIT).unacked(100).times(3_030, 30, 10);
+    check(vec![
+        (
+            "a client that leaves while the response is streamed",
+            response().server(),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "who opened it is not known",
+            response(),
+            Cause::KeepaliveRace,
+            PeerApp,
+            Guess,
+        ),
+    ]);
+}
+
+/// TLS says goodbye with data of its own, which hides how long the connection had been quiet.
+#[test]
+fn a_goodbye_in_data_before_the_fin() {
+    let crossed = || bare(CLOSE_WAIT).unacked(100).client().times(10, 20, 10);
+    let same_tick = || crossed().times(10, 10, 10);
+    check(vec![
+        (
+            "our request crosses close_notify and FIN",
+            crossed(),
+            Cause::KeepaliveRace,
+            PeerApp,
+            Guess,
+        ),
+        (
+            "near miss: the same at a server",
+            crossed().with(|raw| raw.flags = raw.flags & !wire::FLAG_CLIENT | wire::FLAG_SERVER),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "near miss: an upload that is answered before its end",
+            crossed().with(|raw| raw.write_seq += 50_000),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "near miss: in the same tick, where the order is not known",
+            same_tick(),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "near miss: sent after both",
+            crossed().times(40, 10, 40),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Certain,
+        ),
+    ]);
+    let event = crossed().diagnosed_by(&mut Engine::new());
+    let facts = event.verdict.evidence;
+    assert!(facts.contains("data_received_ago_ms=10"), "{facts:?}");
+    for name in ["idle_ms=", "avoid=", "known_timer="] {
+        assert!(!facts.iter().any(|it| it.starts_with(name)), "{facts:?}");
+    }
+}
+
+/// A connection that was half closed for long is forgotten by boxes as any quiet one.
+#[test]
+fn data_long_after_the_fin_or_answered_by_another_host() {
+    let after = |fin_ms: u32| bare(CLOSE_WAIT).unacked(100).times(fin_ms, 10, fin_ms);
+    check(vec![
+        (
+            "a minute after",
+            after(60_000),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Likely,
+        ),
+        (
+            "near miss: less",
+            after(59_000),
+            Cause::PeerDataAfterClose,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "answered from elsewhere",
+            after(900).ttls(250, 64),
+            Cause::PeerDataAfterClose,
+            Middlebox,
+            Likely,
+        ),
+    ]);
+}
+
+/// When our own timer or our own close ends the pause, its length is no timer of anybody else.
+#[test]
+fn a_pause_that_this_host_ended_by_itself() {
+    let probed = || {
+        bare(ESTABLISHED)
+            .idle(350_200)
+            .with(|raw| raw.probes_out = 1)
+    };
+    let closed = || bare(FIN_WAIT1).idle(900_000);
+    check(vec![
+        (
+            "a keepalive probe found it gone",
+            probed(),
+            Cause::IdleTimeout,
+            Unknown,
+            Guess,
+        ),
+        (
+            "our FIN found it gone",
+            closed(),
+            Cause::IdleTimeout,
+            Unknown,
+            Guess,
+        ),
+        (
+            "near miss: a RST with ACK answers nothing",
+            probed().rst(RST | ACK),
+            Cause::IdleTimeout,
+            Unknown,
+            Likely,
+        ),
+        (
+            "near miss: data was out with the FIN",
+            closed().request_after(900_000),
+            Cause::IdleTimeout,
+            Unknown,
+            Likely,
+        ),
+    ]);
+    let mut engine = Engine::new();
+    for connection in 0..4 {
+        for scene in [probed(), closed().idle(20_000)] {
+            let event = scene
+                .client()
+                .with(|raw| raw.local_port = 40_000 + connection)
+                .after_ms(u64::from(connection) * 2_000)
+                .diagnosed_by(&mut engine);
+            let facts = event.verdict.evidence;
+            let is_timer = |fact: &str| fact.contains("_timer=");
+            assert!(!facts.iter().any(is_timer), "{facts:?}");
+        }
+    }
 }
 
 /// Where the peer has sent no data, the quiet time is known only before the first of ours.
@@ -183,13 +338,6 @@ fn a_connection_forgotten_while_idle() {
             Cause::IdleTimeout,
             Unknown,
             Guess,
-        ),
-        (
-            "our FIN found it gone",
-            bare(FIN_WAIT1).idle(900_000),
-            Cause::IdleTimeout,
-            Unknown,
-            Likely,
         ),
         (
             "the RST not seen, a request out",
@@ -276,14 +424,14 @@ fn a_peer_that_was_heard_in_between_has_forgotten_nothing_until_then() {
                 .with(|raw| raw.probes_out = 1),
             Cause::IdleTimeout,
             Unknown,
-            Likely,
+            Guess,
         ),
         (
             "the answer to the last data is no such hearing",
             probed(350_300),
             Cause::IdleTimeout,
             Unknown,
-            Likely,
+            Guess,
         ),
     ];
     check(rows);
@@ -414,6 +562,7 @@ fn a_timer_and_its_remedy_are_named() {
     );
     let race = bare(CLOSE_WAIT)
         .unacked(100)
+        .client()
         .times(5_030, 30, 10)
         .diagnosed_by(&mut engine);
     let facts = race.verdict.evidence;

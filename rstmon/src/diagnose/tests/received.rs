@@ -11,7 +11,9 @@ fn obeyed_from_a_live_peer_or_while_opening() {
     let rows: Vec<Row> = vec![
         (
             "refused",
-            Scene::received(SYN_SENT).rst(RST | ACK),
+            Scene::received(SYN_SENT)
+                .rst(RST | ACK)
+                .with(|raw| raw.segment_seq = 0),
             Cause::ConnectionRefused,
             PeerKernel,
             Certain,
@@ -319,7 +321,7 @@ fn for_no_connection() {
             "TIME-WAIT",
             Scene::stray().timewait_socket(TIME_WAIT),
             Cause::TimeWaitAssassination,
-            Unknown,
+            PeerKernel,
             Certain,
         ),
         (
@@ -328,7 +330,7 @@ fn for_no_connection() {
                 .dropped("NOT_SPECIFIED")
                 .closed_from(FIN_WAIT2),
             Cause::TimeWaitAssassination,
-            Unknown,
+            PeerKernel,
             Guess,
         ),
         (
@@ -347,4 +349,127 @@ fn for_no_connection() {
         ),
     ];
     check(rows);
+}
+
+/// Whoever has no socket answers a SYN with the number 0 and without a window.
+#[test]
+fn refused_by_something_that_has_numbers() {
+    let refused = |seq, window| {
+        Scene::received(SYN_SENT)
+            .rst(RST | ACK)
+            .with(move |raw| (raw.segment_seq, raw.segment_window) = (seq, window))
+    };
+    check(vec![
+        (
+            "with a number",
+            refused(5_000, 0),
+            Cause::ConnectionRefused,
+            Unknown,
+            Likely,
+        ),
+        (
+            "with a window",
+            refused(0, 500),
+            Cause::ConnectionRefused,
+            Unknown,
+            Likely,
+        ),
+    ]);
+}
+
+/// A second RST can come while the first is still ending the socket.
+#[test]
+fn for_a_socket_that_is_closed_already() {
+    check(vec![
+        (
+            "the socket is CLOSED",
+            Scene::rejected(CLOSE).dropped("TCP_CLOSE"),
+            Cause::StrayReset,
+            Unknown,
+            Certain,
+        ),
+        (
+            "by the reason alone",
+            Scene::rejected(CLOSE)
+                .dropped("TCP_CLOSE")
+                .with(|raw| raw.have &= !wire::HAVE_STATE),
+            Cause::StrayReset,
+            Unknown,
+            Certain,
+        ),
+    ]);
+}
+
+#[test]
+fn a_live_sockets_rst_that_does_not_fit_is_no_certain_abort() {
+    check(vec![(
+        "another IP ID",
+        Scene::received(ESTABLISHED)
+            .live_rst()
+            .ip_ids(40_000, 7)
+            .with(|raw| {
+                raw.bytes_received = 100;
+            }),
+        Cause::PeerAborted,
+        PeerApp,
+        Likely,
+    )]);
+}
+
+/// An abort behind data that was lost is not exact: it is challenged, and the host, which has no
+/// socket any more, answers that with an exact and bare one.
+#[test]
+fn the_answer_to_a_challenge_is_the_abort_before_it() {
+    let second = |first: Scene, after_ms| {
+        let mut engine = Engine::new();
+        first.diagnosed_by(&mut engine);
+        let second = Scene::received(ESTABLISHED).rst(RST).idle(100_000);
+        let verdict = second.after_ms(after_ms).diagnosed_by(&mut engine).verdict;
+        (verdict.cause, verdict.initiator, verdict.confidence)
+    };
+    let ahead = |by: u32| {
+        Scene::rejected(ESTABLISHED)
+            .live_rst()
+            .dropped("TCP_RESET")
+            .with(|raw| raw.segment_seq = raw.rcv_nxt + by)
+    };
+    let aborted = (Cause::PeerAborted, PeerApp, Likely);
+    assert_eq!(second(ahead(500), 40), aborted);
+    assert_eq!(second(ahead(1_000), 2_000), aborted);
+    let forgotten = Cause::IdleTimeout;
+    assert_eq!(second(ahead(500), 2_001).0, forgotten, "too late");
+    assert_eq!(second(ahead(1_001), 40).0, forgotten, "out of the window");
+    let bare = ahead(500).rst(RST).with(|raw| raw.segment_seq += 500);
+    assert_eq!(second(bare, 40).0, forgotten, "no live socket");
+}
+
+#[test]
+fn who_reset_a_timewait_socket_shows_in_the_shape() {
+    let assassination = |scene: Scene| scene.timewait_socket(TIME_WAIT);
+    check(vec![
+        (
+            "the peer's own abort",
+            assassination(Scene::stray().rst(RST | ACK)),
+            Cause::TimeWaitAssassination,
+            PeerApp,
+            Certain,
+        ),
+        (
+            "a host that has forgotten",
+            assassination(Scene::stray()),
+            Cause::TimeWaitAssassination,
+            PeerKernel,
+            Certain,
+        ),
+        (
+            "not seen",
+            assassination(Scene::stray().with(|raw| {
+                raw.have &= !wire::HAVE_SEGMENT;
+                raw.flags &= !wire::FLAG_SEGMENT_IS_RST;
+            })),
+            Cause::TimeWaitAssassination,
+            Unknown,
+            Certain,
+        ),
+    ]);
 }

@@ -63,7 +63,8 @@ fn to_ms(jiffies: u32, hz: Option<u32>) -> Option<u64> {
 /// Only where our own data led to it, the quiet time is the one before that data: from the last
 /// data received on. With retransmissions under way that data's first time is not known. Where
 /// we sent to a peer that has sent no data, nothing is known: the stamp is then from the handshake, and
-/// a stream of ours would be idle for all its life.
+/// a stream of ours would be idle for all its life. Nor is it where the peer was heard as we sent: it
+/// acknowledges a stream that it does not answer.
 fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Option<u64> {
     let sent = jiffies_since(raw, raw.last_sent);
     let received = jiffies_since(raw, raw.last_received);
@@ -71,8 +72,10 @@ fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Optio
         && let (Some(sent), Some(received)) = (sent, received)
         && received >= sent
     {
-        return if raw.retransmits == 0 && (has_received_data(raw) || is_first_data(raw)) {
-            to_ms(received - sent, hz)
+        let told = has_received_data(raw) || is_first_data(raw);
+        let quiet = received - sent;
+        return if raw.retransmits == 0 && told && !is_acknowledged_stream(raw, state, quiet, hz?) {
+            to_ms(quiet, hz)
         } else {
             None
         };
@@ -82,6 +85,27 @@ fn idle_ms(raw: &RawEvent, state: Option<SocketState>, hz: Option<u32>) -> Optio
         (sent, received) => sent.or(received)?,
     };
     to_ms(jiffies, hz)
+}
+
+/// Whether the peer was heard within a second of our last data, and its last data is older than that.
+/// A FIN is heard as well, and after one that tells nothing.
+fn is_acknowledged_stream(
+    raw: &RawEvent,
+    state: Option<SocketState>,
+    quiet: u32,
+    second: u32,
+) -> bool {
+    let after_fin = has_fin(raw)
+        || matches!(
+            state,
+            Some(SocketState::CloseWait | SocketState::LastAck | SocketState::Closing)
+        );
+    let sent = jiffies_since(raw, raw.last_sent);
+    let heard = jiffies_since(raw, raw.last_heard);
+    let is_heard = sent
+        .zip(heard)
+        .is_some_and(|(sent, heard)| heard <= sent.saturating_add(second));
+    !after_fin && quiet > second && is_heard
 }
 
 /// Whether nothing that we sent was acknowledged before, but for the SYN, which the kernel counts: the

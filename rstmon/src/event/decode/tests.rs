@@ -528,3 +528,38 @@ proptest! {
         prop_assert!(!text.unwrap_or_default().chars().any(char::is_control));
     }
 }
+
+/// A stream of ours, whose acknowledgments come in, is not quiet because the peer sends no data.
+#[test]
+fn a_peer_that_acknowledges_is_not_quiet() {
+    let idle_after = |state, sent: u32, heard: u32, received: u32| {
+        let raw = RawEvent {
+            state,
+            jiffies: 1_000_000,
+            last_sent: 1_000_000 - sent,
+            last_received: 1_000_000 - received,
+            last_heard: 1_000_000 - heard,
+            snd_una: 100,
+            snd_nxt: 200,
+            write_seq: 200,
+            bytes_received: 7,
+            ..connection()
+        };
+        event(raw).connection.idle_ms
+    };
+    let established =
+        |sent, heard, received| idle_after(tcp_state::ESTABLISHED, sent, heard, received);
+    // In ticks of four milliseconds.
+    assert_eq!(established(5, 10, 900_000), None);
+    assert_eq!(established(5, 2, 900_000), None);
+    assert_eq!(established(5, 255, 900_000), None);
+    // A keepalive probe was answered well before our data.
+    assert_eq!(established(5, 256, 90_005), Some(360_000));
+    assert_eq!(established(5, 90_005, 90_005), Some(360_000));
+    // One exchange, where both are near.
+    assert_eq!(established(5, 10, 255), Some(1_000));
+    assert_eq!(established(5, 10, 256), None);
+    // What was heard last is the peer's FIN.
+    let half_closed = idle_after(tcp_state::CLOSE_WAIT, 5, 2, 90_005);
+    assert_eq!(half_closed, Some(360_000));
+}
