@@ -354,8 +354,78 @@ fn it_prints_where_there_is_no_terminal_and_replays_recordings() {
     assert_eq!((code, json.lines().count()), (Some(0), 1));
     let (code, _) = top(&["--speed", "-1"]);
     assert_eq!(code, Some(2));
+    // Damaged: all that is whole, and the error.
+    let mut damaged = std::fs::read(&recording).unwrap();
+    damaged.extend(b"garbage");
+    std::fs::write(&recording, damaged).unwrap();
+    for args in [
+        &["--speed", "0"][..],
+        &["--speed", "0", "-n", "1"],
+        &["--speed", "100"],
+    ] {
+        let (code, shown) = top(args);
+        assert_eq!(code, Some(1), "{args:?}");
+        assert!(shown.ends_with(&text), "{args:?} {shown}");
+    }
     std::fs::write(&recording, "no recording").unwrap();
     assert_eq!(top(&[]).0, Some(1));
+}
+
+#[test]
+fn a_damaged_recording_is_shown_and_what_is_wrong_is_said_on_leaving() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("r.rstrec");
+    let path = recording.to_str().unwrap();
+    let mut trace = support::Trace::start(&["-w", path]);
+    reset();
+    trace.event("the reset", |event| event["cause"] == "linger-abort");
+    trace.interrupt();
+    let whole = std::fs::read(&recording).unwrap();
+    std::fs::write(&recording, &whole[..whole.len() - 3]).unwrap();
+    let tmux = Tmux::start(80, 24);
+    let binary = env!("CARGO_BIN_EXE_rstmon");
+    for speed in ["0", "100"] {
+        tmux.line("clear");
+        tmux.line(&format!(
+            "{binary} top -r {path} --speed {speed}; echo LEFT $?"
+        ));
+        tmux.wait_for("the event and the error", |screen| {
+            screen.contains("linger-abort") && screen.contains("ENDED: cannot read")
+        });
+        tmux.keys(&["q"]);
+        let screen = tmux.wait_for("the shell", |screen| screen.contains("LEFT 1"));
+        assert!(
+            screen.contains("rstmon: cannot read the recording"),
+            "{screen}"
+        );
+    }
+}
+
+#[test]
+fn a_terminal_gets_lines_that_it_has_room_for_and_dropping_a_filter_brings_all_back() {
+    if !can_run() {
+        return;
+    }
+    let tmux = Tmux::start(80, 24);
+    tmux.line(&format!("{TOP} -b -n 1 | cat; {TOP} -b -n 1; echo LEFT $?"));
+    tmux.wait_for("the end", |screen| screen.contains("LEFT 0"));
+    tmux.line("clear");
+    top_in(&tmux, "");
+    reset();
+    tmux.wait_for("the cause", |screen| screen.contains("linger-abort"));
+    tmux.line("/cause paws");
+    tmux.wait_for("what it says of it", |screen| {
+        screen.contains("from now on") && !screen.contains("linger-abort")
+    });
+    tmux.keys(&["Escape"]);
+    tmux.wait_for("all again", |screen| {
+        screen.contains("linger-abort") && !screen.contains("filter: cause")
+    });
+    tmux.keys(&["q"]);
+    assert_given_back(&tmux, "0");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::metrics::tally::TallySettings;
 use crate::sink::terminal::read_style;
 use crate::top::batch::{render_json, render_text};
 use crate::top::columns::CellContext;
-use crate::top::run::{Look, run};
+use crate::top::run::{Look, outcome, run};
 use crate::top::source::replay::Speed;
 use crate::top::source::{Feeder, Feeds, SourceEvent, Wishes, agent, own, replay};
 use crate::top::state::{Header, State};
@@ -125,7 +125,7 @@ pub fn run_top(args: &TopArgs) -> Result<(), Failure> {
         let _ = writeln!(anstream::stderr(), "rstmon: {why}: printing, as with -b");
     }
     if is_to_print || hindrance.is_some() {
-        return print(args, &header, &fed, &context);
+        return print(args, &header, &fed, &context, style.width);
     }
     let state = State::new(header, filter.to_string(), context);
     let look = Look {
@@ -166,7 +166,7 @@ fn start_source(
     let started =
         start_capture(&args.capture, &Filter::all().pushdown()).map_err(with_both_ways)?;
     let session = Session::new(started, Filter::all());
-    start(move || own::run(session, feeder, &heard, &feeds))
+    start(move || own::run(session, feeder.keeping_all(), &heard, &feeds))
 }
 
 /// The socket of the agent to ask; none where this process is to capture.
@@ -209,8 +209,10 @@ fn start(source: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
 fn first_header(source: &Receiver<SourceEvent>) -> Result<Header, Failure> {
     match source.recv() {
         Ok(SourceEvent::Started(header)) => Ok(*header),
-        Ok(SourceEvent::Ended { why, .. }) => Err(Failure::run_time(why)),
-        Ok(SourceEvent::Feed(_)) | Err(_) => Err(Failure::run_time("the source said nothing")),
+        Ok(SourceEvent::Ended(ended)) => Err(Failure::run_time(ended.why)),
+        Ok(SourceEvent::Feed(_) | SourceEvent::Counting(_)) | Err(_) => {
+            Err(Failure::run_time("the source said nothing"))
+        }
     }
 }
 
@@ -220,6 +222,7 @@ fn print(
     header: &Header,
     source: &Receiver<SourceEvent>,
     context: &CellContext,
+    width: Option<u16>,
 ) -> Result<(), Failure> {
     let mut left = args.count;
     let mut is_first = true;
@@ -230,16 +233,16 @@ fn print(
     while left != Some(0) {
         let feed = match receive(source, &end) {
             Some(SourceEvent::Feed(feed)) => feed,
-            Some(SourceEvent::Started(_)) => continue,
-            Some(SourceEvent::Ended { failed: false, .. }) | None => return Ok(()),
-            Some(SourceEvent::Ended { why, failed: true }) => return Err(Failure::run_time(why)),
+            Some(SourceEvent::Started(_) | SourceEvent::Counting(_)) => continue,
+            Some(SourceEvent::Ended(ended)) => return outcome(Some(&ended)),
+            None => return Ok(()),
         };
         let picture = match args.output {
             Some(PrintFormat::Json) => render_json(header, &feed)
                 .map_err(|error| Failure::run_time(format!("no JSON: {error}")))?,
             Some(PrintFormat::Text) | None => {
                 let gap = if is_first { "" } else { "\n" };
-                format!("{gap}{}", render_text(header, &feed, context))
+                format!("{gap}{}", render_text(header, &feed, context, width))
             }
         };
         is_first = false;
@@ -251,6 +254,12 @@ fn print(
             Err(error) => return Err(Failure::run_time(format!("cannot print: {error}"))),
         }
         left = left.map(|left| left - 1);
+    }
+    // Of a recording that is read at once the last picture is no good news where it is damaged.
+    if args.speed == Speed::AtOnce
+        && let Some(SourceEvent::Ended(ended)) = receive(source, &end)
+    {
+        return outcome(Some(&ended));
     }
     Ok(())
 }

@@ -81,6 +81,33 @@ impl Kind {
             _ => None,
         }
     }
+
+    /// The way of the RST, between the local end on the left and the remote one; without `unicode` in
+    /// two characters of ASCII.
+    #[must_use]
+    pub const fn arrow(self, unicode: bool) -> &'static str {
+        match (self, unicode) {
+            (Self::Sent, true) => "→",
+            (Self::Received, true) => "←",
+            (Self::Rejected, true) => "↚",
+            (Self::Stray, true) => "⇠",
+            (Self::Sent, false) => "->",
+            (Self::Received, false) => "<-",
+            (Self::Rejected, false) => "x-",
+            (Self::Stray, false) => "?-",
+        }
+    }
+
+    /// What it means, to people.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Sent => "this host sent the RST",
+            Self::Received => "a RST tore a socket here down",
+            Self::Rejected => "a RST arrived for a socket and was not obeyed",
+            Self::Stray => "a RST arrived for no connection, or for TIME-WAIT",
+        }
+    }
 }
 
 named_enum! {

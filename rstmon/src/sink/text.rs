@@ -10,7 +10,6 @@
 
 use super::terminal::visible;
 use super::totals::Totals;
-use crate::event::capture::CaptureFacts;
 use crate::event::model::{Cause, Confidence, Event, Kind, Process, SocketState};
 use crate::event::workload::{ContainerId, Workload};
 use anstyle::{AnsiColor, Color, Style};
@@ -113,21 +112,7 @@ impl TextStyle {
     }
 
     fn arrow(&self, kind: Kind) -> &'static str {
-        arrow(kind, self.unicode)
-    }
-}
-
-/// The way of the RST, seen from the local end on the left.
-const fn arrow(kind: Kind, unicode: bool) -> &'static str {
-    match (kind, unicode) {
-        (Kind::Sent, true) => "→",
-        (Kind::Received, true) => "←",
-        (Kind::Rejected, true) => "↚",
-        (Kind::Stray, true) => "⇠",
-        (Kind::Sent, false) => "->",
-        (Kind::Received, false) => "<-",
-        (Kind::Rejected, false) => "x-",
-        (Kind::Stray, false) => "?-",
+        kind.arrow(self.unicode)
     }
 }
 
@@ -136,17 +121,12 @@ const fn arrow(kind: Kind, unicode: bool) -> &'static str {
 pub fn render_legend() -> String {
     let mut legend = "Between the two ends of a line, the local one on the left:\n".to_owned();
     for kind in Kind::ALL {
-        let meaning = match kind {
-            Kind::Sent => "this host sent the RST",
-            Kind::Received => "a RST tore a socket here down",
-            Kind::Rejected => "a RST arrived for a socket and was not obeyed",
-            Kind::Stray => "a RST arrived for no connection, or for TIME-WAIT",
-        };
-        let (unicode, ascii) = (arrow(*kind, true), arrow(*kind, false));
+        let (unicode, ascii) = (kind.arrow(true), kind.arrow(false));
         let _ = writeln!(
             legend,
-            "  {unicode} or {ascii}  {:<9} {meaning}",
-            kind.name()
+            "  {unicode} or {ascii}  {:<9} {}",
+            kind.name(),
+            kind.meaning()
         );
     }
     legend + "A cause with ? is a guess, +2 counts facts that found no room; - is not known."
@@ -277,23 +257,6 @@ fn draw_ends<'s>(event: &Event, columns: &Columns, style: &'s TextStyle) -> Line
         columns.remote,
     );
     line
-}
-
-/// What a capture cannot see, as a line: for standard error, at the start. `None`: it sees all.
-#[must_use]
-pub fn render_blindness(facts: &CaptureFacts) -> Option<String> {
-    let ids: Vec<&str> = facts
-        .degradations
-        .iter()
-        .map(|degradation| degradation.id.as_ref())
-        .collect();
-    (!ids.is_empty()).then(|| {
-        format!(
-            "rstmon: {} mode, {}; `rstmon check` says what is not seen and what to do\n",
-            facts.mode,
-            ids.join(", ")
-        )
-    })
 }
 
 /// What a run saw, as a line: for standard error, at the end.

@@ -1,10 +1,14 @@
 //! The columns of every table, once: title, width, text, order. Screen and batch output derive from
 //! them.
 
+mod fit;
+
+pub use fit::{cut, fitting, on_screen, widths};
+
 use crate::board::{CauseRow, IncidentRow, TableRow};
 use crate::diagnose::explain::page_of;
 use crate::diagnose::key_facts::key_facts;
-use crate::event::model::{Event, Kind};
+use crate::event::model::Event;
 use crate::sink::terminal::visible;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -23,16 +27,31 @@ pub struct CellContext {
     pub time_zone: TimeZone,
 }
 
+/// How a column stands, and what it does where there is too much room or too little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    /// To the left, as wide as it is declared.
+    Left,
+    /// To the right: a number.
+    Right,
+    /// Gives what its longest text does not need, where room is short.
+    Gives,
+    /// The same, and takes of what is left over as much as its longest text needs.
+    Grows,
+    /// A name with its pid: grows, and is rather narrower than left out.
+    Shrinks,
+    /// Shown only where the column before it is not.
+    StandsIn,
+}
+
 /// One column of a table of `R`.
 pub struct Column<R> {
     /// Its head.
     pub title: &'static str,
     /// Its width; the last column takes what is left.
     pub width: u16,
-    /// Numbers stand to the right.
-    pub right: bool,
-    /// Takes of what a wide screen has left over as much as its longest text needs.
-    pub grows: bool,
+    /// How it stands, and what it does where there is too much room or too little.
+    pub habit: Habit,
     /// Left out first where the highest; 0: never.
     pub spare: u8,
     /// The text of a cell.
@@ -41,22 +60,31 @@ pub struct Column<R> {
     pub order: fn(&R, &R) -> Ordering,
 }
 
+/// Width down to which a name with its pid shrinks: `nginx[1234]`.
+const LEAST_NAME: u16 = 11;
+
+impl<R> Column<R> {
+    /// The least width it is shown with.
+    const fn least(&self) -> u16 {
+        match self.habit {
+            Habit::Shrinks if self.width > LEAST_NAME => LEAST_NAME,
+            _ => self.width,
+        }
+    }
+}
+
 /// A column, spelled on one line.
 macro_rules! column {
-    ($title:literal, $width:literal, $side:ident, $spare:literal, $text:expr, $order:expr) => {
+    ($title:literal, $width:literal, $habit:ident, $spare:literal, $text:expr, $order:expr) => {
         Column {
             title: $title,
             width: $width,
-            right: column!(@ right $side),
-            grows: column!(@ grows $side),
+            habit: Habit::$habit,
             spare: $spare,
             text: $text,
             order: $order,
         }
     };
-    (@ right right) => { true };
-    (@ grows growing) => { true };
-    (@ $what:ident $side:ident) => { false };
 }
 
 /// Columns of the causes.
@@ -64,7 +92,7 @@ pub const CAUSES: &[Column<CauseRow>] = &[
     column!(
         "CAUSE",
         24,
-        left,
+        Left,
         0,
         |row, _| row.cause.name().to_owned(),
         |a, b| a.cause.name().cmp(b.cause.name())
@@ -72,27 +100,27 @@ pub const CAUSES: &[Column<CauseRow>] = &[
     column!(
         "NOW/s",
         7,
-        right,
+        Right,
         0,
         |row, _| count(row.per_second),
         |a, b| b.per_second.cmp(&a.per_second)
     ),
-    column!("1m", 8, right, 0, |row, _| count(row.last_1m), |a, b| b
+    column!("1m", 8, Right, 0, |row, _| count(row.last_1m), |a, b| b
         .last_1m
         .cmp(&a.last_1m)),
-    column!("5m", 8, right, 4, |row, _| count(row.last_5m), |a, b| b
+    column!("5m", 8, Right, 4, |row, _| count(row.last_5m), |a, b| b
         .last_5m
         .cmp(&a.last_5m)),
-    column!("15m", 8, right, 5, |row, _| count(row.last_15m), |a, b| b
+    column!("15m", 8, Right, 5, |row, _| count(row.last_15m), |a, b| b
         .last_15m
         .cmp(&a.last_15m)),
-    column!("TOTAL", 9, right, 0, |row, _| count(row.total), |a, b| b
+    column!("TOTAL", 9, Right, 0, |row, _| count(row.total), |a, b| b
         .total
         .cmp(&a.total)),
     column!(
         "LAST MINUTE",
         20,
-        left,
+        Left,
         2,
         |row, it| spark(&row.spark, 20, it.unicode),
         |a, b| b.last_1m.cmp(&a.last_1m)
@@ -100,7 +128,7 @@ pub const CAUSES: &[Column<CauseRow>] = &[
     column!(
         "WHO",
         16,
-        left,
+        Left,
         1,
         |row, it| shown(row.owner.as_deref().unwrap_or("-"), it),
         |a, b| a.owner.cmp(&b.owner)
@@ -108,7 +136,7 @@ pub const CAUSES: &[Column<CauseRow>] = &[
     column!(
         "MEANING",
         40,
-        left,
+        Left,
         6,
         |row, it| spelled(page_of(row.cause).title, it.unicode).into_owned(),
         |a, b| a.cause.name().cmp(b.cause.name())
@@ -120,21 +148,21 @@ pub const ROWS: &[Column<TableRow>] = &[
     column!(
         "NAME",
         32,
-        growing,
+        Grows,
         0,
         |row, it| shown(&row.name, it),
         |a, b| a.name.cmp(&b.name)
     ),
-    column!("1m", 8, right, 0, |row, _| count(row.last_1m), |a, b| b
+    column!("1m", 8, Right, 0, |row, _| count(row.last_1m), |a, b| b
         .last_1m
         .cmp(&a.last_1m)),
-    column!("TOTAL", 9, right, 0, |row, _| count(row.total), |a, b| b
+    column!("TOTAL", 9, Right, 0, |row, _| count(row.total), |a, b| b
         .total
         .cmp(&a.total)),
     column!(
         "LAST",
         6,
-        right,
+        Right,
         2,
         |row, it| ago(row.last_ns, it),
         |a, b| b.last_ns.cmp(&a.last_ns)
@@ -142,7 +170,7 @@ pub const ROWS: &[Column<TableRow>] = &[
     column!(
         "MOST COMMON CAUSE",
         30,
-        left,
+        Left,
         0,
         |row, _| share(row),
         |a, b| a.cause.name().cmp(b.cause.name())
@@ -154,18 +182,18 @@ pub const INCIDENTS: &[Column<IncidentRow>] = &[
     column!(
         "LAST",
         6,
-        right,
+        Right,
         0,
         |row, it| ago(row.last_ns, it),
         |a, b| b.last_ns.cmp(&a.last_ns)
     ),
-    column!("COUNT", 9, right, 0, |row, _| count(row.total), |a, b| b
+    column!("COUNT", 9, Right, 0, |row, _| count(row.total), |a, b| b
         .total
         .cmp(&a.total)),
     column!(
         "CAUSE",
         24,
-        left,
+        Left,
         0,
         |row, _| row.cause.name().to_owned(),
         |a, b| a.cause.name().cmp(b.cause.name())
@@ -173,7 +201,7 @@ pub const INCIDENTS: &[Column<IncidentRow>] = &[
     column!(
         "WHO",
         16,
-        left,
+        Left,
         0,
         |row, it| shown(dash(&row.comm), it),
         |a, b| a.comm.cmp(&b.comm)
@@ -181,28 +209,28 @@ pub const INCIDENTS: &[Column<IncidentRow>] = &[
     column!(
         "LASTED",
         7,
-        right,
+        Right,
         3,
         |row, _| duration(row.last_ns.saturating_sub(row.first_ns)),
         |a, b| lasted(b).cmp(&lasted(a))
     ),
-    column!("REACH", 20, left, 2, |row, _| reach(row), |a, b| b
+    column!("REACH", 20, Left, 1, |row, _| reach(row), |a, b| b
         .distinct_peers
         .cmp(&a.distinct_peers)),
-    column!("PEERS", 22, left, 1, |row, _| row.peers.clone(), |a, b| a
+    column!("PEERS", 22, Left, 2, |row, _| row.peers.clone(), |a, b| a
         .peers
         .cmp(&b.peers)),
 ];
 
 /// Columns of the live events.
 pub const LIVE: &[Column<Event>] = &[
-    column!("TIME", 12, left, 0, clock_time, |a, b| b
+    column!("TIME", 12, Left, 0, clock_time, |a, b| b
         .seq_no
         .cmp(&a.seq_no)),
     column!(
         "KIND",
         8,
-        left,
+        Left,
         3,
         |event, _| event.kind.name().to_owned(),
         |a, b| a.kind.cmp(&b.kind)
@@ -210,23 +238,31 @@ pub const LIVE: &[Column<Event>] = &[
     column!(
         "LOCAL",
         21,
-        growing,
+        Grows,
         1,
         |event, _| end(event.local_addr, event.local_port),
         |a, b| a.local_port.cmp(&b.local_port)
     ),
     column!(
-        "",
+        "LOCAL",
+        6,
+        StandsIn,
         1,
-        left,
+        |event, _| format!(":{}", event.local_port),
+        |a, b| a.local_port.cmp(&b.local_port)
+    ),
+    column!(
+        "",
+        2,
+        Left,
         0,
-        |event, it| arrow(event.kind, it.unicode).to_owned(),
+        |event, it| event.kind.arrow(it.unicode).to_owned(),
         |a, b| a.kind.cmp(&b.kind)
     ),
     column!(
         "REMOTE",
         21,
-        growing,
+        Grows,
         0,
         |event, _| end(event.remote_addr, event.remote_port),
         |a, b| a.remote_addr.cmp(&b.remote_addr)
@@ -234,7 +270,7 @@ pub const LIVE: &[Column<Event>] = &[
     column!(
         "STATE",
         11,
-        left,
+        Left,
         4,
         |event, _| event.state.map_or("-", |state| state.name()).to_owned(),
         |a, b| a.state.cmp(&b.state)
@@ -242,57 +278,21 @@ pub const LIVE: &[Column<Event>] = &[
     column!(
         "CAUSE",
         23,
-        left,
+        Gives,
         0,
         |event, _| event.verdict.cause.name().to_owned(),
         |a, b| a.verdict.cause.name().cmp(b.verdict.cause.name())
     ),
-    column!("WHO", 16, left, 2, who, |a, b| owner(a).cmp(owner(b))),
+    column!("WHO", 16, Shrinks, 2, who, |a, b| owner(a).cmp(owner(b))),
     column!(
         "FACTS",
         30,
-        left,
+        Left,
         5,
         |event, it| shown(&spelled(&key_facts(event).join(", "), it.unicode), it),
         |a, b| b.seq_no.cmp(&a.seq_no)
     ),
 ];
-
-/// Which columns fit into a width, in their order.
-#[must_use]
-pub fn fitting<R>(columns: &'static [Column<R>], width: u16) -> Vec<&'static Column<R>> {
-    let mut kept: Vec<&Column<R>> = columns.iter().collect();
-    loop {
-        let needed: u16 = kept.iter().map(|column| column.width + 1).sum();
-        let sparest = kept.iter().map(|column| column.spare).max().unwrap_or(0);
-        if needed <= width + 1 || sparest == 0 {
-            return kept;
-        }
-        kept.retain(|column| column.spare != sparest);
-    }
-}
-
-/// The widths of columns on a screen: their own, and for those that grow what is left over, up to the
-/// longest text that `longest` says of one.
-#[must_use]
-pub fn widths<R>(
-    columns: &[&Column<R>],
-    screen: u16,
-    longest: impl Fn(&Column<R>) -> usize,
-) -> Vec<u16> {
-    let used: u16 = columns.iter().map(|column| column.width + 1).sum();
-    let mut left = (screen + 1).saturating_sub(used);
-    let mut width = |column: &&Column<R>| {
-        if !column.grows || left == 0 {
-            return column.width;
-        }
-        let wanted = u16::try_from(longest(column)).unwrap_or(u16::MAX);
-        let more = wanted.saturating_sub(column.width).min(left);
-        left -= more;
-        column.width + more
-    };
-    columns.iter().map(&mut width).collect()
-}
 
 /// A number that fits: 12345, 1.2M.
 #[must_use]
@@ -374,21 +374,6 @@ fn end(addr: IpAddr, port: u16) -> String {
     SocketAddr::new(addr, port).to_string()
 }
 
-/// Which way the RST went.
-#[must_use]
-pub const fn arrow(kind: Kind, unicode: bool) -> &'static str {
-    match (kind, unicode) {
-        (Kind::Sent, true) => "→",
-        (Kind::Sent, false) => ">",
-        (Kind::Received, true) => "←",
-        (Kind::Received, false) => "<",
-        (Kind::Rejected, true) => "⇠",
-        (Kind::Rejected, false) => "!",
-        (Kind::Stray, true) => "·",
-        (Kind::Stray, false) => "?",
-    }
-}
-
 fn owner(event: &Event) -> &str {
     event.owner.as_ref().map_or("", |owner| owner.comm.as_str())
 }
@@ -432,35 +417,6 @@ pub fn spark(counts: &[u64], width: usize, unicode: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_give_way_by_their_spareness() {
-        let titles = |width| -> Vec<&str> {
-            fitting(CAUSES, width)
-                .iter()
-                .map(|column| column.title)
-                .collect()
-        };
-        assert_eq!(titles(200).len(), CAUSES.len());
-        let narrow = titles(80);
-        assert!(
-            narrow.contains(&"TOTAL") && !narrow.contains(&"MEANING"),
-            "{narrow:?}"
-        );
-        assert_eq!(titles(1), ["CAUSE", "NOW/s", "1m", "TOTAL"]);
-    }
-
-    #[test]
-    fn what_grows_takes_what_is_left_over() {
-        let of = |screen, longest| widths(&fitting(ROWS, screen), screen, |_| longest);
-        assert_eq!(of(89, 60), [32, 8, 9, 6, 30]);
-        assert_eq!(of(99, 60), [42, 8, 9, 6, 30]);
-        assert_eq!(of(200, 60), [60, 8, 9, 6, 30]);
-        assert_eq!(of(200, 5), [32, 8, 9, 6, 30]);
-        assert_eq!(of(0, 60), [32, 8, 9, 30]);
-        let live = widths(&fitting(LIVE, 200), 200, |_| 47);
-        assert_eq!((live[2], live[4]), (47, 21 + 23));
-    }
 
     #[test]
     fn an_ascii_terminal_is_shown_ascii() {

@@ -111,10 +111,10 @@ pub const BINDINGS: &[Binding] = &[
     binding!("Enter", "the row whole: meaning, remedy, evidence, numbers", {
         (KeyCode::Enter, _) => Command::Open,
     }),
-    binding!("Esc", "back; from a table, drop the filter", {
+    binding!("Esc", "back; drop the filter (own capture: all counts back)", {
         (KeyCode::Esc | KeyCode::Backspace, _) => Command::Back,
     }),
-    binding!("/", "filter, in the language of `rstmon trace`", {
+    binding!("/", "filter, as of `trace`; counts from then on (-r: all)", {
         (KeyCode::Char('/'), false) => Command::Filter,
     }),
     binding!("> <, s", "sort by the next column, by the one before", {

@@ -2,13 +2,12 @@
 //! screen is drawn when something has changed.
 
 use super::source::SourceEvent;
-use super::state::State;
+use super::state::{Ended, State};
 use super::terminal::{self, Screen};
 use super::theme::Theme;
-use super::update::{Action, Effect, update};
-use super::view::{draw, page_rows, row_at};
+use super::update::{Action, Effect, Wish, update};
+use super::view::{draw, room, row_at};
 use crate::cmd::exit::Failure;
-use crate::filter::Filter;
 use ratatui::crossterm::event::{
     self, Event as TerminalEvent, KeyEventKind, MouseButton, MouseEventKind,
 };
@@ -82,7 +81,7 @@ pub struct Inputs(SyncSender<Input>);
 pub fn run(
     mut state: State,
     feeds: Receiver<SourceEvent>,
-    wishes: &Sender<Filter>,
+    wishes: &Sender<Wish>,
     look: &Look,
 ) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::run_time(format!("cannot use the terminal: {error}"));
@@ -99,10 +98,10 @@ pub fn run(
             .draw(|frame| draw(frame, &state, look.theme))
             .map_err(failed)?;
         if pictures.drawn() {
-            return Ok(());
+            return outcome(state.ended.as_ref());
         }
         let Ok(input) = inputs.recv() else {
-            return Ok(());
+            return outcome(state.ended.as_ref());
         };
         let mut next = Some(input);
         while let Some(input) = next {
@@ -111,16 +110,26 @@ pub fn run(
             }
             let size = screen.terminal().size().map_err(failed)?;
             for action in actions(&state, input, size.into()) {
-                let Some(action) = action else { return Ok(()) };
+                let Some(action) = action else {
+                    return outcome(state.ended.as_ref());
+                };
                 pictures.hear(&action, state.paused);
                 if let Some(effect) = update(&mut state, action)
                     && carry_out(effect, &mut state, &mut screen, wishes).map_err(failed)?
                 {
-                    return Ok(());
+                    return outcome(state.ended.as_ref());
                 }
             }
             next = inputs.try_recv().ok();
         }
+    }
+}
+
+/// How it went: what ended the source is told again once the screen is gone, whole.
+pub fn outcome(ended: Option<&Ended>) -> Result<(), Failure> {
+    match ended {
+        Some(ended) if ended.failed => Err(Failure::run_time(ended.why.clone())),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -129,20 +138,27 @@ fn actions(state: &State, input: Input, area: ratatui::layout::Rect) -> Vec<Opti
     match input {
         Input::End | Input::Gone(_) => vec![None],
         Input::Source(SourceEvent::Feed(feed)) => vec![
-            Some(Action::Page(page_rows(area, state))),
+            Some(Action::Room(room(area, state))),
             Some(Action::Feed(feed)),
         ],
         Input::Source(SourceEvent::Started(header)) => vec![Some(Action::Started(header))],
-        Input::Source(SourceEvent::Ended { why, .. }) => vec![Some(Action::Ended(why))],
+        Input::Source(SourceEvent::Counting(counting)) => vec![Some(Action::Counting(counting))],
+        Input::Source(SourceEvent::Ended(ended)) => vec![Some(Action::Ended(ended))],
         Input::Terminal(TerminalEvent::Key(key)) if key.kind != KeyEventKind::Release => {
             vec![
-                Some(Action::Page(page_rows(area, state))),
+                Some(Action::Room(room(area, state))),
                 Some(Action::Key(key)),
             ]
         }
         Input::Terminal(TerminalEvent::Mouse(mouse)) => match mouse.kind {
-            MouseEventKind::ScrollDown => vec![Some(Action::Scroll(WHEEL_ROWS))],
-            MouseEventKind::ScrollUp => vec![Some(Action::Scroll(-WHEEL_ROWS))],
+            MouseEventKind::ScrollDown | MouseEventKind::ScrollUp => {
+                let is_down = mouse.kind == MouseEventKind::ScrollDown;
+                let rows = if is_down { WHEEL_ROWS } else { -WHEEL_ROWS };
+                vec![
+                    Some(Action::Room(room(area, state))),
+                    Some(Action::Scroll(rows)),
+                ]
+            }
             MouseEventKind::Down(MouseButton::Left) => row_at(state, area, mouse.row)
                 .map(|row| Some(Action::Click(row)))
                 .into_iter()
@@ -158,7 +174,7 @@ fn carry_out(
     effect: Effect,
     state: &mut State,
     screen: &mut Screen,
-    wishes: &Sender<Filter>,
+    wishes: &Sender<Wish>,
 ) -> io::Result<bool> {
     let told = match effect {
         Effect::Quit => return Ok(true),
@@ -166,9 +182,9 @@ fn carry_out(
             screen.suspend()?;
             return Ok(false);
         }
-        Effect::Want(filter) => {
+        Effect::Want(wish) => {
             // A source that has ended says so.
-            let _ = wishes.send(*filter);
+            let _ = wishes.send(*wish);
             return Ok(false);
         }
         Effect::Copy(text) => {

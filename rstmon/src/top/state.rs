@@ -1,7 +1,7 @@
 //! All that is shown. Changed by `update` alone, read by `view`. Bounded: the newest events, and the
 //! board's capped tables.
 
-use super::columns::{CAUSES, CellContext, Column, INCIDENTS, LIVE, ROWS};
+use super::columns::{CAUSES, CellContext, Column, INCIDENTS, LIVE, ROWS, on_screen};
 use crate::board::{BoardSnapshot, CauseRow, IncidentRow, TableRow};
 use crate::event::capture::CaptureFacts;
 use crate::event::model::Event;
@@ -55,19 +55,19 @@ impl View {
         }
     }
 
-    /// How many columns it can be sorted by.
+    /// The columns that it has on a screen of this width: those it can be sorted by.
     #[must_use]
-    pub const fn columns(self) -> usize {
+    pub fn columns(self, width: u16) -> Vec<usize> {
         match self {
-            Self::Causes => CAUSES.len(),
-            Self::Live => LIVE.len(),
-            Self::Incidents => INCIDENTS.len(),
-            Self::Processes | Self::Workloads | Self::Ports | Self::Peers => ROWS.len(),
+            Self::Causes => on_screen(CAUSES, width),
+            Self::Live => on_screen(LIVE, width),
+            Self::Incidents => on_screen(INCIDENTS, width),
+            Self::Processes | Self::Workloads | Self::Ports | Self::Peers => on_screen(ROWS, width),
         }
     }
 
     /// The column it is sorted by at first.
-    const fn first_sort(self) -> usize {
+    pub(super) const fn first_sort(self) -> usize {
         match self {
             Self::Causes => 5,
             Self::Live | Self::Incidents => 0,
@@ -85,6 +85,26 @@ pub struct Place {
     pub sort: usize,
     /// The other way around.
     pub reversed: bool,
+}
+
+/// What a screen has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Rows of a table: what a page is.
+    pub rows: usize,
+    /// Its width.
+    pub width: u16,
+    /// First line of what is looked at when its last line is at the bottom.
+    pub last_scroll: u16,
+}
+
+/// How a source has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub why: String,
+    /// Not because there is no more.
+    pub failed: bool,
 }
 
 /// A filter that is being typed.
@@ -133,6 +153,8 @@ pub struct State {
     pub newer: Option<BoardSnapshot>,
     /// The newest events, the oldest first.
     pub recent: VecDeque<Event>,
+    /// Those from before the filter, for when it is dropped.
+    pub set_aside: VecDeque<Event>,
     /// Events that came while paused.
     pub unseen: u64,
     /// Whether the picture stands still.
@@ -154,11 +176,11 @@ pub struct State {
     /// Something to tell, until the next key.
     pub message: Option<String>,
     /// The source has ended.
-    pub ended: Option<String>,
+    pub ended: Option<Ended>,
     /// What cells need.
     pub context: CellContext,
-    /// Rows that a screen has: what a page is.
-    pub page: usize,
+    /// What the screen has room for.
+    pub room: Room,
 }
 
 impl State {
@@ -175,6 +197,7 @@ impl State {
             board: BoardSnapshot::default(),
             newer: None,
             recent: VecDeque::new(),
+            set_aside: VecDeque::new(),
             unseen: 0,
             paused: false,
             lost: 0,
@@ -187,7 +210,11 @@ impl State {
             message: None,
             ended: None,
             context,
-            page: 10,
+            room: Room {
+                rows: 10,
+                width: u16::MAX - 1,
+                last_scroll: 0,
+            },
         }
     }
 

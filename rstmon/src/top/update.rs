@@ -2,7 +2,7 @@
 
 use super::columns::LIVE;
 use super::keys::{Command, Step, command_of};
-use super::state::{Detail, Editing, Header, RECENT_EVENTS, State, View};
+use super::state::{Detail, Editing, Ended, Header, RECENT_EVENTS, Room, State, View};
 use crate::board::BoardSnapshot;
 use crate::event::capture::CaptureFacts;
 use crate::event::model::{Event, Kind};
@@ -24,11 +24,13 @@ pub enum Action {
     /// The source has begun, again: where, and what it cannot give.
     Started(Box<Header>),
     /// The source has ended, and why.
-    Ended(String),
+    Ended(Ended),
+    /// The source has heard a filter, and counts so from now on.
+    Counting(Counting),
     /// What was done outside is to be told.
     Told(String),
-    /// Rows that a screen has now.
-    Page(usize),
+    /// What the screen has room for now.
+    Room(Room),
 }
 
 /// What a source tells at each interval.
@@ -44,6 +46,26 @@ pub struct Feed {
     pub lost: u64,
 }
 
+/// What a source is to tell of from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// These events.
+    pub filter: Filter,
+    /// What was counted so far is to be forgotten, that of all events too.
+    pub from_zero: bool,
+}
+
+/// How a source counts once it has heard a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// From zero; what was counted before has gone.
+    FromNow,
+    /// From zero; all events are counted on the side.
+    Beside,
+    /// All events again, with those that came before the filter and under it.
+    Resumed,
+}
+
 /// Something to be done outside of the state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -51,8 +73,8 @@ pub enum Effect {
     Quit,
     /// Stop the process until the shell lets it go on.
     Suspend,
-    /// Want these events from now on, and count from zero.
-    Want(Box<Filter>),
+    /// Want these events from now on.
+    Want(Box<Wish>),
     /// Write this to a file.
     Write(String),
     /// Put this into the terminal's clipboard.
@@ -78,9 +100,10 @@ pub fn update(state: &mut State, action: Action) -> Option<Effect> {
             state.header = *header;
             state.ended = None;
         }
-        Action::Ended(why) => state.ended = Some(why),
+        Action::Ended(ended) => state.ended = Some(ended),
+        Action::Counting(counting) => count_so(state, counting),
         Action::Told(message) => state.message = Some(message),
-        Action::Page(rows) => state.page = rows.max(1),
+        Action::Room(room) => fit(state, room),
     }
     None
 }
@@ -121,14 +144,14 @@ fn press(state: &mut State, key: KeyEvent) -> Option<Effect> {
             });
         }
         Command::NextSort => sort(state, 1),
-        Command::PreviousSort => sort(state, state.view.columns() - 1),
+        Command::PreviousSort => sort(state, -1),
         Command::Reverse => {
             if let Some(place) = state.place_mut() {
                 place.reversed = !place.reversed;
             }
         }
         Command::Pause => pause(state),
-        Command::Reset => return want(state, &state.filter.clone()),
+        Command::Reset => return want(state, &state.filter.clone(), true),
         Command::Write => return Some(Effect::Write(board_json(&state.board))),
         Command::CopyJson => return copy(state, json_of),
         Command::CopyFilter => return copy(state, filters_of),
@@ -142,11 +165,30 @@ fn turn(state: &mut State, by: usize) {
     state.detail = None;
 }
 
-fn sort(state: &mut State, by: usize) {
-    let columns = state.view.columns();
+/// Sorts by another of the columns that are on the screen.
+fn sort(state: &mut State, by: isize) {
+    let columns = state.view.columns(state.room.width);
     if let Some(place) = state.place_mut() {
-        place.sort = (place.sort + by) % columns;
+        let at = columns.iter().position(|column| *column == place.sort);
+        let next = at.unwrap_or(0).checked_add_signed(by);
+        let next = next.unwrap_or(columns.len().saturating_sub(1));
+        let next = columns.get(next).or_else(|| columns.first());
+        place.sort = next.copied().unwrap_or(place.sort);
         place.row = 0;
+    }
+}
+
+/// Takes the size of the screen in: what is sorted by is on it, and nothing is scrolled past its end.
+fn fit(state: &mut State, room: Room) {
+    state.room = Room {
+        rows: room.rows.max(1),
+        ..room
+    };
+    state.scroll = state.scroll.min(room.last_scroll);
+    for (view, place) in View::ALL.into_iter().zip(&mut state.places) {
+        if !view.columns(room.width).contains(&place.sort) {
+            place.sort = view.first_sort();
+        }
     }
 }
 
@@ -157,7 +199,7 @@ fn back(state: &mut State) -> Option<Effect> {
     if state.filter.is_empty() {
         return None;
     }
-    want(state, "")
+    want(state, "", false)
 }
 
 fn pause(state: &mut State) {
@@ -171,7 +213,7 @@ fn pause(state: &mut State) {
 }
 
 fn go(state: &mut State, step: Step, up: bool) {
-    let page = u16::try_from(state.page).unwrap_or(u16::MAX);
+    let page = u16::try_from(state.room.rows).unwrap_or(u16::MAX);
     if state.detail.is_some() {
         let rows = match step {
             Step::Row => 1,
@@ -181,13 +223,14 @@ fn go(state: &mut State, step: Step, up: bool) {
         state.scroll = if up {
             state.scroll.saturating_sub(rows)
         } else {
-            state.scroll.saturating_add(rows)
+            let scroll = state.scroll.saturating_add(rows);
+            scroll.min(state.room.last_scroll)
         };
         return;
     }
     let rows = match step {
         Step::Row => 1,
-        Step::Page => state.page,
+        Step::Page => state.room.rows,
         Step::End => usize::MAX,
     };
     let row = state.place().row;
@@ -228,7 +271,11 @@ fn edit(state: &mut State, key: KeyEvent) -> Option<Effect> {
         }
         KeyCode::Enter => {
             let text = editing.text.clone();
-            return want(state, &text);
+            if text.trim() == state.filter {
+                state.editing = None;
+                return None;
+            }
+            return want(state, &text, false);
         }
         _ => {}
     }
@@ -241,18 +288,19 @@ fn edit(state: &mut State, key: KeyEvent) -> Option<Effect> {
 }
 
 /// Wants other events, if the filter is one; the last good one stays otherwise.
-fn want(state: &mut State, text: &str) -> Option<Effect> {
+fn want(state: &mut State, text: &str, from_zero: bool) -> Option<Effect> {
     match Filter::parse(text) {
         Ok(filter) => {
+            if from_zero {
+                state.set_aside.clear();
+            } else if state.filter.is_empty() {
+                state.set_aside = std::mem::take(&mut state.recent);
+            }
             text.trim().clone_into(&mut state.filter);
             state.editing = None;
-            state.board = BoardSnapshot::default();
-            state.newer = None;
-            state.recent.clear();
-            state.unseen = 0;
-            state.unshown = 0;
+            clear(state);
             state.places.iter_mut().for_each(|place| place.row = 0);
-            Some(Effect::Want(Box::new(filter)))
+            Some(Effect::Want(Box::new(Wish { filter, from_zero })))
         }
         Err(error) => {
             if let Some(editing) = &mut state.editing {
@@ -261,6 +309,35 @@ fn want(state: &mut State, text: &str) -> Option<Effect> {
             None
         }
     }
+}
+
+fn clear(state: &mut State) {
+    // Nothing is no picture to stand still.
+    state.paused = false;
+    state.board = BoardSnapshot::default();
+    state.newer = None;
+    state.recent.clear();
+    state.unseen = 0;
+    state.unshown = 0;
+}
+
+/// The source has heard the filter. News that were on their way have come meanwhile, and are of the
+/// filter before.
+fn count_so(state: &mut State, counting: Counting) {
+    clear(state);
+    let before = std::mem::take(&mut state.set_aside);
+    let message = match counting {
+        Counting::FromNow => "counting begins again here: the counts before are not kept",
+        Counting::Beside => {
+            state.set_aside = before;
+            "counting what fits from now on; without the filter the counts of all are back"
+        }
+        Counting::Resumed => {
+            state.recent = before;
+            "all events again, with those that came meanwhile"
+        }
+    };
+    state.message = Some(message.to_owned());
 }
 
 /// Takes news in. While paused they wait, but for the counts of what waits.

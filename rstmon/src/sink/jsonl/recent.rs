@@ -158,12 +158,11 @@ impl RecentVerdicts {
         write: impl for<'r> Fn(Room<'r>) -> Room<'r>,
     ) -> Option<&[u8]> {
         let recent = self.0.get_mut(event.kind as usize)?;
-        match recent {
-            Some(recent) => recent.recall(event, facts, write),
-            None => {
-                *recent = Some(RecentVerdict::of(event, facts));
-                None
-            }
+        if let Some(recent) = recent {
+            recent.recall(event, facts, write)
+        } else {
+            *recent = Some(RecentVerdict::of(event, facts));
+            None
         }
     }
 }

@@ -252,20 +252,20 @@ fn what_recurs_is_written_anew_when_any_of_it_changes() {
         |_, facts| facts.boot_id = "another".to_owned(),
         |_, facts| facts.host = "another".to_owned(),
     ];
-    let changed = changes.map(|change| {
+    let variants = changes.map(|change| {
         let (mut event, mut facts) = (samples::full(), samples::facts());
         change(&mut event, &mut facts);
         (event, facts)
     });
-    let alone: BTreeSet<Vec<u8>> = changed
+    let alone: BTreeSet<Vec<u8>> = variants
         .iter()
         .map(|(event, facts)| render_event(event, facts).unwrap())
         .collect();
     assert_eq!(alone.len(), changes.len());
     for times in 1..4 {
         let mut lines = EventLines::new();
-        for first in &changed {
-            for second in &changed {
+        for first in &variants {
+            for second in &variants {
                 for (event, facts) in [first, second].into_iter().flat_map(|it| vec![it; times]) {
                     let expected = render_event(event, facts).unwrap();
                     assert_eq!(lines.render(event, facts).unwrap(), expected);

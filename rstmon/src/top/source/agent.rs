@@ -9,8 +9,8 @@ use crate::event::json_line::parse_json_line;
 use crate::event::model::Event;
 use crate::filter::Filter;
 use crate::sink::jsonl::{END_SCHEMA, START_SCHEMA};
-use crate::top::state::Header;
-use crate::top::update::Feed;
+use crate::top::state::{Ended, Header};
+use crate::top::update::{Counting, Feed, Wish};
 use serde::Deserialize;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -43,7 +43,7 @@ struct Waiting {
 
 /// What comes after.
 enum Next {
-    Again(Filter),
+    Again(Wish),
     Gone,
 }
 
@@ -51,19 +51,24 @@ enum Next {
 pub fn run(socket: &Path, filter: Filter, interval: Duration, wishes: &Wishes, feeds: &Feeds) {
     let mut filter = filter;
     loop {
-        match watch(socket, &filter, interval, wishes, feeds) {
+        let wish = match watch(socket, &filter, interval, wishes, feeds) {
             Ok(Next::Gone) => return,
-            Ok(Next::Again(wish)) => filter = wish,
+            Ok(Next::Again(wish)) => wish,
             Err(error) => {
                 let why = format!("the agent: {error}");
-                let _ = feeds.send(SourceEvent::Ended { why, failed: true });
+                let _ = feeds.send(SourceEvent::Ended(Ended { why, failed: true }));
                 // A wish may find the agent back.
                 match wishes.recv() {
-                    Ok(wish) => filter = wish,
+                    Ok(wish) => wish,
                     Err(_) => return,
                 }
             }
+        };
+        // The agent keeps a board for each connection: this one's goes with it.
+        if !wish.from_zero {
+            let _ = feeds.send(SourceEvent::Counting(Counting::FromNow));
         }
+        filter = wish.filter;
     }
 }
 

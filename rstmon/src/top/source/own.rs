@@ -3,7 +3,7 @@
 use super::{Feeder, Feeds, SourceEvent, Wishes};
 use crate::cmd::session::Session;
 use crate::cmd::start::monotonic_ns;
-use crate::top::state::Header;
+use crate::top::state::{Ended, Header};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::mpsc::TryRecvError;
@@ -20,7 +20,7 @@ pub fn run(mut session: Session, mut feeder: Feeder, wishes: &Wishes, feeds: &Fe
         Ok(()) => return,
         Err(error) => format!("the capture ended: {error}"),
     };
-    let _ = feeds.send(SourceEvent::Ended { why, failed: true });
+    let _ = feeds.send(SourceEvent::Ended(Ended { why, failed: true }));
 }
 
 fn watch(
@@ -32,7 +32,12 @@ fn watch(
     let ring = session.ring_fd()?;
     loop {
         match wishes.try_recv() {
-            Ok(filter) => feeder.want(filter),
+            Ok(wish) => {
+                if let Some(counting) = feeder.want(wish) {
+                    // A loop that has ended hears nothing; the wishes tell.
+                    let _ = feeds.send(SourceEvent::Counting(counting));
+                }
+            }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => return Ok(()),
         }

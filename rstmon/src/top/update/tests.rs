@@ -94,11 +94,11 @@ fn sorting_goes_around_and_turns() {
     press_all(&mut state, "2S");
     assert!(matches!(state.selected(), Some(Detail::Event(event, _)) if event.seq_no == 1));
     press_all(&mut state, "S");
-    let columns = View::Live.columns();
+    let columns = View::Live.columns(state.room.width).len();
     press_all(&mut state, &">".repeat(columns));
     assert_eq!(state.place().sort, 0);
     press_all(&mut state, "<");
-    assert_eq!(state.place().sort, columns - 1);
+    assert_eq!(state.place().sort, LIVE.len() - 1);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_bad_filter_is_shown_while_typing_and_the_good_one_stays() {
     assert!(matches!(effects.as_slice(), [Effect::Want(_)]));
     assert_eq!((state.filter.as_str(), state.rows()), ("kind sent", 0));
     let effects = press_all(&mut state, "<Esc>");
-    assert!(matches!(effects.as_slice(), [Effect::Want(filter)] if filter.is_all()));
+    assert!(matches!(effects.as_slice(), [Effect::Want(wish)] if wish.filter.is_all()));
     press_all(&mut state, "/x<Esc>");
     assert_eq!(state.editing, None);
 }
@@ -171,7 +171,7 @@ fn effects_are_asked_for_and_not_done() {
         matches!(press_all(&mut state, "w").as_slice(), [Effect::Write(text)] if text.contains("close-unread-data"))
     );
     assert!(
-        matches!(press_all(&mut state, "r").as_slice(), [Effect::Want(filter)] if filter.to_string() == "kind sent and comm nginx")
+        matches!(press_all(&mut state, "r").as_slice(), [Effect::Want(wish)] if wish.from_zero && wish.filter.to_string() == "kind sent and comm nginx")
     );
     let mut state = busy();
     assert!(press_all(&mut state, "f").is_empty());
@@ -205,7 +205,10 @@ fn a_source_has_ended_until_it_starts_again() {
     let mut state = busy();
     update(
         &mut state,
-        Action::Ended("the agent: it has gone".to_owned()),
+        Action::Ended(Ended {
+            why: "the agent: it has gone".to_owned(),
+            failed: true,
+        }),
     );
     // The wish alone brings no agent back.
     assert!(matches!(
@@ -241,4 +244,85 @@ fn the_chosen_event_stays_chosen_in_any_order() {
     let came = vec![event(61, Cause::Paws, Kind::Sent, "x")];
     update(&mut state, Action::Feed(Box::new(feed(came))));
     assert!(matches!(state.selected(), Some(Detail::Event(event, _)) if event.seq_no == 61));
+}
+
+#[test]
+fn only_columns_on_the_screen_are_sorted_by() {
+    for width in [60, 80, 100, 120, 200] {
+        for view in "1234567".chars() {
+            let mut state = busy();
+            let room = Room {
+                width,
+                ..state.room
+            };
+            update(&mut state, Action::Room(room));
+            press_all(&mut state, &view.to_string());
+            let columns = state.view.columns(width);
+            for key in [">", "<"] {
+                for _ in 0..columns.len() * 2 {
+                    press_all(&mut state, key);
+                    assert!(columns.contains(&state.place().sort), "{width} {view}");
+                }
+            }
+        }
+    }
+    // What has gone with the width is not sorted by any more.
+    let mut state = busy();
+    press_all(&mut state, ">>>");
+    let room = Room {
+        width: 60,
+        ..state.room
+    };
+    update(&mut state, Action::Room(room));
+    assert_eq!(state.place().sort, View::Causes.first_sort());
+}
+
+#[test]
+fn what_was_seen_before_a_filter_is_back_without_it() {
+    let mut state = busy();
+    assert!(matches!(
+        press_all(&mut state, "/kind stray<Enter>").as_slice(),
+        [Effect::Want(wish)] if !wish.from_zero
+    ));
+    // On its way when the source heard the filter.
+    let late = feed(vec![event(61, Cause::Paws, Kind::Sent, "x")]);
+    update(&mut state, Action::Feed(Box::new(late)));
+    update(&mut state, Action::Counting(Counting::Beside));
+    assert!(state.recent.is_empty() && state.board.causes.is_empty());
+    assert!(
+        state
+            .message
+            .as_ref()
+            .is_some_and(|it| it.contains("from now on"))
+    );
+    press_all(&mut state, "<Esc>");
+    update(&mut state, Action::Counting(Counting::Resumed));
+    assert_eq!((state.recent.len(), state.set_aside.len()), (60, 0));
+    // An agent's come back no more, and are told to.
+    press_all(&mut state, "/kind stray<Enter>");
+    update(&mut state, Action::Counting(Counting::FromNow));
+    assert!(
+        state
+            .message
+            .as_ref()
+            .is_some_and(|it| it.contains("not kept"))
+    );
+    assert!(state.set_aside.is_empty());
+}
+
+#[test]
+fn other_events_end_the_pause() {
+    for keys in ["/ or kind stray<Enter>", "r", "<Esc>"] {
+        let mut state = degraded();
+        press_all(&mut state, keys);
+        assert!(!state.paused, "{keys}");
+    }
+}
+
+#[test]
+fn the_filter_that_is_in_force_is_no_new_one() {
+    let mut state = degraded();
+    let before = state.board.clone();
+    assert!(press_all(&mut state, "/<Enter>").is_empty());
+    assert_eq!((state.board, state.editing), (before, None));
 }

@@ -1,6 +1,5 @@
 //! One row whole: what it means, what to do, the evidence, the numbers.
 
-use super::header::direction;
 use crate::board::{CauseRow, IncidentRow, TableRow};
 use crate::diagnose::explain::page_of;
 use crate::event::model::{Cause, Event, Segment};
@@ -10,35 +9,51 @@ use crate::top::state::{Detail, State};
 use crate::top::theme::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Wrap};
+use ratatui::widgets::Paragraph;
 use std::fmt::{Display, Write};
 use std::net::SocketAddr;
+use textwrap::{Options, WordSplitter, wrap};
 
-/// Lines that are being gathered.
+/// Where the value of a fact begins.
+const VALUE: usize = 17;
+
+/// Lines that are being gathered, none longer than the screen is wide.
 struct Page<'s> {
     lines: Vec<Line<'static>>,
+    width: u16,
     theme: Theme,
     state: &'s State,
 }
 
 /// Draws what is looked at.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, theme: Theme) {
-    let Some(detail) = &state.detail else { return };
-    let mut lines = Page {
+    let lines = lines(state, theme, area.width);
+    // The screen may have grown since the last key.
+    let last = lines.len().saturating_sub(usize::from(area.height));
+    let first = usize::from(state.scroll).min(last);
+    let shown: Vec<Line<'_>> = lines.into_iter().skip(first).collect();
+    frame.render_widget(Paragraph::new(shown), area);
+}
+
+/// What is looked at, in lines of this width; none where nothing is.
+pub(super) fn lines(state: &State, theme: Theme, width: u16) -> Vec<Line<'static>> {
+    let Some(detail) = &state.detail else {
+        return Vec::new();
+    };
+    let mut page = Page {
         lines: Vec::new(),
+        width,
         theme,
         state,
     };
     match detail {
-        Detail::Cause(row) => lines.cause(row),
-        Detail::Row(view, row) => lines.row(view.title(), row),
-        Detail::Incident(row, last) => lines.incident(row, last.as_deref()),
-        Detail::Event(event, other) => lines.event(event, other.as_deref()),
+        Detail::Cause(row) => page.cause(row),
+        Detail::Row(view, row) => page.row(view.title(), row),
+        Detail::Incident(row, last) => page.incident(row, last.as_deref()),
+        Detail::Event(event, other) => page.event(event, other.as_deref()),
     }
-    let paragraph = Paragraph::new(lines.lines).wrap(Wrap { trim: false });
-    frame.render_widget(paragraph.scroll((state.scroll, 0)), area);
+    page.lines
 }
 
 impl Page<'_> {
@@ -52,24 +67,42 @@ impl Page<'_> {
         let unicode = self.state.context.unicode;
         let text = spelled(text, unicode);
         let text = visible(&text, unicode);
-        self.lines.push(Line::raw(format!("  {text}")));
+        let body = text.trim_start();
+        let indent = 2 + text.len() - body.len();
+        let hanging = indent + if body.starts_with("- ") { 2 } else { 0 };
+        self.wrapped(Span::raw(" ".repeat(indent)), hanging, body);
     }
 
     /// A name and its value, if it is known.
     fn fact(&mut self, name: &str, value: Option<impl Display>) {
         let Some(value) = value else { return };
         let value = visible(&value.to_string(), self.state.context.unicode).into_owned();
-        self.lines.push(Line::from(vec![
-            Span::styled(format!("  {name:<15}"), self.theme.faint()),
-            Span::raw(value),
-        ]));
+        let name = Span::styled(format!("  {name:<15}"), self.theme.faint());
+        self.wrapped(name, VALUE, &value);
     }
 
     fn title(&mut self, cause: Cause, rest: &str) {
-        self.lines.push(Line::from(vec![
-            Span::styled(cause.name(), self.theme.cause(cause)),
-            Span::styled(format!("  {rest}"), Style::new()),
-        ]));
+        let name = Span::styled(format!("{}  ", cause.name()), self.theme.cause(cause));
+        let unicode = self.state.context.unicode;
+        let rest = spelled(rest, unicode);
+        let rest = visible(&rest, unicode);
+        self.wrapped(name, 2, &rest);
+    }
+
+    /// A text after its head, in as many lines as it needs; those after the first are indented.
+    fn wrapped(&mut self, head: Span<'static>, hanging: usize, text: &str) {
+        let (first, others) = (" ".repeat(head.width()), " ".repeat(hanging));
+        // Ids stay whole: people search for them.
+        let options = Options::new(usize::from(self.width.max(1)))
+            .initial_indent(&first)
+            .subsequent_indent(&others)
+            .word_splitter(WordSplitter::NoHyphenation);
+        let mut wrapped = wrap(text, options).into_iter();
+        let line = wrapped.next().unwrap_or_default();
+        let line = line.get(first.len()..).unwrap_or_default().to_owned();
+        self.lines.push(Line::from(vec![head, Span::raw(line)]));
+        let others = wrapped.map(|line| Line::raw(line.into_owned()));
+        self.lines.extend(others);
     }
 
     /// What a cause means and what to do about it.
@@ -153,7 +186,7 @@ impl Page<'_> {
     fn event(&mut self, event: &Event, other: Option<&Event>) {
         let verdict = &event.verdict;
         self.title(verdict.cause, page_of(verdict.cause).title);
-        self.text(direction(event.kind));
+        self.text(event.kind.meaning());
         self.fact(
             "verdict",
             Some(format!("{}, by {}", verdict.confidence, verdict.initiator)),

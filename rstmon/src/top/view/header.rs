@@ -1,26 +1,33 @@
 //! The head of the screen: what is watched, how much comes, what is lost, which view; and its foot.
 
-use crate::event::model::Kind;
 use crate::sink::terminal::visible;
-use crate::top::columns::{arrow, count, plural, spark};
+use crate::top::columns::{count, plural, spark};
 use crate::top::state::{State, View};
 use crate::top::theme::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
+use textwrap::{Options, WordSplitter, wrap};
 
 /// From this height on there is a chart of the last minute.
 const CHART_FROM: u16 = 18;
 /// Causes in the chart.
 const CHART_CAUSES: usize = 3;
+/// Lines that notes take at most, where there is room for a chart.
+const MOST_NOTES: usize = 3;
 
-/// Lines of the head. What is read at length has no chart above it.
-pub(super) const fn height(area: Rect, state: &State) -> u16 {
+/// Lines of the head. What is read at length has no chart above it; what the chart had, notes take.
+pub(super) fn height(area: Rect, state: &State) -> u16 {
+    let notes = notes(state, area).len();
+    3 + u16::try_from(notes.max(chart_causes(area, state))).unwrap_or(0)
+}
+
+fn chart_causes(area: Rect, state: &State) -> usize {
     if area.height >= CHART_FROM && !state.help && state.detail.is_none() {
-        3 + CHART_CAUSES as u16
+        CHART_CAUSES
     } else {
-        3
+        0
     }
 }
 
@@ -35,12 +42,20 @@ fn total(state: &State) -> u64 {
     state.board.kinds.iter().map(|kind| kind.total).sum()
 }
 
-/// Draws the head.
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, theme: Theme) {
+/// Draws the head; `screen` is all there is.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, screen: Rect, state: &State, theme: Theme) {
+    let notes = notes(state, screen);
+    let causes = chart_causes(screen, state).saturating_sub(notes.len());
     let mut lines = vec![source_line(state, theme), count_line(state, theme)];
-    if area.height > 3 {
-        lines.extend(chart(state, area.width, theme));
-    }
+    lines.extend(notes.into_iter().map(|(text, is_bad)| {
+        let style = if is_bad {
+            theme.alarm()
+        } else {
+            theme.notice()
+        };
+        Line::styled(text, style)
+    }));
+    lines.extend(chart(state, area.width, theme).into_iter().take(causes));
     lines.push(views(state, theme, area.width));
     for (line, y) in lines.into_iter().zip(area.y..) {
         let place = Rect {
@@ -84,9 +99,8 @@ fn count_line(state: &State, theme: Theme) -> Line<'_> {
         theme.alarm()
     };
     spans.push(Span::styled(lost, style));
-    spans.extend(plight(state, theme));
     for kind in &state.board.kinds {
-        let sign = arrow(kind.kind, state.context.unicode);
+        let sign = kind.kind.arrow(state.context.unicode);
         let text = format!("  {sign} {} {}", count(kind.total), kind.kind);
         let style = if kind.total == 0 {
             theme.faint()
@@ -98,23 +112,44 @@ fn count_line(state: &State, theme: Theme) -> Line<'_> {
     Line::from(spans)
 }
 
-/// Why the sums may stand still or be few. Before them, as the end of the line may be cut off.
-fn plight(state: &State, theme: Theme) -> Vec<Span<'_>> {
-    let unicode = state.context.unicode;
-    let mut spans = Vec::new();
-    if state.paused {
-        let text = format!("  PAUSED, {} unseen", count(state.unseen));
-        spans.push(Span::styled(text, theme.notice()));
+/// Why the sums may stand still or be few, in lines of their own as it may be long; whether it is bad.
+fn notes(state: &State, area: Rect) -> Vec<(String, bool)> {
+    // The help needs the lines.
+    if state.help {
+        return Vec::new();
     }
-    if let Some(why) = &state.ended {
-        let text = format!("  ENDED: {}", visible(why, unicode));
-        spans.push(Span::styled(text, theme.alarm()));
+    let unicode = state.context.unicode;
+    let mut notes = Vec::new();
+    if state.paused {
+        notes.push(format!("PAUSED, {} unseen", count(state.unseen)));
     }
     if !state.filter.is_empty() {
-        let text = format!("  filter: {}", visible(&state.filter, unicode));
-        spans.push(Span::styled(text, theme.notice()));
+        notes.push(format!("filter: {}", visible(&state.filter, unicode)));
     }
-    spans
+    let room = if area.height >= CHART_FROM {
+        MOST_NOTES
+    } else {
+        1
+    };
+    let mut lines = Vec::new();
+    if let Some(ended) = &state.ended {
+        let why = format!("ENDED: {}", visible(&ended.why, unicode));
+        // With one line to spare both are in it, the end first.
+        if room == 1 {
+            notes.insert(0, why);
+        } else {
+            let options = Options::new(usize::from(area.width.max(1)))
+                .word_splitter(WordSplitter::NoHyphenation);
+            let why = wrap(&why, options).into_iter();
+            let left = room - usize::from(!notes.is_empty());
+            lines.extend(why.take(left).map(|line| (line.into_owned(), ended.failed)));
+        }
+    }
+    if !notes.is_empty() {
+        let is_bad = room == 1 && state.ended.is_some();
+        lines.push((notes.join("  "), is_bad));
+    }
+    lines
 }
 
 /// The last minute of the causes that have most of it, a line each, on one scale.
@@ -206,14 +241,4 @@ fn sort_title(state: &State) -> &'static str {
     title
         .filter(|title| !title.is_empty())
         .unwrap_or("direction")
-}
-
-/// Whether a kind was seen: used by the detail.
-pub(super) const fn direction(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Sent => "this host sent the RST",
-        Kind::Received => "a RST tore a socket here down",
-        Kind::Rejected => "a RST arrived and was not obeyed",
-        Kind::Stray => "a RST arrived for no connection of this host",
-    }
 }

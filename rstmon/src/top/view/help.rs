@@ -2,7 +2,7 @@
 
 use crate::event::model::Kind;
 use crate::sink::terminal::visible;
-use crate::top::columns::{arrow, plural, spelled};
+use crate::top::columns::{plural, spelled};
 use crate::top::keys::BINDINGS;
 use crate::top::state::State;
 use crate::top::theme::Theme;
@@ -45,7 +45,7 @@ fn keys(state: &State, theme: Theme) -> Vec<Line<'static>> {
     });
     let signs = Kind::ALL
         .iter()
-        .map(|kind| format!("{} {kind}", arrow(*kind, unicode)));
+        .map(|kind| format!("{} {kind}", kind.arrow(unicode)));
     let signs = signs.collect::<Vec<_>>().join("   ");
     let signs = Line::styled(
         format!(" {signs}   red: mostly harmful, green: benign"),

@@ -5,7 +5,7 @@ mod header;
 mod help;
 mod table;
 
-use super::state::{State, View};
+use super::state::{Room, State, View};
 use super::theme::Theme;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -21,13 +21,8 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
         frame.render_widget(Line::from(header::summary(state)), first_line(area));
         return;
     }
-    let [head, body, foot] = Layout::vertical([
-        Constraint::Length(header::height(area, state)),
-        Constraint::Min(1),
-        Constraint::Length(1),
-    ])
-    .areas(area);
-    header::draw(frame, head, state, theme);
+    let [head, body, foot] = parts(area, state);
+    header::draw(frame, head, area, state, theme);
     if state.help {
         help::draw(frame, body, state, theme);
     } else if state.detail.is_some() {
@@ -38,9 +33,31 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, theme: Theme) {
     header::draw_foot(frame, foot, state, theme);
 }
 
-/// Rows of a table on a screen of this size.
+/// Head, body and foot.
+fn parts(area: Rect, state: &State) -> [Rect; 3] {
+    Layout::vertical([
+        Constraint::Length(header::height(area, state)),
+        Constraint::Min(1),
+        Constraint::Length(1),
+    ])
+    .areas(area)
+}
+
+/// What there is room for on a screen of this size.
 #[must_use]
-pub fn page_rows(area: Rect, state: &State) -> usize {
+pub fn room(area: Rect, state: &State) -> Room {
+    let [_, body, _] = parts(area, state);
+    let lines = detail::lines(state, Theme::new(false), area.width).len();
+    let unseen = lines.saturating_sub(usize::from(body.height));
+    Room {
+        rows: page_rows(area, state),
+        width: area.width,
+        last_scroll: u16::try_from(unseen).unwrap_or(u16::MAX),
+    }
+}
+
+/// Rows of a table on a screen of this size.
+fn page_rows(area: Rect, state: &State) -> usize {
     let used = header::height(area, state) + 2;
     usize::from(area.height.saturating_sub(used))
 }

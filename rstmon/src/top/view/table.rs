@@ -2,7 +2,7 @@
 
 use super::nothing;
 use crate::event::model::{Cause, Event};
-use crate::top::columns::{CAUSES, Column, INCIDENTS, LIVE, ROWS, fitting, widths};
+use crate::top::columns::{CAUSES, Column, Habit, INCIDENTS, LIVE, ROWS, cut, fitting, widths};
 use crate::top::state::{State, View};
 use crate::top::theme::Theme;
 use ratatui::Frame;
@@ -60,6 +60,12 @@ fn rows_of<R>(
     cause_of: fn(&R) -> Cause,
 ) {
     let kept = fitting(columns, area.width);
+    // Of all rows: the columns stand still while one moves through them.
+    let longest = |column: &Column<R>| {
+        let texts = rows.iter().map(|row| (column.text)(row, &state.context));
+        texts.map(|text| Span::raw(text).width()).max().unwrap_or(0)
+    };
+    let widths = widths(&kept, area.width, longest);
     let page = usize::from(area.height.saturating_sub(1));
     let first = first_row(state, page);
     let chosen = state.place().row;
@@ -70,13 +76,14 @@ fn rows_of<R>(
     let lines = (first..)
         .zip(rows.iter().skip(first).take(page))
         .map(|(number, row)| {
-            let cells = kept.iter().map(|column| {
+            let cells = kept.iter().zip(&widths).map(|(column, width)| {
                 let text = (column.text)(row, &state.context);
                 let style = if column.title == "CAUSE" {
                     theme.cause(cause_of(row))
                 } else {
                     Style::new()
                 };
+                let text = cut(text, *width, state.context.unicode);
                 cell(text, column).style(style)
             });
             let line = Row::new(cells);
@@ -86,27 +93,14 @@ fn rows_of<R>(
                 line
             }
         });
-    let last = kept.len().saturating_sub(1);
-    // Of all rows: the columns stand still while one moves through them.
-    let longest = |column: &Column<R>| {
-        let texts = rows.iter().map(|row| (column.text)(row, &state.context));
-        texts.map(|text| Span::raw(text).width()).max().unwrap_or(0)
-    };
-    let widths = widths(&kept, area.width, longest);
-    let widths = widths.into_iter().enumerate().map(|(index, width)| {
-        if index == last {
-            Constraint::Min(width)
-        } else {
-            Constraint::Length(width)
-        }
-    });
+    let widths = widths.iter().copied().map(Constraint::Length);
     let table = Table::new(lines, widths).header(head).column_spacing(1);
     frame.render_widget(table, area);
 }
 
 fn cell<R>(text: String, column: &Column<R>) -> Cell<'static> {
     let text = Text::raw(text);
-    Cell::new(if column.right {
+    Cell::new(if column.habit == Habit::Right {
         text.right_aligned()
     } else {
         text

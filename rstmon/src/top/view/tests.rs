@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::event::model::{Cause, Kind};
+use crate::top::state::Ended;
 use crate::top::testing::{busy, degraded, empty, event, feed};
 use crate::top::update::{Action, update};
 use ratatui::Terminal;
@@ -152,7 +153,10 @@ fn the_help_shows_all_keys_and_then_what_cannot_be_seen() {
 #[test]
 fn a_dead_source_is_seen_at_80_columns() {
     let mut state = degraded();
-    state.ended = Some("the agent: it has gone".to_owned());
+    state.ended = Some(Ended {
+        why: "the agent: it has gone".to_owned(),
+        failed: true,
+    });
     insta::assert_snapshot!("ended_80x24", screen(&state, 80, 24));
 }
 
@@ -209,4 +213,103 @@ fn long_names_and_addresses_are_whole_on_a_wide_screen() {
     press(&mut state, KeyCode::Char('4'));
     let workloads = screen(&state, 120, 24);
     assert!(workloads.contains(pod), "{workloads}");
+}
+
+#[test]
+fn the_arrows_are_those_of_trace() {
+    let mut state = busy();
+    press(&mut state, KeyCode::Char('2'));
+    for unicode in [true, false] {
+        state.context.unicode = unicode;
+        let live = screen(&state, 120, 24);
+        for kind in Kind::ALL {
+            let sign = kind.arrow(unicode);
+            assert!(live.contains(&format!(" {sign} ")), "{sign}: {live}");
+        }
+    }
+}
+
+#[test]
+fn at_80_columns_there_is_what_one_needs() {
+    let mut state = busy();
+    for (key, wanted) in [
+        (
+            '2',
+            &["LOCAL", "REMOTE", "CAUSE", "WHO", ":443 ", "nginx[1234]"][..],
+        ),
+        ('7', &["COUNT", "CAUSE", "WHO", "REACH", "1 peer, 1 port"]),
+    ] {
+        press(&mut state, KeyCode::Char(key));
+        let text = screen(&state, 80, 24);
+        for wanted in wanted {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+    }
+    // Of a stopped and filtered picture, too.
+    let mut state = degraded();
+    state.ended = None;
+    let text = screen(&state, 80, 24);
+    for wanted in [
+        "PAUSED, 42 unseen",
+        "filter: kind sent and comm nginx",
+        "0 stray",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+}
+
+/// Presses a key as the loop does, which tells of the room before.
+fn press_in(state: &mut State, area: Rect, code: KeyCode) {
+    update(state, Action::Room(room(area, state)));
+    press(state, code);
+}
+
+#[test]
+fn scrolling_stops_with_the_last_line_at_the_bottom() {
+    for (width, height) in [(80, 24), (120, 40), (40, 8), (200, 50)] {
+        let area = Rect::new(0, 0, width, height);
+        for number in "1237".chars() {
+            let mut state = busy();
+            press(&mut state, KeyCode::Char(number));
+            press(&mut state, KeyCode::Enter);
+            let top = screen(&state, width, height);
+            press_in(&mut state, area, KeyCode::Char('G'));
+            let end = screen(&state, width, height);
+            let last = end.lines().nth(usize::from(height) - 2).unwrap();
+            let fits = state.scroll == 0;
+            assert!(fits || last.contains("rstmon explain"), "{end}");
+            for _ in 0..9 {
+                press_in(&mut state, area, KeyCode::PageDown);
+            }
+            assert_eq!(screen(&state, width, height), end);
+            if !fits {
+                press_in(&mut state, area, KeyCode::Char('k'));
+                assert_ne!(screen(&state, width, height), end);
+            }
+            press_in(&mut state, area, KeyCode::Char('g'));
+            assert_eq!(screen(&state, width, height), top);
+        }
+    }
+    // A screen that has grown since the last key.
+    let mut state = busy();
+    press(&mut state, KeyCode::Enter);
+    press_in(&mut state, Rect::new(0, 0, 80, 12), KeyCode::Char('G'));
+    assert!(screen(&state, 120, 100).contains("close-unread-data  the"));
+}
+
+#[test]
+fn why_a_source_failed_is_told_whole_where_there_is_room() {
+    let mut state = degraded();
+    state.ended = Some(Ended {
+        why: "cannot read the recording /tmp/a.rst: the recording is cut off: it ends at byte 91021 in \
+              the middle of a frame; the 166 records before it were read. Was the disk full?"
+            .to_owned(),
+        failed: true,
+    });
+    for (width, height) in [(80, 24), (120, 40)] {
+        let text = screen(&state, width, height);
+        assert!(text.contains("166 records"), "{text}");
+        assert!(text.contains("filter: kind sent"), "{text}");
+    }
+    assert!(screen(&state, 60, 10).contains("ENDED: cannot read"));
 }
