@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -129,13 +130,7 @@ impl ControlSocket {
     /// Makes the socket. A file that an agent has left is replaced; one at which an agent answers is
     /// not.
     pub fn bind(path: &Path, group: Option<&str>) -> Result<Self, Failure> {
-        let fail = |reason: &dyn std::fmt::Display| {
-            Failure::run_time(format!(
-                "cannot open the control socket {}: {reason}; choose another with --socket, or \
-                 --socket '' for none",
-                path.display()
-            ))
-        };
+        let fail = |reason: &dyn fmt::Display| Failure::run_time(cannot_open(path, reason));
         if BlockingStream::connect(path).is_ok() {
             return Err(fail(&"another agent answers there"));
         }
@@ -227,7 +222,16 @@ fn remove_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-fn find_group(name: &str) -> Result<u32, String> {
+/// Why there can be no control socket at `path`.
+pub(crate) fn cannot_open(path: &Path, reason: &dyn fmt::Display) -> String {
+    format!(
+        "cannot open the control socket {}: {reason}; choose another with --socket, or --socket '' for none",
+        path.display()
+    )
+}
+
+/// The number of a group.
+pub(crate) fn find_group(name: &str) -> Result<u32, String> {
     match nix::unistd::Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         Ok(None) => Err(format!("there is no group `{name}`; groupadd -r {name}")),

@@ -14,16 +14,25 @@ use crate::agent::privilege::drop_privileges;
 use crate::agent::server::{Server, Services};
 use crate::agent::settings::Settings;
 use crate::agent::settings::layers::load;
+use crate::agent::settings::values::{EventsOutput, SettingValue};
 use crate::agent::site::Site;
-use crate::agent::socket::{ControlSocket, SocketService};
+use crate::agent::socket::{ControlSocket, SocketService, cannot_open, find_group};
 use crate::bpf::counters::Counters;
 use crate::cmd::exit::Failure;
+use crate::cmd::offered::Offered;
 use crate::cmd::session::Session;
-use crate::cmd::start::{CaptureArgs, check_privilege, start_capture};
+use crate::cmd::start::{CaptureArgs, check_privilege, mode_names, start_capture};
 use crate::filter::Filter;
+use crate::kernel::facts::read_kernel_facts;
+use crate::kernel::mode::ModeRequest;
+use crate::kernel::probe_plan::{PlanError, PlanRequest, plan};
 use crate::metrics::page::AuditFigures;
 use crate::web::{self, WebSettings};
-use clap::Args;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use nix::unistd::{AccessFlags, access};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,17 +51,53 @@ pub struct AgentArgs {
     pub check_config: bool,
     /// Settings
     #[command(flatten)]
-    pub flags: SettingFlags,
+    pub flags: OfferedFlags,
+}
+
+/// The flags of the settings, whose fixed values the shell's completion offers.
+#[derive(Clone, Debug, Default)]
+pub struct OfferedFlags(pub SettingFlags);
+
+impl Args for OfferedFlags {
+    fn augment_args(command: Command) -> Command {
+        SettingFlags::augment_args(command).mut_args(|arg| {
+            let declared = Settings::DECLARED.iter().find(|it| arg.get_id() == it.flag);
+            let values: fn() -> Vec<&'static str> = match declared.map(|it| it.form) {
+                Some(<ModeRequest as SettingValue>::FORM) => mode_names,
+                Some(<EventsOutput as SettingValue>::FORM) => || split(EventsOutput::FORM),
+                Some(<bool as SettingValue>::FORM) => || split(bool::FORM),
+                _ => return arg,
+            };
+            arg.value_parser(Offered(values)).hide_possible_values(true)
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// The values of a form that lists them.
+fn split(form: &'static str) -> Vec<&'static str> {
+    form.split('|').collect()
+}
+
+impl FromArgMatches for OfferedFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        SettingFlags::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 /// Runs the command.
 pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
-    let layers = args.flags.layers();
+    let layers = args.flags.0.layers();
     let (settings, _) = load(&layers).map_err(|error| Failure::usage(error.to_string()))?;
     if args.check_config {
-        if let Some(file) = &settings.web_config_file.0 {
-            web::check_config(file).map_err(|error| Failure::usage(error.to_string()))?;
-        }
+        check_config(&settings).map_err(Failure::usage)?;
         say("the configuration is right");
         return Ok(());
     }
@@ -99,6 +144,54 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     let outcome = capture.run();
     server.stop();
     outcome
+}
+
+/// What is wrong with the settings, as far as it can be found without doing anything, in the words of
+/// a start.
+fn check_config(settings: &Settings) -> Result<(), String> {
+    if let Some(file) = &settings.web_config_file.0 {
+        web::check_config(file).map_err(|error| error.to_string())?;
+    }
+    if let Some(path) = &settings.events_file.0 {
+        check_events_file(path).map_err(|error| {
+            format!(
+                "cannot write the event log {}: {error}; give a file that can be written with \
+                 --events-file, or none",
+                path.display()
+            )
+        })?;
+    }
+    if let (Some(path), Some(group)) = (&settings.socket_path.0, &settings.socket_group.0) {
+        find_group(group).map_err(|reason| cannot_open(path, &reason))?;
+    }
+    if let Some(btf) = &settings.capture_btf.0 {
+        let facts = read_kernel_facts(Some(btf));
+        // What else a plan may lack is the host's, and not of the settings.
+        if let Err(error @ PlanError::BtfFile { .. }) = plan(&facts, &PlanRequest::default()) {
+            return Err(error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Whether the event log can be written to a file, which is made by a start alone.
+fn check_events_file(path: &Path) -> io::Result<()> {
+    let opened = OpenOptions::new().read(true).append(true).open(path);
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = match path.parent() {
+                Some(folder) if folder != Path::new("") => folder,
+                _ => Path::new("."),
+            };
+            let metadata = fs::metadata(folder)?;
+            if metadata.is_dir() {
+                access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from)
+            } else {
+                Err(io::ErrorKind::NotADirectory.into())
+            }
+        }
+        opened => opened.map(drop),
+    }
 }
 
 /// What a capture is told.

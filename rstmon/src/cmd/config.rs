@@ -1,8 +1,8 @@
 //! `rstmon config`: the settings that the agent would have, and where each came from.
 
-use crate::agent::flags::SettingFlags;
 use crate::agent::settings::layers::{Effective, load};
 use crate::agent::settings::{Settings, Source};
+use crate::cmd::agent::OfferedFlags;
 use crate::cmd::exit::Failure;
 use clap::Args;
 use std::fmt::Write as _;
@@ -13,12 +13,12 @@ use std::io::Write;
 pub struct ConfigArgs {
     /// The agent's flags, to see what they would do
     #[command(flatten)]
-    pub flags: SettingFlags,
+    pub flags: OfferedFlags,
 }
 
 /// Runs the command.
 pub fn run_config(args: &ConfigArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let (_, effective) = load(&args.flags.layers()).map_err(|e| Failure::usage(e.to_string()))?;
+    let (_, effective) = load(&args.flags.0.layers()).map_err(|e| Failure::usage(e.to_string()))?;
     match out.write_all(render(&effective).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::run_time(
             format!("cannot write to standard output: {error}"),

@@ -4,6 +4,7 @@
 //! between them as the JSON that users get.
 
 use crate::cmd::exit::Failure;
+use crate::cmd::offered::Offered;
 use crate::cmd::session::Session;
 use crate::cmd::start::{CaptureArgs, Started, start_capture};
 use crate::event::annotation::Annotation;
@@ -62,7 +63,8 @@ fn parse_seed(text: &str) -> Result<u64, ParseIntError> {
 #[derive(Debug, Args)]
 pub struct LabArgs {
     /// Which scenarios; all of them without any
-    #[arg(value_name = "SCENARIO")]
+    #[arg(value_name = "SCENARIO", value_parser = Offered(scenario_ids),
+          hide_possible_values = true)]
     pub scenarios: Vec<String>,
     /// Form of the report
     #[arg(short, long, value_enum, default_value = "text")]
@@ -196,16 +198,19 @@ impl Order {
     }
 }
 
+fn scenario_ids() -> Vec<&'static str> {
+    scenarios().map(|scenario| scenario.id).collect()
+}
+
 fn wanted_scenarios(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
     if names.is_empty() {
         return Ok(scenarios().collect());
     }
     let find = |name: &String| {
         find_scenario(name).ok_or_else(|| {
-            let known: Vec<&str> = scenarios().map(|scenario| scenario.id).collect();
             Failure::usage(format!(
                 "unknown scenario `{name}`; known are {}",
-                known.join(", ")
+                scenario_ids().join(", ")
             ))
         })
     };

@@ -4,6 +4,7 @@
 //! Packages write all pages with `--out`.
 
 use super::exit::{EXIT_CODES, Failure};
+use super::offered::Offered;
 use crate::filter::guide::CHAPTERS;
 use clap::{Args, Command};
 use clap_mangen::Man;
@@ -18,11 +19,28 @@ const FILTER: &str = "filter";
 #[derive(Clone, Debug, Args)]
 pub struct ManArgs {
     /// Which page: a command, or 'filter' for the filter language [default: rstmon itself]
-    #[arg(value_name = "PAGE")]
+    #[arg(value_name = "PAGE", value_parser = Offered(page_names), hide_possible_values = true)]
     pub page: Option<String>,
     /// Write all pages into this directory instead, e.g. /usr/local/share/man/man1
     #[arg(long, value_name = "DIR", conflicts_with = "page")]
     pub out: Option<PathBuf>,
+}
+
+/// The pages besides that of rstmon itself. Commands are declared by `main`, which this cannot see: a
+/// test holds the two together.
+fn page_names() -> Vec<&'static str> {
+    vec![
+        "agent",
+        "config",
+        "trace",
+        "top",
+        "explain",
+        "check",
+        "lab",
+        "completions",
+        "man",
+        FILTER,
+    ]
 }
 
 /// A page in roff.

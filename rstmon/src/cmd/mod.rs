@@ -6,10 +6,12 @@
 pub mod agent;
 pub mod check;
 pub mod config;
+mod end_signals;
 pub mod exit;
 pub mod explain;
 pub mod lab;
 pub mod man;
+mod offered;
 pub mod session;
 pub mod start;
 mod stdout;

@@ -4,6 +4,7 @@ use crate::bpf::capture::{Capture, CaptureError, CaptureRequest};
 use crate::bpf::programs::{FrozenFacts, ProgramsError};
 use crate::bpf::support::ask_probe_support;
 use crate::cmd::exit::{ExitCode, Failure};
+use crate::cmd::offered::Offered;
 use crate::event::capture::{CaptureFacts, HookReport};
 use crate::filter::{Filter, Pushdown};
 use crate::kernel::capabilities::require_privilege;
@@ -15,6 +16,7 @@ use crate::kernel::probe_plan::{PlanError, PlanRequest, ProbePlan, plan};
 use crate::kernel::windows::place_windows;
 use crate::memory::return_freed_memory;
 use clap::Args;
+use clap::builder::TypedValueParser;
 use nix::time::{ClockId, clock_gettime};
 use rstmon_common::config::{NO_REASON, ProbeConfig};
 use rstmon_common::layout::KernelLayout;
@@ -27,7 +29,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Args)]
 pub struct CaptureArgs {
     /// How to capture: auto, probe, tracepoint or classic
-    #[arg(long, value_name = "MODE", default_value = "auto")]
+    #[arg(long, value_name = "MODE", default_value = "auto", hide_possible_values = true,
+          value_parser = parse_mode())]
     pub mode: ModeRequest,
     /// How functions are entered in probe mode: fentry or kprobe; to test each on every kernel
     #[arg(long, value_name = "VARIANT", hide = true)]
@@ -42,7 +45,7 @@ pub struct CaptureArgs {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_events_per_sec: u32,
     /// Let the eBPF programs log to standard error: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", hide_possible_values = true, value_parser = parse_level())]
     pub ebpf_log: Option<log::Level>,
 }
 
@@ -62,12 +65,39 @@ impl CaptureArgs {
     /// Whether nothing was asked for.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        self.mode == ModeRequest::Auto
-            && self.probe.is_none()
-            && self.btf.is_none()
-            && self.max_events_per_sec == DEFAULT_MAX_EVENTS_PER_SEC
-            && self.ebpf_log.is_none()
+        self.first_given().is_none()
     }
+
+    /// The first flag that asks for something.
+    #[must_use]
+    pub fn first_given(&self) -> Option<&'static str> {
+        let max = self.max_events_per_sec;
+        let flags = [
+            ("--mode", self.mode != ModeRequest::Auto),
+            ("--probe", self.probe.is_some()),
+            ("--btf", self.btf.is_some()),
+            ("--max-events-per-sec", max != DEFAULT_MAX_EVENTS_PER_SEC),
+            ("--ebpf-log", self.ebpf_log.is_some()),
+        ];
+        let given = flags.into_iter().find(|(_, is_given)| *is_given);
+        given.map(|(flag, _)| flag)
+    }
+}
+
+/// Reads `--mode`.
+pub(super) fn parse_mode() -> impl TypedValueParser<Value = ModeRequest> {
+    Offered(mode_names).try_map(|text| text.parse::<ModeRequest>())
+}
+
+/// What `--mode` may be.
+pub(super) fn mode_names() -> Vec<&'static str> {
+    let modes = Mode::ALL.iter().map(|mode| mode.name());
+    std::iter::once("auto").chain(modes).collect()
+}
+
+fn parse_level() -> impl TypedValueParser<Value = log::Level> {
+    Offered(|| vec!["error", "warn", "info", "debug", "trace"])
+        .try_map(|text| text.parse::<log::Level>())
 }
 
 /// Two CPUs report 152,000 events a second, which is 76,000 connections that are refused within the
@@ -97,6 +127,21 @@ pub struct Started {
     pub facts: CaptureFacts,
     /// What was planned.
     pub plan: ProbePlan,
+}
+
+/// What one reader keeps up with, at 1.5 µs an event (docs/performance.md): eight CPUs' worth. More would
+/// fill the ring, and be lost without a sample being taken.
+const READ_EVENTS_PER_SEC: u64 = 8 * DEFAULT_MAX_EVENTS_PER_SEC as u64;
+
+/// Events a second that all CPUs together may report. What a user asks for is taken as it is.
+const fn storm_budget(max_events_per_sec: u32, cpus: u64) -> u64 {
+    let budget = max_events_per_sec as u64 * cpus;
+    let is_default = max_events_per_sec == DEFAULT_MAX_EVENTS_PER_SEC;
+    if is_default && budget > READ_EVENTS_PER_SEC {
+        READ_EVENTS_PER_SEC
+    } else {
+        budget
+    }
 }
 
 /// CPUs that are running; one if the system does not tell.
@@ -236,7 +281,7 @@ pub(super) fn freeze(
     let mut config = ProbeConfig {
         // Any number will do that an observer of the events cannot know.
         socket_key: RandomState::new().hash_one(std::process::id()),
-        max_events_per_sec: u64::from(args.max_events_per_sec) * online_cpus(),
+        max_events_per_sec: storm_budget(args.max_events_per_sec, online_cpus()),
         wake_bytes: WAKE_BYTES,
         ..ProbeConfig::NONE
     };
@@ -318,4 +363,18 @@ pub fn realtime_offset_ns() -> Result<i64, Failure> {
 /// Monotonic nanoseconds, the clock of the programs.
 pub fn monotonic_ns() -> Result<u64, Failure> {
     clock_ns(ClockId::CLOCK_MONOTONIC).map(i64::unsigned_abs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_grows_with_the_cpus_up_to_what_one_reader_reads() {
+        let default = DEFAULT_MAX_EVENTS_PER_SEC;
+        assert_eq!(storm_budget(default, 2), 152_000);
+        assert_eq!(storm_budget(default, 8), 608_000);
+        assert_eq!(storm_budget(default, 64), 608_000);
+        assert_eq!(storm_budget(default + 1, 64), 76_001 * 64);
+    }
 }

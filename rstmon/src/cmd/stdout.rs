@@ -4,6 +4,7 @@
 //! only what is taken at once, and waits in between. Once the command shall end, it gives up on a
 //! reader that takes nothing for [`GRACE`]; without that, it waits as long as the reader likes.
 
+use super::end_signals::end_signals;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, Write};
@@ -29,10 +30,10 @@ pub(super) struct End {
 }
 
 impl End {
-    /// On SIGINT, SIGTERM, or `after` some time.
+    /// On a signal that asks for it, or `after` some time.
     pub(super) fn on_signal_or(after: Option<Duration>) -> io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in [libc::SIGINT, libc::SIGTERM] {
+        for signal in end_signals()? {
             signal_hook::flag::register(signal, Arc::clone(&asked))?;
         }
         let at = after.and_then(|after| Instant::now().checked_add(after));

@@ -212,12 +212,11 @@ pub fn require_privilege(privilege: &Privilege) -> Result<(), PrivilegeError> {
     if missing.is_empty() {
         return Ok(());
     }
-    let is_root = privilege.effective_uid == Some(0);
     Err(PrivilegeError::Missing {
         uid: privilege
             .effective_uid
             .map_or_else(|| "unknown".to_owned(), |uid| uid.to_string()),
-        remedy: remedy_for(is_root, &missing),
+        remedy: remedy_for(privilege, &missing),
         missing,
     })
 }
@@ -240,9 +239,23 @@ fn missing_for_tracing(privilege: &Privilege) -> Vec<Capability> {
         .collect()
 }
 
-fn remedy_for(is_root: bool, missing: &[Capability]) -> String {
-    let names: Vec<_> = missing.iter().map(|one| one.name()).collect();
-    if is_root {
+/// What has to be given in all: `setcap`, the options of a container and the settings of a unit take the
+/// place of what was given before, so what is missing alone would cost what is there.
+fn wanted(privilege: &Privilege, missing: &[Capability]) -> Vec<Capability> {
+    let needed: &[Capability] = if missing.contains(&Capability::SysAdmin) {
+        &[Capability::SysAdmin]
+    } else {
+        &[Capability::Bpf, Capability::Perfmon]
+    };
+    let held = Capability::ALL.iter().copied();
+    let held = held.filter(|it| !needed.contains(it) && privilege.has(*it));
+    needed.iter().copied().chain(held).collect()
+}
+
+fn remedy_for(privilege: &Privilege, missing: &[Capability]) -> String {
+    let wanted = wanted(privilege, missing);
+    let names: Vec<_> = wanted.iter().map(|one| one.name()).collect();
+    if privilege.effective_uid == Some(0) {
         let added: Vec<_> = names
             .iter()
             .map(|name| format!("--cap-add {}", name.trim_start_matches("CAP_")))
@@ -328,6 +341,35 @@ mod tests {
         let error = require_privilege(&privilege_of(1000, only_bpf)).unwrap_err();
         assert_eq!(error.missing(), [Capability::Perfmon]);
         assert!(error.to_string().contains("CAP_PERFMON is missing"));
+    }
+
+    /// `setcap` replaces: what is missing alone would make the other the next to be missing.
+    #[test]
+    fn the_remedy_keeps_what_is_there() {
+        let set = |held: &[Capability]| {
+            held.iter()
+                .fold(CapabilitySet::EMPTY, |set, one| set.with(*one))
+        };
+        let both = "setcap cap_bpf,cap_perfmon=ep";
+        let old = "setcap cap_sys_admin,cap_sys_ptrace=ep";
+        for (held, last, expected) in [
+            (&[Capability::Bpf][..], 40, both),
+            (&[Capability::Perfmon], 40, both),
+            (
+                &[Capability::Bpf, Capability::DacReadSearch],
+                40,
+                "setcap cap_bpf,cap_perfmon,cap_dac_read_search=ep",
+            ),
+            (&[Capability::SysPtrace], 37, old),
+        ] {
+            let mut privilege = privilege_of(1000, set(held));
+            privilege.last_capability = Some(last);
+            let error = require_privilege(&privilege).unwrap_err();
+            assert!(error.remedy().contains(expected), "{held:?}: {error}");
+        }
+        let error = require_privilege(&privilege_of(0, set(&[Capability::Bpf]))).unwrap_err();
+        let whole = "CapabilityBoundingSet=CAP_BPF CAP_PERFMON`";
+        assert!(error.remedy().contains(whole), "{error}");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! hash of a password is computed on the thread that serves.
 //!
 //! * `listen`: addresses, and what is said when one cannot be had
-//! * `server`: accepts and bounds connections; `crowd`: which of them gives way to a new one
+//! * `server`: accepts and bounds connections; `crowd`: which of them gives way to a new one;
+//!   `closing`: ends them without a reset
 //! * `respond`: from a request to a response; `body`: its bytes, and the place they hold
 //! * `config`: the web configuration's YAML, as the exporters of Prometheus have it
 //! * `tls`, `passwords`: what is made of it; `reload`: follows the files' changes
@@ -14,6 +15,7 @@
 //! HTTP/1.1 only: scrapers need no more, and it is less to attack.
 
 mod body;
+mod closing;
 mod config;
 mod crowd;
 mod listen;

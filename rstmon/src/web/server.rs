@@ -1,6 +1,7 @@
 //! Accepts connections and bounds them: in number, in the time for handshake and head, in the time for
 //! an answer, in whole. Made by [`super::bind`], run by the agent on its serving thread.
 
+use super::closing::{Closing, Transport};
 use super::crowd::{Crowd, Place, Stage};
 use super::passwords::PasswordGate;
 use super::reload::LiveConfig;
@@ -14,7 +15,6 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -154,9 +154,14 @@ async fn converse<S: Site>(stream: TcpStream, peer: IpAddr, place: Place, shared
         let Some(acceptor) = shared.config.current().tls.clone() else {
             return serve_http(stream, peer, &place, &shared.responder).await;
         };
-        match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+        let accepting = acceptor.accept(stream).into_fallible();
+        match timeout(HANDSHAKE_TIME, accepting).await {
             Ok(Ok(stream)) => serve_http(stream, peer, &place, &shared.responder).await,
-            Ok(Err(_)) | Err(_) => shared.counters.update(|counts| counts.refused += 1),
+            Ok(Err((_, stream))) => {
+                shared.counters.update(|counts| counts.refused += 1);
+                Closing::new(stream).end().await;
+            }
+            Err(_) => shared.counters.update(|counts| counts.refused += 1),
         }
     };
     tokio::select! {
@@ -184,7 +189,7 @@ async fn overdue(stage: &watch::Sender<Stage>, until: Instant) {
 }
 
 async fn serve_http<S: Site>(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl Transport,
     peer: IpAddr,
     place: &Place,
     responder: &Responder<S>,
@@ -193,12 +198,13 @@ async fn serve_http<S: Site>(
         let response = responder.respond(request, peer, &place.stage).await;
         Ok::<_, Infallible>(response)
     });
-    let connection = hyper::server::conn::http1::Builder::new()
+    let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Closing::new(stream)), service);
     // A client that breaks off is its own affair.
-    let _ = connection.await;
+    let _ = (&mut connection).await;
+    connection.into_parts().io.into_inner().end().await;
 }

@@ -7,7 +7,10 @@
     reason = "a failed test panics"
 )]
 
+mod closing;
 mod limits;
 mod plain;
 mod running;
 mod secured;
+#[path = "../support/mod.rs"]
+mod support;

@@ -4,8 +4,10 @@ use super::running::{Running, metrics, write_certificates};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
-const CLIENTS: &str = "  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyClientCert\n";
+pub(crate) const TLS: &str =
+    "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+pub(crate) const CLIENTS: &str =
+    "  client_ca_file: ca.crt\n  client_auth_type: RequireAndVerifyClientCert\n";
 const CLIENT: [&str; 4] = ["--cert", "client.crt", "--key", "client.key"];
 
 fn users(pairs: &[(&str, &str)]) -> String {

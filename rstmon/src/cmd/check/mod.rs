@@ -18,12 +18,14 @@ pub use report::{
 pub use variants::run_variants;
 
 use crate::cmd::exit::Failure;
-use crate::cmd::start::Trial;
+use crate::cmd::start::{Trial, parse_mode};
 use crate::kernel::capabilities::require_privilege;
 use crate::kernel::facts::{KernelFacts, ProbeSupport, read_kernel_facts};
 use crate::kernel::hook::Variant;
 use crate::kernel::mode::ModeRequest;
 use crate::kernel::probe_plan::{PlanRequest, plan};
+use crate::sink::terminal::read_style;
+use anstream::ColorChoice;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::io::{self, Write};
@@ -36,7 +38,8 @@ pub struct CheckArgs {
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Text, value_name = "FORMAT")]
     pub output: CheckOutput,
     /// Plan for this mode: auto, probe, tracepoint or classic
-    #[arg(long, default_value_t = ModeRequest::Auto, value_name = "MODE")]
+    #[arg(long, default_value_t = ModeRequest::Auto, value_name = "MODE", value_parser = parse_mode(),
+          hide_possible_values = true)]
     pub mode: ModeRequest,
     /// Plan for functions to be entered this way: fentry or kprobe
     #[arg(long, value_name = "VARIANT", hide = true)]
@@ -88,7 +91,7 @@ pub fn run_check(
     };
     let report = check_facts(facts, &request, ask.probe_support, trial);
     let text = match args.output {
-        CheckOutput::Text => render_check(&report),
+        CheckOutput::Text => render_check(&report, text_width()),
         CheckOutput::Json => {
             let mut json = serde_json::to_string(&report).context("cannot write JSON")?;
             json.push('\n');
@@ -101,6 +104,18 @@ pub fn run_check(
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         Err(error) => Err(error).context("cannot write the report to standard output"),
     }
+}
+
+/// Columns where there is no terminal, and the fewest and most that are used of one: below, the text
+/// would be a word a line; above, lines are hard to read.
+const USUAL_WIDTH: usize = 100;
+const MIN_WIDTH: usize = 48;
+const MAX_WIDTH: usize = 100;
+
+fn text_width() -> usize {
+    let width = read_style(ColorChoice::Auto).width;
+    let width = width.map_or(USUAL_WIDTH, usize::from);
+    width.clamp(MIN_WIDTH, MAX_WIDTH)
 }
 
 /// Judges what was read, after asking bpf(2) where privilege lets it answer. No `trial`: only plans.

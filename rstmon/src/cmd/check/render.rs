@@ -1,15 +1,27 @@
-//! The report as text for people, at most 100 columns wide where words allow it.
+//! The report as text for people, as wide as it is told where words allow it.
 
 use super::report::{Answer, CheckReport, FieldLine};
 use std::fmt::Write as _;
 use textwrap::{Options, WordSplitter, fill};
 
-const WIDTH: usize = 100;
+/// Columns that words behind a lead need, or they begin on a line of their own.
+const WORDS_WIDTH: usize = 24;
+/// Where they begin then.
+const WORDS_INDENT: &str = "      ";
 
-/// Draws the report.
+/// The text as far as it is drawn.
+struct Text {
+    drawn: String,
+    width: usize,
+}
+
+/// Draws the report, lines of at most so many columns.
 #[must_use]
-pub fn render_check(report: &CheckReport) -> String {
-    let mut text = String::new();
+pub fn render_check(report: &CheckReport, width: usize) -> String {
+    let mut text = Text {
+        drawn: String::new(),
+        width,
+    };
     render_verdict(&mut text, report);
     render_capabilities(&mut text, report);
     render_host(&mut text, report);
@@ -17,27 +29,36 @@ pub fn render_check(report: &CheckReport) -> String {
     render_fields(&mut text, report);
     render_degradations(&mut text, report);
     render_audit(&mut text, report);
-    text
+    text.drawn
 }
 
 /// Appends `words` behind `lead`, wrapped; further lines begin below the first word.
-fn paragraph(text: &mut String, lead: &str, words: &str) {
-    let indent = " ".repeat(lead.chars().count());
-    let options = Options::new(WIDTH)
-        .initial_indent(lead)
-        .subsequent_indent(&indent)
+fn paragraph(text: &mut Text, lead: &str, words: &str) {
+    let options = Options::new(text.width)
         .word_splitter(WordSplitter::NoHyphenation)
         .break_words(false);
-    text.push_str(&fill(words, options));
-    text.push('\n');
+    let column = lead.chars().count();
+    let below = " ".repeat(column);
+    if lead.trim().is_empty() || column + WORDS_WIDTH <= text.width {
+        let options = options.initial_indent(lead).subsequent_indent(&below);
+        text.drawn.push_str(&fill(words, options));
+    } else {
+        let options = options
+            .initial_indent(WORDS_INDENT)
+            .subsequent_indent(WORDS_INDENT);
+        text.drawn.push_str(lead.trim_end());
+        text.drawn.push('\n');
+        text.drawn.push_str(&fill(words, options));
+    }
+    text.drawn.push('\n');
 }
 
-fn heading(text: &mut String, words: &str) {
-    text.push('\n');
+fn heading(text: &mut Text, words: &str) {
+    text.drawn.push('\n');
     paragraph(text, "", words);
 }
 
-fn render_verdict(text: &mut String, report: &CheckReport) {
+fn render_verdict(text: &mut Text, report: &CheckReport) {
     let host = format!(
         "rstmon {} on Linux {} {}: ",
         report.version, report.kernel, report.architecture
@@ -52,7 +73,7 @@ fn render_verdict(text: &mut String, report: &CheckReport) {
     }
 }
 
-fn render_capabilities(text: &mut String, report: &CheckReport) {
+fn render_capabilities(text: &mut Text, report: &CheckReport) {
     heading(text, "Capabilities");
     for capability in &report.capabilities {
         let answer = if capability.held { "yes" } else { "no" };
@@ -61,7 +82,7 @@ fn render_capabilities(text: &mut String, report: &CheckReport) {
     }
 }
 
-fn render_host(text: &mut String, report: &CheckReport) {
+fn render_host(text: &mut Text, report: &CheckReport) {
     heading(text, "Host and kernel");
     for fact in &report.host {
         let answer = match fact.answer {
@@ -78,7 +99,7 @@ fn render_host(text: &mut String, report: &CheckReport) {
     }
 }
 
-fn render_hooks(text: &mut String, report: &CheckReport) {
+fn render_hooks(text: &mut Text, report: &CheckReport) {
     let Some(mode) = report.mode else { return };
     let tense = if report.ok {
         ""
@@ -113,7 +134,7 @@ fn render_hooks(text: &mut String, report: &CheckReport) {
     }
 }
 
-fn render_fields(text: &mut String, report: &CheckReport) {
+fn render_fields(text: &mut Text, report: &CheckReport) {
     if report.fields.is_empty() {
         return;
     }
@@ -159,7 +180,7 @@ fn structures(fields: &[FieldLine]) -> Vec<&'static str> {
     names
 }
 
-fn render_degradations(text: &mut String, report: &CheckReport) {
+fn render_degradations(text: &mut Text, report: &CheckReport) {
     if report.mode.is_none() {
         return;
     }
@@ -177,7 +198,7 @@ fn render_degradations(text: &mut String, report: &CheckReport) {
 }
 
 /// What `rstmon_unaccounted_resets` of an agent means here.
-fn render_audit(text: &mut String, report: &CheckReport) {
+fn render_audit(text: &mut Text, report: &CheckReport) {
     if report.mode.is_none() {
         return;
     }

@@ -2,6 +2,7 @@
 
 use super::TraceArgs;
 use super::output::{Output, quiet_if_reader_left};
+use crate::cmd::end_signals::EndSignals;
 use crate::cmd::exit::Failure;
 use crate::cmd::session::Session;
 use crate::cmd::start::{clock_ns, start_capture};
@@ -12,7 +13,6 @@ use nix::time::ClockId;
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Captures until a signal, `-c`, `--duration`, or the reader of standard output leaves.
 pub(super) fn run_live(args: &TraceArgs, filter: Filter) -> Result<(), Failure> {
@@ -53,8 +53,7 @@ async fn watch(
     session: &mut Session,
     output: &mut Output,
 ) -> io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut signals = EndSignals::watch()?;
     // A write that waits for its reader keeps the loop from its signals.
     output.end_with(End::on_signal_or(duration)?);
     let ring = watched(session.ring_fd()?, Interest::READABLE)?;
@@ -70,8 +69,7 @@ async fn watch(
     output.start(session.facts(), Some(session.started_ns()))?;
     while !output.is_full() {
         tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
+            () = signals.come() => return Ok(()),
             () = &mut deadline => return Ok(()),
             () = reader_left(stdout.as_ref()) => return Err(io::ErrorKind::BrokenPipe.into()),
             ready = ring.readable(), if !session.is_polling() => ready?.clear_ready(),

@@ -72,8 +72,7 @@ pub struct TraceArgs {
     #[arg(short, long, value_name = "FILE")]
     pub write: Option<PathBuf>,
     /// Take the events of the agent at this socket; 'none': capture here even if an agent runs
-    #[arg(long, value_name = "SOCKET",
-          conflicts_with_all = ["read", "write", "mode", "btf", "max_events_per_sec", "ebpf_log"])]
+    #[arg(long, value_name = "SOCKET", conflicts_with = "read")]
     pub connect: Option<PathBuf>,
     /// Show both ends of a reset within this machine as one line of text
     #[arg(long)]
@@ -94,6 +93,7 @@ pub fn run_trace(args: &TraceArgs) -> Result<(), Failure> {
             "--join is of the text; JSON lines name the other end's event in `story`",
         ));
     }
+    refuse_what_cannot_be(args)?;
     match &args.read {
         Some(path) => replay::run_replay(path, args, filter),
         None => match agent_socket(args) {
@@ -103,11 +103,36 @@ pub fn run_trace(args: &TraceArgs) -> Result<(), Failure> {
     }
 }
 
+/// Refuses what clap cannot know: that depends on what a value is.
+fn refuse_what_cannot_be(args: &TraceArgs) -> Result<(), Failure> {
+    if args.write.as_deref() == Some(Path::new("-")) {
+        return Err(Failure::usage(
+            "-w - would put the recording among the event lines, on standard output; record to a file \
+             (`-w ./-` if its name is to be `-`), or into a pipe with `-w /dev/fd/3 3>&1 >/dev/null | …`",
+        ));
+    }
+    let own = args.write.as_ref().map(|_| "--write");
+    let own = own.or_else(|| args.capture.first_given());
+    match (&args.connect, own) {
+        (Some(socket), Some(flag)) if !is_none(socket) => Err(Failure::usage(format!(
+            "--connect {} shows what an agent captures, and {flag} is of a capture of one's own: \
+             leave one of them out, or say `--connect none`",
+            socket.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether `--connect` asks for no agent.
+fn is_none(socket: &Path) -> bool {
+    socket == Path::new("none")
+}
+
 /// The socket of the agent whose events are shown: the one that was asked for, or, where nothing was
 /// asked for that only an own capture gives, that of an agent that runs.
 fn agent_socket(args: &TraceArgs) -> Option<PathBuf> {
     match &args.connect {
-        Some(none) if none == Path::new("none") => None,
+        Some(socket) if is_none(socket) => None,
         Some(socket) => Some(socket.clone()),
         None if args.write.is_some() || !args.capture.is_default() => None,
         None => {

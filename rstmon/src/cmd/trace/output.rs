@@ -122,7 +122,7 @@ impl Output {
     /// What this capture cannot see is said on standard error, or silence would be taken for none.
     pub(super) fn start(&mut self, facts: &CaptureFacts, time_ns: Option<i64>) -> io::Result<()> {
         if !matches!(self.form, Form::Jsonl)
-            && let Some(notice) = text::render_blindness(facts)
+            && let Some(notice) = render_blindness(facts)
         {
             // Without a standard error there is nobody to tell.
             let _ = write!(anstream::stderr(), "{notice}");
@@ -323,6 +323,25 @@ impl EventSink for Output {
     }
 }
 
+/// What a capture cannot see, as a line: for standard error, at the start. `None`: it sees all.
+///
+/// `check` is told the mode: by itself it would tell of the best one that this host can have.
+fn render_blindness(facts: &CaptureFacts) -> Option<String> {
+    let mode = &facts.mode;
+    let of_mode = format!("{mode}-mode");
+    let ids = facts.degradations.iter().map(|it| it.id.as_ref());
+    // That it is this mode is said already.
+    let ids: Vec<&str> = ids.filter(|id: &&str| *id != of_mode).collect();
+    let colon = if ids.is_empty() { "" } else { ": " };
+    (!facts.degradations.is_empty()).then(|| {
+        format!(
+            "rstmon: {mode} mode{colon}{}; `rstmon check --mode {mode}` says what is not seen and \
+             what to do\n",
+            ids.join(", ")
+        )
+    })
+}
+
 /// Turns an error of the output into the command's outcome: a pipe whose reader left is a quiet end.
 pub(super) fn quiet_if_reader_left(result: io::Result<()>) -> Result<(), Failure> {
     match result {
@@ -342,4 +361,35 @@ pub(super) fn unwritten(error: &io::Error) -> Failure {
     } else {
         format!("cannot write the events to standard output: {error}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test panics")]
+
+    use super::*;
+    use crate::event::capture::DegradationReport;
+
+    #[test]
+    fn what_is_not_seen_is_said_once_with_the_check_of_this_mode() {
+        let notice = |ids: &[&str]| {
+            let degradations = ids.iter().map(|id| DegradationReport {
+                id: (*id).to_owned(),
+                effect: String::new(),
+                reason: String::new(),
+                remedy: String::new(),
+            });
+            render_blindness(&CaptureFacts {
+                mode: "classic".to_owned(),
+                degradations: degradations.collect(),
+                ..CaptureFacts::default()
+            })
+        };
+        assert_eq!(notice(&[]), None);
+        let ends = "; `rstmon check --mode classic` says what is not seen and what to do\n";
+        let alone = notice(&["classic-mode"]).unwrap();
+        assert_eq!(alone, format!("rstmon: classic mode{ends}"));
+        let more = notice(&["classic-mode", "bpf-jit-off"]).unwrap();
+        assert_eq!(more, format!("rstmon: classic mode: bpf-jit-off{ends}"));
+    }
 }

@@ -8,6 +8,7 @@ use super::output::{Output, quiet_if_reader_left};
 use crate::agent::client::{cannot_ask, request_line, unless_let_go};
 use crate::agent::socket::{ClientRequest, ERROR_SCHEMA, LOST_SCHEMA, Want};
 use crate::agent::subscribers::LOST_SOCKET_CLIENT;
+use crate::cmd::end_signals::EndSignals;
 use crate::cmd::exit::Failure;
 use crate::cmd::start::clock_ns;
 use crate::cmd::stdout::{End, reader_left, watched_stdout};
@@ -20,13 +21,12 @@ use crate::sink::totals::Totals;
 use nix::time::ClockId;
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the agent may be silent when it is to say what it has counted and lost.
 const END_TIME: Duration = Duration::from_secs(2);
@@ -56,6 +56,14 @@ pub(super) fn run_remote(socket: &Path, args: &TraceArgs, filter: &Filter) -> Re
     let outcome = runtime.block_on(remote.run(socket, args, filter));
     if matches!(&outcome, Ok(Over::ReaderLeft)) {
         return Ok(());
+    }
+    if matches!(&outcome, Ok(Over::AgentEnded)) {
+        // Or whoever leaves it running takes what is to come for watched.
+        // Without a standard error there is nobody to tell.
+        let _ = writeln!(
+            anstream::stderr(),
+            "rstmon: the agent has ended; no more events come"
+        );
     }
     let now = clock_ns(ClockId::CLOCK_REALTIME)?;
     let settled = remote.output.settle(&mut remote.totals);
@@ -90,7 +98,7 @@ struct Connection {
 enum Over {
     /// Enough was shown, or this command shall end: the agent is to be asked for its totals.
     Here,
-    /// The agent has ended, and said its totals.
+    /// The agent has ended the conversation, and said its totals.
     AgentEnded,
     /// Nobody reads standard output any more.
     ReaderLeft,
@@ -121,8 +129,7 @@ impl Remote {
         args: &TraceArgs,
         filter: &Filter,
     ) -> Result<Over, Failure> {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| unread(&error))?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(|error| unread(&error))?;
+        let mut signals = EndSignals::watch().map_err(|error| unread(&error))?;
         self.output
             .end_with(End::on_signal_or(args.duration).map_err(|error| unread(&error))?);
         let stdout = watched_stdout();
@@ -134,8 +141,7 @@ impl Remote {
         };
         let mut connection = ask(socket, filter).await?;
         let over = tokio::select! {
-            _ = interrupt.recv() => Over::Here,
-            _ = terminate.recv() => Over::Here,
+            () = signals.come() => Over::Here,
             () = deadline => Over::Here,
             () = reader_left(stdout.as_ref()) => Over::ReaderLeft,
             over = self.watch(&mut connection.lines) => over?,
@@ -143,7 +149,11 @@ impl Remote {
         if over != Over::Here {
             return Ok(over);
         }
-        self.end(&mut connection).await
+        match self.end(&mut connection).await? {
+            // As it was asked to.
+            Over::AgentEnded => Ok(Over::Here),
+            over => Ok(over),
+        }
     }
 
     /// Shows what comes. To be left off at any await: a line is taken whole or not at all.
