@@ -55,7 +55,12 @@ impl Proxies {
             _ => self.received.peek(&pid)?,
         };
         let ago_ns = event.mono_ns.checked_sub(upstream.mono_ns)?;
-        let same_connection = upstream.local == (event.local_addr, event.local_port);
+        // Of either end: a process may be its own client.
+        let ends = [
+            (event.local_addr, event.local_port),
+            (event.remote_addr, event.remote_port),
+        ];
+        let same_connection = ends.contains(&upstream.local);
         (ago_ns <= TURN_NS && !same_connection).then_some(*upstream)
     }
 
@@ -123,6 +128,13 @@ mod tests {
         assert_eq!(upstream_of(&sent(7, Role::Client, 2_000)), None);
         assert_eq!(upstream_of(&sent(7, Role::Server, 1_001 + TURN_NS)), None);
         assert_eq!(upstream_of(&sent(7, Role::Server, 999)), None);
+        // The other end of the very connection, of a process that is its own client.
+        let own = Event {
+            remote_addr: sent(7, Role::Client, 0).local_addr,
+            remote_port: 40_000,
+            ..sent(7, Role::Server, 2_000)
+        };
+        assert_eq!(upstream_of(&own), None);
     }
 
     #[test]

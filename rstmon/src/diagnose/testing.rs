@@ -121,6 +121,7 @@ impl Scene {
             raw.socket_kind = wire::SOCKET_TIMEWAIT;
             raw.state = tcp_state::TIME_WAIT;
             raw.timewait_substate = substate;
+            raw.rcv_nxt = 5_000;
         })
     }
 

@@ -35,6 +35,11 @@ pub(super) const CLOSE_UNREAD_DATA: CausePage = CausePage {
             fact: "process_exit=N",
             says: "the close was part of an ordinary exit with that status",
         },
+        Sign {
+            fact: "propagated_from=PEER",
+            says: "a moment before, the same process had received a reset from that peer as a client \
+                (`propagated_from_seq_no` is its event): a proxy that hands it on, so look there first",
+        },
     ],
     in_tcpdump: "Data from the peer, acknowledged; then `Flags [R.]` from this host, with a real \
         window and, where negotiated, timestamps. No FIN before it, unless `shutdown(SHUT_WR)` came \

@@ -2,7 +2,8 @@
 //!
 //! A timewait socket answers with a reset where `tcp_timewait_state_process` says `TCP_TW_RST`: a
 //! SYN in the window of a connection in FIN-WAIT-2. New data there is `data-after-close`. A RST
-//! kills it: in FIN-WAIT-2 always, in TIME-WAIT unless `net.ipv4.tcp_rfc1337` forbids (RFC 1337). The
+//! kills it: in FIN-WAIT-2 where it is in the window, in TIME-WAIT where it has the very number that comes
+//! next, unless `net.ipv4.tcp_rfc1337` forbids (RFC 1337); one that missed is a `stray-reset`. The
 //! kernel drops that segment in any case, so the event is `stray` and does not tell whether it
 //! survived. Who sent it shows in its shape: a peer that aborts in place of closing acknowledges, a
 //! host that knows nothing of the connection answers with a bare one.
@@ -50,10 +51,18 @@ fn left_for_time_wait(case: &Case<'_>) -> bool {
     after_fin && case.past.reset_sent.is_none() && case.past.reset_received.is_none()
 }
 
+/// Whether TIME-WAIT did not even look at the RST for its number.
+fn missed(case: &Case<'_>) -> bool {
+    let next = case.socket().and_then(|socket| socket.rcv_nxt);
+    let seq = case.event.rst.map(|rst| rst.seq);
+    case.is_state(SocketState::TimeWait)
+        && matches!((seq, next), (Some(seq), Some(next)) if seq != next)
+}
+
 /// Kernels before 6.11 do not tell whose the dropped segment was; a connection of this tuple that
 /// ended here a short while ago then makes it the likeliest reading.
 fn time_wait_assassination<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    if !case.is_kind(Kind::Stray) {
+    if !case.is_kind(Kind::Stray) || missed(case) {
         return None;
     }
     // Another reason is of a RST for which none was found, or that was not looked up: a bad checksum.

@@ -263,7 +263,10 @@ fn a_second_reset_that_the_peer_can_have_sent_is_none() {
         assert_eq!(event.verdict.cause, Cause::StrayReset, "{seq}");
         assert!(signs(&event).is_empty(), "{seq}");
     }
-    let new_connection = second(&live(), 6_460, |scene| scene.timewait_socket(TIME_WAIT));
+    let new_connection = second(&live(), 6_460, |scene| {
+        let scene = scene.timewait_socket(TIME_WAIT);
+        scene.with(|raw| raw.rcv_nxt = 6_460)
+    });
     assert_eq!(new_connection.verdict.cause, Cause::TimeWaitAssassination);
     assert!(signs(&new_connection).is_empty());
     let late = second(&live(), 6_460, |scene| scene.after_ms(3_000));

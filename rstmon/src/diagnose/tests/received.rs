@@ -462,6 +462,22 @@ fn who_reset_a_timewait_socket_shows_in_the_shape() {
             Certain,
         ),
         (
+            "one that missed",
+            assassination(Scene::stray().with(|raw| raw.segment_seq = 4_999)),
+            Cause::StrayReset,
+            Unknown,
+            Certain,
+        ),
+        (
+            "in the window of FIN-WAIT-2",
+            Scene::stray()
+                .with(|raw| raw.segment_seq = 5_001)
+                .timewait_socket(FIN_WAIT2),
+            Cause::TimeWaitAssassination,
+            PeerKernel,
+            Certain,
+        ),
+        (
             "not seen",
             assassination(Scene::stray().with(|raw| {
                 raw.have &= !wire::HAVE_SEGMENT;
