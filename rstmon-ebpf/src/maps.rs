@@ -49,15 +49,18 @@ pub(crate) static KILLERS: LruHashMap<u32, Killer> = LruHashMap::with_max_entrie
 pub(crate) const PENDING_SEGMENT: u64 = 1;
 /// [`Pending::kind`]: `tcp_reset` ran and no RST may have come.
 pub(crate) const PENDING_TENTATIVE: u64 = 2;
+/// [`Pending::kind`]: a RST that the kernel is about to drop without saying for which socket.
+pub(crate) const PENDING_RECEIVER: u64 = 3;
 
-/// What [`PENDING`] remembers of a socket between two hooks of one reset.
+/// What [`PENDING`] remembers between two hooks of one reset: of a socket, or of a RST.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Pending {
     /// `PENDING_*`.
     pub(crate) kind: u64,
-    /// The RST that the socket is about to judge; 0: none.
-    pub(crate) skb: u64,
+    /// The RST that the socket is about to judge, or the network namespace of the socket that has judged
+    /// the RST; 0: none.
+    pub(crate) other: u64,
     /// When, monotonic nanoseconds.
     pub(crate) at_ns: u64,
     /// State of the socket then.
@@ -70,7 +73,7 @@ impl Pending {
     /// Nothing is remembered.
     pub(crate) const NONE: Self = Self {
         kind: 0,
-        skb: 0,
+        other: 0,
         at_ns: 0,
         state: 0,
         family: 0,
@@ -92,7 +95,8 @@ impl Pending {
 }
 
 /// Sockets in the middle of a reset, by address: tentative receptions, and on kernels whose
-/// `tcp_reset` does not tell its segment, that segment. Few at a time.
+/// `tcp_reset` does not tell its segment, that segment. And RSTs by address, where `kfree_skb` does not
+/// tell whose they are. Few at a time.
 #[map]
 pub(crate) static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(1024, 0);
 

@@ -9,6 +9,7 @@ use crate::emit::{Reason, Sighting, report};
 use crate::globals::config;
 use crate::hooks::send_reset::incoming;
 use crate::hooks::{raw_tp_arg, tp_btf_arg, tp_btf_nullable_arg};
+use crate::maps::{PENDING, PENDING_RECEIVER, Pending};
 use crate::read::{KernelAddr, Object};
 use crate::scratch::{Scratch, with_scratch};
 use crate::segment::{
@@ -90,8 +91,8 @@ fn dropped(skb: KernelAddr, sock: KernelAddr, reason: Reason) {
 
 /// A segment that was dropped: a RST, or what a RST was sent for.
 #[inline(always)]
-fn dropped_segment(room: &mut Scratch, skb: KernelAddr, sock: KernelAddr, reason: Reason) {
-    let Some(skb) = read_skb(skb, &mut room.skb) else {
+fn dropped_segment(room: &mut Scratch, freed: KernelAddr, sock: KernelAddr, reason: Reason) {
+    let Some(skb) = read_skb(freed, &mut room.skb) else {
         return;
     };
     if !reached_tcp(&skb) {
@@ -124,13 +125,46 @@ fn dropped_segment(room: &mut Scratch, skb: KernelAddr, sock: KernelAddr, reason
         common: common.as_ref(),
         ..seen
     };
-    report(&dropped_rst(seen, &skb, reason), &mut room.socket);
+    let receiver = if config!(passive_by_probe) != 0 && config!(kfree_has_socket) == 0 {
+        receiver_of(freed)
+    } else {
+        Pending::NONE
+    };
+    report(
+        &dropped_rst(seen, &skb, reason, &receiver),
+        &mut room.socket,
+    );
+}
+
+/// What `send_reset` saw of the socket that got the RST, taken out of the map. Plain numbers, see
+/// `emit::Reason`.
+#[inline(always)]
+fn receiver_of(skb: KernelAddr) -> Pending {
+    let key = skb.value();
+    let Some(pending) = PENDING.get_ptr(key) else {
+        return Pending::NONE;
+    };
+    // SAFETY: an element of an LRU map stays readable while the program runs.
+    let pending = unsafe { *pending };
+    // An element that is gone already is what is wanted.
+    let _ = PENDING.remove(key);
+    // An older one is of a former segment at this address.
+    if pending.kind == PENDING_RECEIVER && pending.is_recent() {
+        pending
+    } else {
+        Pending::NONE
+    }
 }
 
 /// A RST that TCP did not obey. Who it was for follows from the socket that the kernel names, on
 /// older kernels from the device, which full sockets' segments have lost by then.
 #[inline(always)]
-fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Reason) -> Sighting<'a> {
+fn dropped_rst<'a>(
+    mut seen: Sighting<'a>,
+    skb: &Skb<'_>,
+    reason: Reason,
+    receiver: &Pending,
+) -> Sighting<'a> {
     seen.flags = wire::FLAG_SEGMENT_IS_RST;
     let no_socket = reason.is_drop(config!(drop_no_socket));
     if let Some(common) = seen.common {
@@ -145,6 +179,9 @@ fn dropped_rst<'a>(mut seen: Sighting<'a>, skb: &Skb<'_>, reason: Reason) -> Sig
         }
     } else if no_socket {
         seen.state = tcp_state::NONE;
+    } else if receiver.is_there() {
+        seen.netns = receiver.other as u32;
+        (seen.kind, seen.state) = judge(receiver.state as u8, reason);
     } else if config!(kfree_has_socket) == 0 && skb.device().is_null() {
         // Taken by a full socket, and the kernel does not say by which.
         seen.kind = wire::KIND_REJECTED;
@@ -165,8 +202,8 @@ fn judge(state: u8, reason: Reason) -> (u8, u8) {
         tcp_state::LISTEN => {
             // The only RST that a listener's name stands for without a reason of its own: one that
             // `tcp_check_req()` killed a request socket for, or, where that has no reasons to give, was
-            // not moved by.
-            if !reason.is_drop(config!(drop_not_specified)) {
+            // not moved by. What a probe saw went to the listener itself.
+            if config!(kfree_has_socket) == 0 || !reason.is_drop(config!(drop_not_specified)) {
                 (wire::KIND_STRAY, tcp_state::LISTEN)
             } else if config!(embryonic_kill_is_told) != 0 {
                 (wire::KIND_RECEIVED, tcp_state::NEW_SYN_RECV)

@@ -138,7 +138,7 @@ fn stashed(sock: KernelAddr) -> KernelAddr {
     let _ = PENDING.remove(key);
     // An older one is of a former socket at this address, and its segment is gone.
     if pending.kind == PENDING_SEGMENT && pending.is_recent() {
-        KernelAddr::new(pending.skb)
+        KernelAddr::new(pending.other)
     } else {
         KernelAddr::NULL
     }
@@ -150,16 +150,24 @@ fn received_segment(sock: KernelAddr, skb: KernelAddr) {
     if skb.is_null() {
         return;
     }
-    with_scratch!(received_skb(sock, skb));
+    if is_spent() && is_refused_ipv4(sock) {
+        // As without a probe; in SYN-SENT only a RST leads here.
+        let (state, family) = (tcp_state::SYN_SENT, wire::AF_INET);
+        lose(Stage::StormBudget, wire::KIND_RECEIVED, state, family, 0);
+    } else {
+        with_scratch!(received_skb(sock, skb));
+    }
 }
 
 /// The segment that tore the socket down, which is there.
 #[inline(always)]
 fn received_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
     let Some(skb) = read_skb(skb, &mut room.skb) else {
+        count_unreadable();
         return;
     };
     let Some(segment) = read_segment(&skb, Some(&mut room.options), &mut room.segment) else {
+        count_unreadable();
         return;
     };
     if !segment.is_rst() {
@@ -180,6 +188,13 @@ fn received_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
         ..received(sock, sock::state(Some(&common)), &room.ends)
     };
     report(&sighting, &mut room.socket);
+}
+
+/// A segment that led to `tcp_reset()` and cannot be read: most are RSTs. It is counted, and not reported.
+#[inline(always)]
+fn count_unreadable() {
+    let (state, family) = (STATE_UNKNOWN, wire::AF_INET);
+    lose(Stage::Unreadable, wire::KIND_RECEIVED, state, family, 0);
 }
 
 /// `tcp_reset()` without its segment.
@@ -219,7 +234,7 @@ fn receive_is_shut_down(sock: KernelAddr) -> bool {
 fn remember(sock: KernelAddr, state: u8, family: u16) {
     let pending = Pending {
         kind: PENDING_TENTATIVE,
-        skb: 0,
+        other: 0,
         // SAFETY: a helper without arguments.
         at_ns: unsafe { bpf_ktime_get_ns() },
         state: u32::from(state),

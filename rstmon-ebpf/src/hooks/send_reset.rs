@@ -9,12 +9,13 @@ use crate::counts::{count, lose};
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
-use crate::maps::{PENDING, PENDING_TENTATIVE, Pending};
+use crate::maps::{PENDING, PENDING_RECEIVER, PENDING_TENTATIVE, Pending};
 use crate::notes;
 use crate::read::{KernelAddr, Members, clear};
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
-use crate::segment::{Segment, family, read_segment, read_skb};
+use crate::segment::{Segment, family, is_rst_at_data, read_segment, read_skb};
 use crate::sock::{self, Common, Ends};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext};
 use aya_log_ebpf::debug;
@@ -54,11 +55,10 @@ fn raw_tp_tcp_send_reset(ctx: RawTracePointContext) -> i32 {
 #[fentry(function = "tcp_v4_send_reset")]
 fn fentry_tcp_v4_send_reset(ctx: FEntryContext) -> i32 {
     debug!(&ctx, "tcp_v4_send_reset");
-    passive(
+    passive_by_probe(
         wire::HOOK_TCP_V4_SEND_RESET,
         fentry_arg!(ctx, 0),
         fentry_arg!(ctx, 1),
-        Reason::NONE,
     );
     0
 }
@@ -67,11 +67,10 @@ fn fentry_tcp_v4_send_reset(ctx: FEntryContext) -> i32 {
 #[kprobe(function = "tcp_v4_send_reset")]
 fn kprobe_tcp_v4_send_reset(ctx: ProbeContext) -> u32 {
     debug!(&ctx, "tcp_v4_send_reset");
-    passive(
+    passive_by_probe(
         wire::HOOK_TCP_V4_SEND_RESET,
         kprobe_arg!(ctx, 0),
         kprobe_arg!(ctx, 1),
-        Reason::NONE,
     );
     0
 }
@@ -80,11 +79,10 @@ fn kprobe_tcp_v4_send_reset(ctx: ProbeContext) -> u32 {
 #[fentry(function = "tcp_v6_send_reset")]
 fn fentry_tcp_v6_send_reset(ctx: FEntryContext) -> i32 {
     debug!(&ctx, "tcp_v6_send_reset");
-    passive(
+    passive_by_probe(
         wire::HOOK_TCP_V6_SEND_RESET,
         fentry_arg!(ctx, 0),
         fentry_arg!(ctx, 1),
-        Reason::NONE,
     );
     0
 }
@@ -93,11 +91,10 @@ fn fentry_tcp_v6_send_reset(ctx: FEntryContext) -> i32 {
 #[kprobe(function = "tcp_v6_send_reset")]
 fn kprobe_tcp_v6_send_reset(ctx: ProbeContext) -> u32 {
     debug!(&ctx, "tcp_v6_send_reset");
-    passive(
+    passive_by_probe(
         wire::HOOK_TCP_V6_SEND_RESET,
         kprobe_arg!(ctx, 0),
         kprobe_arg!(ctx, 1),
-        Reason::NONE,
     );
     0
 }
@@ -172,10 +169,27 @@ fn passive(hook: u8, sock: KernelAddr, skb: KernelAddr, reason: Reason) {
     with_scratch!(passive_skb(hook, sock, skb, reason));
 }
 
+/// The same by a probe, where the kernel gives no reason.
+#[inline(always)]
+fn passive_by_probe(hook: u8, sock: KernelAddr, skb: KernelAddr) {
+    if !sock.is_null() || !is_spent() {
+        passive(hook, sock, skb, Reason::NONE);
+    } else if !is_rst_at_data(skb) {
+        let (state, family) = (tcp_state::NONE, family(skb));
+        lose(Stage::StormBudget, wire::KIND_SENT, state, family, 0);
+    }
+}
+
 /// What the socket, if any, and the segment tell.
 #[inline(always)]
-fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, reason: Reason) {
-    let Some(skb) = read_skb(skb, &mut room.skb) else {
+fn passive_skb(
+    room: &mut Scratch,
+    hook: u8,
+    sock: KernelAddr,
+    segment_of: KernelAddr,
+    reason: Reason,
+) {
+    let Some(skb) = read_skb(segment_of, &mut room.skb) else {
         count_unreadable(reason);
         return;
     };
@@ -185,6 +199,7 @@ fn passive_skb(room: &mut Scratch, hook: u8, sock: KernelAddr, skb: KernelAddr, 
     };
     // The functions are called for arriving RSTs too, and return at once (RFC 9293, 3.5.2).
     if segment.is_rst() {
+        remember_receiver(room, segment_of, sock);
         return;
     }
     incoming(segment, &mut room.ends);
@@ -222,6 +237,28 @@ fn count_alone(skb: KernelAddr, reason: Reason) {
 fn count_unreadable(reason: Reason) {
     let (state, family, reason) = (STATE_UNKNOWN, wire::AF_INET, reason.number());
     lose(Stage::Unreadable, wire::KIND_SENT, state, family, reason);
+}
+
+/// Remembers whose a RST is that will be dropped: a listener's or a connecting socket's, which the kernel
+/// does not tell `kfree_skb`.
+#[inline(always)]
+fn remember_receiver(room: &mut Scratch, skb: KernelAddr, sock: KernelAddr) {
+    if config!(passive_by_probe) == 0 || config!(kfree_has_socket) != 0 {
+        return;
+    }
+    let Some(common) = sock::read_common(sock, &mut room.common) else {
+        return;
+    };
+    let pending = Pending {
+        kind: PENDING_RECEIVER,
+        other: u64::from(sock::netns(&common)),
+        // SAFETY: a helper without arguments.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        state: u32::from(sock::state(Some(&common))),
+        family: 0,
+    };
+    // The map is LRU: it makes room. Where it cannot, the receiver is not known.
+    let _ = PENDING.insert(skb.value(), pending, 0);
 }
 
 /// Writes the ends of a segment that arrived here.

@@ -18,6 +18,12 @@ const SIGTERM: u32 = 15;
 const DELIVERED: u32 = 0;
 /// `SEND_SIG_PRIV`: the kernel sent it.
 const SEND_SIG_PRIV: u64 = 1;
+/// kill(2), of `include/uapi/asm-generic/siginfo.h`.
+const SI_USER: i32 = 0;
+/// sigqueue(3).
+const SI_QUEUE: i32 = -1;
+/// tgkill(2).
+const SI_TKILL: i32 = -6;
 
 /// `signal_generate(sig, info, task, group, result)`.
 #[raw_tracepoint(tracepoint = "signal_generate")]
@@ -34,7 +40,8 @@ fn raw_tp_signal_generate(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Whether a process sent the signal: above zero, `si_code` names an event within the kernel.
+/// Whether the process that runs sent the signal. Other codes name an event within the kernel, as that of
+/// a timer, which interrupts whoever runs.
 #[inline(always)]
 fn from_process(info: KernelAddr) -> bool {
     match info.value() {
@@ -42,7 +49,7 @@ fn from_process(info: KernelAddr) -> bool {
         0 => true,
         SEND_SIG_PRIV => false,
         _ => match info.field::<i32>(offset!(siginfo_code)) {
-            Some(code) => code <= 0,
+            Some(code) => matches!(code, SI_USER | SI_QUEUE | SI_TKILL),
             None => false,
         },
     }

@@ -145,7 +145,7 @@ fn stash(sock: KernelAddr, skb: KernelAddr, state: u8, family: u16) {
     }
     let pending = Pending {
         kind: PENDING_SEGMENT,
-        skb: skb.value(),
+        other: skb.value(),
         // SAFETY: a helper without arguments.
         at_ns: unsafe { bpf_ktime_get_ns() },
         state: u32::from(state),
