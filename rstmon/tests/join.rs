@@ -542,3 +542,19 @@ fn through_an_agent_both_ends_are_one_line() {
         panic!("two resets are never two lines");
     });
 }
+
+#[test]
+fn through_an_agent_an_end_whose_other_the_filter_does_not_want_is_shown_at_once() {
+    if !bpf_works() {
+        return;
+    }
+    let agent = Agent::start(&[]);
+    let socket = agent.path("socket").to_str().unwrap().to_owned();
+    in_private_netns(move |netns| {
+        let filter = |kind| format!("netns {netns} and kind {kind}");
+        let (sent, received) = (filter("sent"), filter("received"));
+        assert_shown_alone(&["--connect", &socket, &sent], "sent", SENT, SENT_CAUSES);
+        let args = ["--connect", &socket, &received];
+        assert_shown_alone(&args, "received", ARRIVED, RECEIVED_CAUSES);
+    });
+}

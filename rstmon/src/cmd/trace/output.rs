@@ -176,7 +176,11 @@ impl Output {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() && !self.is_stuck {
             match self.stdout.write_all(&self.buffer) {
-                Ok(()) => self.unwritten.clear(),
+                Ok(()) => {
+                    self.unwritten.clear();
+                    let waiting = self.waiting.values().map(|first| first.verdict.cause);
+                    self.unwritten.extend(waiting);
+                }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => self.is_stuck = true,
                 Err(error) => {
                     self.buffer.clear();
@@ -214,6 +218,10 @@ impl Output {
 
     /// Prints an event, with the other end if that came before; lets it wait if that is to come.
     fn accept_joined(&mut self, event: &Event) {
+        // Events come in order: what should have come before this one does not come any more.
+        let not_yet_due = self.waiting.split_off(&event.seq_no);
+        self.print_waiting();
+        self.waiting = not_yet_due;
         match (self.waiting.remove(&event.seq_no), event.story) {
             (Some(first), _) => {
                 let (sent, arrived) = if event.kind == Kind::Sent {
@@ -231,6 +239,18 @@ impl Output {
             }
             (None, _) => self.print(event),
         }
+    }
+
+    /// Prints what waits, when nothing has come for a while: the other end, which comes at once, was not
+    /// wanted by the filter or was lost.
+    pub(super) fn give_up_waiting(&mut self) -> io::Result<()> {
+        self.print_waiting();
+        self.flush()
+    }
+
+    /// Whether an end waits for the other.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Prints what waits in vain.

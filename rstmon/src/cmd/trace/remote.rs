@@ -30,6 +30,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 /// How long the agent may be silent when it is to say what it has counted and lost.
 const END_TIME: Duration = Duration::from_secs(2);
+/// The other end of a connection comes right after the first, if the agent has it and the filter wants it.
+const OTHER_END_TIME: Duration = Duration::from_millis(100);
 
 /// What tells one line from another, and the members of those that are no events.
 #[derive(Deserialize)]
@@ -159,7 +161,16 @@ impl Remote {
     /// Shows what comes. To be left off at any await: a line is taken whole or not at all.
     async fn watch(&mut self, lines: &mut AgentLines) -> Result<Over, Failure> {
         while !self.output.is_full() {
-            if let Some(over) = self.take_next(lines).await? {
+            let over = if self.output.is_waiting() {
+                // A line is taken whole or not at all.
+                match tokio::time::timeout(OTHER_END_TIME, self.take_next(lines)).await {
+                    Ok(over) => over?,
+                    Err(_) => written_or_over(self.output.give_up_waiting())?,
+                }
+            } else {
+                self.take_next(lines).await?
+            };
+            if let Some(over) = over {
                 return Ok(over);
             }
         }
