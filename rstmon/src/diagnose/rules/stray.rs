@@ -27,9 +27,8 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let confidence = match (case.event.state, drop_reason) {
         (Some(SocketState::Listen), Some("TCP_FLAGS")) => Confidence::Likely,
         (Some(SocketState::None), None | Some("NO_SOCKET" | "NOT_SPECIFIED"))
-        | (Some(SocketState::Listen), _)
+        | (Some(SocketState::Listen | SocketState::TimeWait), _)
         | (None, Some("NO_SOCKET"))
-        | (Some(SocketState::TimeWait), _)
         | (_, Some("TCP_CLOSE")) => Confidence::Certain,
         (None, None) => Confidence::Guess,
         _ => return None,
