@@ -1,5 +1,6 @@
 //! The maps. Sizes that a user may choose are set by the loader.
 
+use crate::read::KernelAddr;
 use crate::scratch::{ROOMS, Scratch};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_map_lookup_elem};
 use aya_ebpf::macros::map;
@@ -99,6 +100,25 @@ impl Pending {
 /// tell whose they are. Few at a time.
 #[map]
 pub(crate) static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(1024, 0);
+
+/// Takes what is remembered of a socket or a RST out of the map, if it is of that kind and of the reset that
+/// is under way; what is older is of a former one at this address.
+#[inline(always)]
+pub(crate) fn take_pending(of: KernelAddr, kind: u64) -> Pending {
+    let key = of.value();
+    let Some(pending) = PENDING.get_ptr(key) else {
+        return Pending::NONE;
+    };
+    // SAFETY: an element of an LRU map stays readable while the program runs.
+    let pending = unsafe { *pending };
+    // An element that another CPU removed meanwhile is gone, which is what is wanted.
+    let _ = PENDING.remove(key);
+    if pending.kind == kind && pending.is_recent() {
+        pending
+    } else {
+        Pending::NONE
+    }
+}
 
 /// What a CPU remembers between two events.
 #[repr(C)]

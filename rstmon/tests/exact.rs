@@ -72,12 +72,7 @@ fn after_a_storm_of_200000_refused_connections_sent_equals_out_rsts() {
     assert!(sent >= STORM, "{sent}");
     let is_event = |line: &&Value| line["kind"] == "sent";
     let shown = lines.iter().filter(is_event).count() as u64;
-    let lost: u64 = end["lost"]
-        .as_object()
-        .unwrap()
-        .values()
-        .map(|count| count.as_u64().unwrap())
-        .sum();
+    let lost = sum(&end["lost"]);
     let counted = end["kernel_counts"]["sent"].as_u64().unwrap();
     // Of what was lost, some may have been of others.
     let of_others = shown..=shown + lost;
@@ -111,15 +106,14 @@ fn what_is_only_counted_is_counted_once() {
         );
     }
     let seen = end["seen"].as_u64().unwrap();
-    let lost: u64 = end["lost"]
-        .as_object()
-        .unwrap()
-        .values()
-        .map(|count| count.as_u64().unwrap())
-        .sum();
-    let counted = end["kernel_counts"].as_object().unwrap();
-    let counted: u64 = counted.values().map(|count| count.as_u64().unwrap()).sum();
-    assert_eq!(counted, seen + lost, "{end}");
+    let lost = sum(&end["lost"]);
+    assert_eq!(sum(&end["kernel_counts"]), seen + lost, "{end}");
+}
+
+/// Of the counts of an object.
+fn sum(counts: &Value) -> u64 {
+    let counts = counts.as_object().unwrap().values();
+    counts.map(|count| count.as_u64().unwrap()).sum()
 }
 
 /// Events a second that the flood's capture may report, at least: one thread makes many times more.

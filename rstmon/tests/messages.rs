@@ -92,6 +92,21 @@ fn connect_none_is_a_capture_of_ones_own() {
         assert_eq!(code, Some(0), "{own:?}: {message}");
     }
     assert!(file.exists());
+    let top = [
+        "top",
+        "-b",
+        "-n",
+        "1",
+        "--connect",
+        "none",
+        "--mode",
+        "tracepoint",
+    ];
+    let (code, message) = failure(&top);
+    assert_eq!(code, Some(0), "{message}");
+    let (code, message) = failure(&["top", "-b", "--connect", "/nowhere", "--mode", "tracepoint"]);
+    assert_eq!(code, Some(2), "{message}");
+    assert!(message.contains("--mode"), "{message}");
     // A recording has been captured already.
     let (code, message) = failure(&["trace", "--connect", "none", "-r", "any"]);
     assert_eq!(code, Some(2), "{message}");

@@ -61,7 +61,16 @@ fn a_terminal_that_is_closed_ends_the_recording() {
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("all.rst");
-    let mut child = start(&mut recording(&file));
+    let mut command = recording(&file);
+    // Whoever runs the tests may have it ignored, as nohup(1) does.
+    let heed = || {
+        // SAFETY: no handler is installed.
+        unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) }?;
+        Ok(())
+    };
+    // SAFETY: signal(2) may be called between fork and exec.
+    unsafe { command.pre_exec(heed) };
+    let mut child = start(&mut command);
     send(&child, Signal::SIGHUP);
     assert_eq!(wait_for(&mut child, Duration::from_secs(10)), Some(0));
     assert_is_whole(&file);

@@ -66,6 +66,7 @@ const PROGRAMS: &[(&str, &str, &[Purpose])] = {
         ("bpftrace", "bpftrace", &[Tests, Bench]),
         ("cpio", "cpio", &[Machines]),
         ("curl", "curl", &[Tests, Work]),
+        ("python3", "python3", &[Tests]),
         ("deb-systemd-helper", "init-system-helpers", &[Packages]),
         ("depmod", "kmod", &[Machines]),
         ("dpkg-deb", "dpkg", &[Packages]),
@@ -384,6 +385,7 @@ mod tests {
                 "nftables",
                 "nginx-light",
                 "prometheus",
+                "python3",
                 "tcpdump",
                 "tmux",
                 "wrk"

@@ -9,7 +9,7 @@ use crate::emit::{Reason, Sighting, report};
 use crate::globals::config;
 use crate::hooks::send_reset::incoming;
 use crate::hooks::{raw_tp_arg, tp_btf_arg, tp_btf_nullable_arg};
-use crate::maps::{PENDING, PENDING_RECEIVER, Pending};
+use crate::maps::{PENDING_RECEIVER, Pending, take_pending};
 use crate::read::{KernelAddr, Object};
 use crate::scratch::{Scratch, with_scratch};
 use crate::segment::{
@@ -126,7 +126,7 @@ fn dropped_segment(room: &mut Scratch, freed: KernelAddr, sock: KernelAddr, reas
         ..seen
     };
     let receiver = if config!(passive_by_probe) != 0 && config!(kfree_has_socket) == 0 {
-        receiver_of(freed)
+        take_pending(freed, PENDING_RECEIVER)
     } else {
         Pending::NONE
     };
@@ -136,28 +136,9 @@ fn dropped_segment(room: &mut Scratch, freed: KernelAddr, sock: KernelAddr, reas
     );
 }
 
-/// What `send_reset` saw of the socket that got the RST, taken out of the map. Plain numbers, see
-/// `emit::Reason`.
-#[inline(always)]
-fn receiver_of(skb: KernelAddr) -> Pending {
-    let key = skb.value();
-    let Some(pending) = PENDING.get_ptr(key) else {
-        return Pending::NONE;
-    };
-    // SAFETY: an element of an LRU map stays readable while the program runs.
-    let pending = unsafe { *pending };
-    // An element that is gone already is what is wanted.
-    let _ = PENDING.remove(key);
-    // An older one is of a former segment at this address.
-    if pending.kind == PENDING_RECEIVER && pending.is_recent() {
-        pending
-    } else {
-        Pending::NONE
-    }
-}
-
 /// A RST that TCP did not obey. Who it was for follows from the socket that the kernel names, on
-/// older kernels from the device, which full sockets' segments have lost by then.
+/// older kernels from what a probe saw on its way, or from the device, which full sockets' segments have
+/// lost by then.
 #[inline(always)]
 fn dropped_rst<'a>(
     mut seen: Sighting<'a>,

@@ -10,7 +10,7 @@ use crate::counts::lose;
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config, offset};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends, tp_btf_arg};
-use crate::maps::{PENDING, PENDING_SEGMENT, PENDING_TENTATIVE, Pending};
+use crate::maps::{PENDING, PENDING_SEGMENT, PENDING_TENTATIVE, Pending, take_pending};
 use crate::notes;
 use crate::read::{KernelAddr, Members, Object, clear};
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
@@ -63,6 +63,7 @@ fn is_refused_ipv4(sock: impl Object) -> bool {
 #[inline(always)]
 fn received_sock(room: &mut Scratch, sock: KernelAddr) {
     let Some(common) = sock::read_common(sock, &mut room.common) else {
+        count_unreadable();
         return;
     };
     clear(&mut room.ends);
@@ -128,20 +129,7 @@ fn kprobe_tcp_reset(ctx: ProbeContext) -> u32 {
 /// The RST that `hooks::validate` saw on its way to this socket, taken out of the map.
 #[inline(always)]
 fn stashed(sock: KernelAddr) -> KernelAddr {
-    let key = sock.value();
-    let Some(pending) = PENDING.get_ptr(key) else {
-        return KernelAddr::NULL;
-    };
-    // SAFETY: an element of an LRU map stays readable while the program runs.
-    let pending = unsafe { *pending };
-    // An element that is gone already is what is wanted.
-    let _ = PENDING.remove(key);
-    // An older one is of a former socket at this address, and its segment is gone.
-    if pending.kind == PENDING_SEGMENT && pending.is_recent() {
-        KernelAddr::new(pending.other)
-    } else {
-        KernelAddr::NULL
-    }
+    KernelAddr::new(take_pending(sock, PENDING_SEGMENT).other)
 }
 
 /// `tcp_reset()` with the segment that caused it: an event only if that is a RST.
@@ -174,6 +162,7 @@ fn received_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
         return;
     }
     let Some(common) = sock::read_common(sock, &mut room.common) else {
+        count_unreadable();
         return;
     };
     clear(&mut room.ends);
@@ -190,7 +179,7 @@ fn received_skb(room: &mut Scratch, sock: KernelAddr, skb: KernelAddr) {
     report(&sighting, &mut room.socket);
 }
 
-/// A segment that led to `tcp_reset()` and cannot be read: most are RSTs. It is counted, and not reported.
+/// What led to `tcp_reset()` cannot be read: mostly it is a RST. It is counted, and not reported.
 #[inline(always)]
 fn count_unreadable() {
     let (state, family) = (STATE_UNKNOWN, wire::AF_INET);

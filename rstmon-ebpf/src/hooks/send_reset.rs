@@ -9,7 +9,7 @@ use crate::counts::{count, lose};
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::{classic, config};
 use crate::hooks::{fentry_arg, kprobe_arg, raw_tp_arg, read_record_ends};
-use crate::maps::{PENDING, PENDING_RECEIVER, PENDING_TENTATIVE, Pending};
+use crate::maps::{PENDING, PENDING_RECEIVER, PENDING_TENTATIVE, Pending, take_pending};
 use crate::notes;
 use crate::read::{KernelAddr, Members, clear};
 use crate::scratch::{Scratch, SocketRoom, with_scratch};
@@ -239,8 +239,8 @@ fn count_unreadable(reason: Reason) {
     lose(Stage::Unreadable, wire::KIND_SENT, state, family, reason);
 }
 
-/// Remembers whose a RST is that will be dropped: a listener's or a connecting socket's, which the kernel
-/// does not tell `kfree_skb`.
+/// Remembers whose a RST with ACK is that will be dropped: a listener's or a connecting socket's, which the
+/// kernel does not tell `kfree_skb`.
 #[inline(always)]
 fn remember_receiver(room: &mut Scratch, skb: KernelAddr, sock: KernelAddr) {
     if config!(passive_by_probe) == 0 || config!(kfree_has_socket) != 0 {
@@ -292,7 +292,7 @@ fn send(sent: &Sent<'_>, room: &mut SocketRoom) {
     let mut flags = sent.flags;
     let mut state = sent.state_at_hook;
     if socket_kind == wire::SOCKET_FULL && sent.state_at_hook == tcp_state::CLOSE {
-        let pending = take_pending(sent.sock);
+        let pending = take_pending(sent.sock, PENDING_TENTATIVE);
         if pending.is_there() && sent.flags & wire::FLAG_ACTIVE == 0 {
             // `tcp_reset()` ran because of data after close; now comes the answer to that data.
             state = pending.state as u8;
@@ -322,23 +322,4 @@ fn send(sent: &Sent<'_>, room: &mut SocketRoom) {
         segment: sent.segment,
     };
     report(&sighting, room);
-}
-
-/// Takes the tentative reception of a socket out of the map.
-#[inline(always)]
-fn take_pending(sock: KernelAddr) -> Pending {
-    let key = sock.value();
-    let Some(pending) = PENDING.get_ptr(key) else {
-        return Pending::NONE;
-    };
-    // SAFETY: an element of an LRU map stays readable while the program runs.
-    let pending = unsafe { *pending };
-    // An element that another CPU removed meanwhile is gone, which is what is wanted.
-    let _ = PENDING.remove(key);
-    // An older one is of a former socket at this address.
-    if pending.kind == PENDING_TENTATIVE && pending.is_recent() {
-        pending
-    } else {
-        Pending::NONE
-    }
 }

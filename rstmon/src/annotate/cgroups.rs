@@ -25,10 +25,10 @@ const CGROUPS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 /// How long "no such cgroup" is believed, nanoseconds. A path is believed for ever: ids are never
 /// used again and a cgroup of version 2 cannot be renamed.
 const ABSENT_NS: u64 = 5_000_000_000;
-/// A walk is made for an unknown id at once, as its cgroup may be gone soon, but not within this time of
-/// the last one, nanoseconds,
+/// Least time between two walks, nanoseconds: for an unknown id one is made at once, as its cgroup may be
+/// gone soon.
 const WALK_PAUSE_NS: u64 = 100_000_000;
-/// nor within this many times what that one took: walking takes 5 % of the time at most.
+/// And as many times what the last one took: walking takes 5 % of the time at most.
 const WALK_PAUSES: u64 = 20;
 /// Directories that one walk looks at, at most.
 const WALKED: usize = 16_384;

@@ -1,4 +1,5 @@
-//! The signals that ask a command to end, as every command takes them that has something to finish.
+//! The signals that ask a command to end, for those that have something to finish. `top` on a screen and the
+//! agent, which reloads on SIGHUP, have lists of their own.
 
 use std::future::poll_fn;
 use std::io;

@@ -3,6 +3,7 @@
 //! The scenarios run on threads of their own, the capture on the calling thread; events travel
 //! between them as the JSON that users get.
 
+use crate::cmd::end_signals::end_signals;
 use crate::cmd::exit::Failure;
 use crate::cmd::offered::Offered;
 use crate::cmd::session::Session;
@@ -22,7 +23,6 @@ use rstmon_lab::{
     Witness, find_scenario, judge, render_results, render_sums, scenarios,
 };
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs;
 use std::io::{self, Write};
 use std::num::ParseIntError;
@@ -343,16 +343,16 @@ struct Watch {
     sights: Sights,
     /// Who sees what this kernel shows no program, or why there is nobody.
     witness: Result<Witness, String>,
-    /// Whether SIGINT or SIGTERM came: then everything is taken down first.
+    /// Whether a signal asked for the end: then everything is taken down first.
     is_interrupted: Arc<AtomicBool>,
 }
 
 impl Watch {
     fn new(sights: Sights, has_witness: bool) -> Result<Self, Failure> {
         let is_interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&is_interrupted))
-                .map_err(|error| Failure::run_time(format!("cannot handle signals: {error}")))?;
+        let cannot = |error| Failure::run_time(format!("cannot handle signals: {error}"));
+        for signal in end_signals().map_err(cannot)? {
+            signal_hook::flag::register(signal, Arc::clone(&is_interrupted)).map_err(cannot)?;
         }
         Ok(Self {
             sights,

@@ -23,7 +23,7 @@ use rstmon_common::layout::KernelLayout;
 use rstmon_common::wire;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of every command that captures.
 #[derive(Clone, Debug, Args)]
@@ -40,7 +40,7 @@ pub struct CaptureArgs {
     pub btf: Option<PathBuf>,
     /// Events a second that may be reported, for each CPU (what one leaves, others use); more are
     /// counted, not reported, and while such a flood goes on, a sixteenth is reported. A reset within
-    /// this host is two events: sent, and received
+    /// this host is two events: sent, and received. By default no more than 608000 for all CPUs
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_EVENTS_PER_SEC,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_events_per_sec: u32,
@@ -100,6 +100,24 @@ fn parse_level() -> impl TypedValueParser<Value = log::Level> {
         .try_map(|text| text.parse::<log::Level>())
 }
 
+/// Whether `--connect` asks for no agent.
+#[must_use]
+pub fn asks_no_agent(socket: &Path) -> bool {
+    socket == Path::new("none")
+}
+
+/// Refuses to ask an agent and to capture: `own` is a flag that only a capture of one's own takes.
+pub fn refuse_own_flag(connect: Option<&Path>, own: Option<&'static str>) -> Result<(), Failure> {
+    match (connect, own) {
+        (Some(socket), Some(flag)) if !asks_no_agent(socket) => Err(Failure::usage(format!(
+            "--connect {} shows what an agent captures, and {flag} is of a capture of one's own: \
+             leave one of them out, or say `--connect none`",
+            socket.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Two CPUs report 152,000 events a second, which is 76,000 connections that are refused within the
 /// host, at two events each. A flood can make more: 340,000 refusals, or 680,000 events, a second were
 /// measured. Beyond the budget the host's time is its own, and resets are counted only.
@@ -129,11 +147,11 @@ pub struct Started {
     pub plan: ProbePlan,
 }
 
-/// What one reader keeps up with, at 1.5 µs an event (docs/performance.md): eight CPUs' worth. More would
-/// fill the ring, and be lost without a sample being taken.
+/// What one reader keeps up with, at 1.5 µs an event (docs/performance.md, `rstmon trace`): eight CPUs' worth.
+/// More would fill the ring, and be lost without a sample being taken.
 const READ_EVENTS_PER_SEC: u64 = 8 * DEFAULT_MAX_EVENTS_PER_SEC as u64;
 
-/// Events a second that all CPUs together may report. What a user asks for is taken as it is.
+/// Events a second that all CPUs together may report. Another number than the default is taken as it is.
 const fn storm_budget(max_events_per_sec: u32, cpus: u64) -> u64 {
     let budget = max_events_per_sec as u64 * cpus;
     let is_default = max_events_per_sec == DEFAULT_MAX_EVENTS_PER_SEC;

@@ -7,7 +7,7 @@ use crate::agent::client::cannot_ask;
 use crate::agent::socket::DEFAULT_SOCKET;
 use crate::cmd::exit::{ExitCode, Failure};
 use crate::cmd::session::Session;
-use crate::cmd::start::{CaptureArgs, start_capture};
+use crate::cmd::start::{CaptureArgs, asks_no_agent, refuse_own_flag, start_capture};
 use crate::cmd::stdout::{End, Stdout};
 use crate::cmd::trace::Color;
 use crate::filter::Filter;
@@ -69,8 +69,7 @@ pub struct TopArgs {
     #[arg(long, value_name = "N", default_value = "1", requires = "read", value_parser = parse_speed)]
     pub speed: Speed,
     /// Take the events of the agent at this socket; 'none': capture here even if an agent runs
-    #[arg(long, value_name = "SOCKET",
-          conflicts_with_all = ["mode", "btf", "max_events_per_sec", "ebpf_log"])]
+    #[arg(long, value_name = "SOCKET")]
     pub connect: Option<PathBuf>,
     /// Leave the mouse to the terminal
     #[arg(long)]
@@ -104,6 +103,7 @@ fn parse_speed(text: &str) -> Result<Speed, String> {
 pub fn run_top(args: &TopArgs) -> Result<(), Failure> {
     let filter =
         Filter::parse(&args.filter.join(" ")).map_err(|error| Failure::usage(error.to_string()))?;
+    refuse_own_flag(args.connect.as_deref(), args.capture.first_given())?;
     let (wishes, heard) = channel();
     let (feeds, fed) = sync_channel(WAITING_FEEDS);
     start_source(args, &filter, heard, feeds)?;
@@ -172,7 +172,7 @@ fn start_source(
 /// The socket of the agent to ask; none where this process is to capture.
 fn agent_socket(args: &TopArgs, filter: &Filter) -> Result<Option<PathBuf>, Failure> {
     match &args.connect {
-        Some(none) if none == Path::new("none") => Ok(None),
+        Some(socket) if asks_no_agent(socket) => Ok(None),
         Some(socket) => match agent::connect(socket, filter, args.delay) {
             Ok(_) => Ok(Some(socket.clone())),
             Err(error) => Err(cannot_ask(socket, &error)),

@@ -164,7 +164,7 @@ enum FlowChange {
     PeerWentOn,
     /// So many RSTs outside the window, the one at hand included.
     Attempts(u32),
-    /// A RST that the next one may explain: the flow is to be there for that.
+    /// A RST that may explain the next one: the flow is to be there for that.
     Noted,
 }
 

@@ -159,9 +159,10 @@ pub struct Connection {
     pub min_rtt_us: Option<u32>,
     /// Payload bytes sent.
     pub bytes_sent: Option<u64>,
-    /// Payload bytes acknowledged.
+    /// Payload bytes acknowledged, as TCP_INFO counts them: the SYN of the end that connected and a FIN are
+    /// one each.
     pub bytes_acked: Option<u64>,
-    /// Payload bytes received.
+    /// Payload bytes received, as TCP_INFO counts them: the peer's FIN is one.
     pub bytes_received: Option<u64>,
     /// Received and not read by the application.
     pub unread_bytes: Option<u32>,

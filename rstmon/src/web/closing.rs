@@ -2,8 +2,8 @@
 //!
 //! A host answers with a RST what reaches a socket that is closed, and closes with a RST one that holds
 //! what nobody has read. So a peer that has ended is sent nothing more; one that is asked to end gets a
-//! moment to do it first; and whatever it still says is read until it has ended, too. Used by `server`,
-//! for every connection that ends by itself.
+//! moment to do it first; and what it still says is read until it has ended, too, within bounds of time
+//! and of bytes. Used by `server`, for every connection that ends by itself.
 
 use std::io;
 use std::pin::Pin;
@@ -16,9 +16,11 @@ use tokio_rustls::server::TlsStream;
 
 /// How long a peer has to end first, where the end is more than a FIN: it may have all that it wants,
 /// and close before what it is told would reach it. A round trip, and time to read the page.
-const PEER_FIRST: Duration = Duration::from_millis(500);
-/// How long is waited for the peer's end after ours.
+const PEER_FIRST: Duration = Duration::from_secs(1);
+/// How long our end may take to be told, and how long is waited for the peer's after it.
 const LINGER: Duration = Duration::from_secs(2);
+/// Most bytes that are read for it: a peer that says more is no longer listened to.
+const MAX_FORGOTTEN: usize = 2 << 20;
 /// Bytes that are read at once and forgotten.
 const FORGOTTEN: usize = 4096;
 
@@ -61,26 +63,39 @@ impl<T: Transport> Closing<T> {
         }
     }
 
-    /// Ends it. To be left off at any await: then it is just closed.
-    pub(super) async fn end(mut self) {
-        if T::TELLS_ITS_END {
+    /// Ends it; `peer_first` where the peer was asked to end, by what it was sent or by its own wish. One
+    /// that was idle for too long may be about to ask again, and must not be read for nothing. To be left
+    /// off at any await: then it is just closed.
+    pub(super) async fn end(mut self, peer_first: bool) {
+        if T::TELLS_ITS_END && peer_first {
             // Nothing within the time: it waits for us.
             let _ = timeout(PEER_FIRST, read_to_end(&mut self)).await;
         }
-        // An end that cannot be told is one already.
-        let _ = if self.has_peer_ended {
-            self.transport.tcp().shutdown().await
-        } else {
-            self.transport.shutdown().await
+        let has_peer_ended = self.has_peer_ended;
+        let telling = async {
+            // An end that cannot be told is one already.
+            let _ = if has_peer_ended {
+                self.transport.tcp().shutdown().await
+            } else {
+                self.transport.shutdown().await
+            };
         };
-        let _ = timeout(LINGER, read_to_end(self.transport.tcp())).await;
+        // Before it, what the peer does not take would have to be written.
+        if timeout(LINGER, telling).await.is_ok() {
+            let _ = timeout(LINGER, read_to_end(self.transport.tcp())).await;
+        }
     }
 }
 
 /// Reads until the peer ends, or an error, which is an end, too.
 async fn read_to_end(from: &mut (impl AsyncRead + Unpin)) {
     let mut forgotten = [0; FORGOTTEN];
-    while !matches!(from.read(&mut forgotten).await, Ok(0) | Err(_)) {}
+    let mut left = MAX_FORGOTTEN;
+    while let Ok(read @ 1..) = from.read(&mut forgotten).await
+        && left > 0
+    {
+        left = left.saturating_sub(read);
+    }
 }
 
 impl<T: Transport> AsyncRead for Closing<T> {

@@ -159,7 +159,7 @@ async fn converse<S: Site>(stream: TcpStream, peer: IpAddr, place: Place, shared
             Ok(Ok(stream)) => serve_http(stream, peer, &place, &shared.responder).await,
             Ok(Err((_, stream))) => {
                 shared.counters.update(|counts| counts.refused += 1);
-                Closing::new(stream).end().await;
+                Closing::new(stream).end(true).await;
             }
             Err(_) => shared.counters.update(|counts| counts.refused += 1),
         }
@@ -205,6 +205,8 @@ async fn serve_http<S: Site>(
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(Closing::new(stream)), service);
     // A client that breaks off is its own affair.
-    let _ = (&mut connection).await;
-    connection.into_parts().io.into_inner().end().await;
+    let ended = (&mut connection).await;
+    let was_idle = ended.is_err_and(|error| error.is_timeout());
+    let closing = connection.into_parts().io.into_inner();
+    closing.end(!was_idle).await;
 }

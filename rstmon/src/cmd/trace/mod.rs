@@ -7,7 +7,7 @@ mod replay;
 
 use crate::agent::socket::DEFAULT_SOCKET;
 use crate::cmd::exit::Failure;
-use crate::cmd::start::CaptureArgs;
+use crate::cmd::start::{CaptureArgs, asks_no_agent, refuse_own_flag};
 use crate::filter::Filter;
 use anstream::ColorChoice;
 use clap::{Args, ValueEnum};
@@ -113,26 +113,14 @@ fn refuse_what_cannot_be(args: &TraceArgs) -> Result<(), Failure> {
     }
     let own = args.write.as_ref().map(|_| "--write");
     let own = own.or_else(|| args.capture.first_given());
-    match (&args.connect, own) {
-        (Some(socket), Some(flag)) if !is_none(socket) => Err(Failure::usage(format!(
-            "--connect {} shows what an agent captures, and {flag} is of a capture of one's own: \
-             leave one of them out, or say `--connect none`",
-            socket.display()
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// Whether `--connect` asks for no agent.
-fn is_none(socket: &Path) -> bool {
-    socket == Path::new("none")
+    refuse_own_flag(args.connect.as_deref(), own)
 }
 
 /// The socket of the agent whose events are shown: the one that was asked for, or, where nothing was
 /// asked for that only an own capture gives, that of an agent that runs.
 fn agent_socket(args: &TraceArgs) -> Option<PathBuf> {
     match &args.connect {
-        Some(socket) if is_none(socket) => None,
+        Some(socket) if asks_no_agent(socket) => None,
         Some(socket) => Some(socket.clone()),
         None if args.write.is_some() || !args.capture.is_default() => None,
         None => {

@@ -121,8 +121,8 @@ pub(super) const KEEPALIVE_RACE: CausePage = CausePage {
         processed, but the client cannot know that, so only idempotent ones are repeated.",
     mechanism: "RFC 9112 9.5 and RFC 9293 3.6.1. The FIN and our data cross; data after close \
         gets a RST (RFC 1122 4.2.2.13), whose seq is the ack of that data. Where rstmon sees the \
-        RST, that number tells whether we had seen the FIN when we sent; else it compares when our \
-        data went out with when the FIN was heard (`tcp_event_data_sent()`, `tcp_ack()`).",
+        RST and that number is one short of RCV.NXT, we had not seen the FIN when we sent; else it \
+        compares when our data went out with when the FIN was heard (`tcp_event_data_sent()`, `tcp_ack()`).",
     in_rstmon: &[
         Sign {
             fact: "state=close-wait",

@@ -270,7 +270,8 @@ pub(super) const TIME_WAIT_ASSASSINATION: CausePage = CausePage {
     direction: Direction::Received,
     meaning: "The application had closed, and a timewait socket stood for the connection, when a RST \
         came for it. In TIME-WAIT the kernel then drops that socket early unless \
-        `net.ipv4.tcp_rfc1337` is 1; in FIN-WAIT-2, where the peer had not closed yet, always.",
+        `net.ipv4.tcp_rfc1337` is 1; in FIN-WAIT-2, where the peer had not closed yet, wherever \
+        it is in the window.",
     who: "`peer-app` where the RST has ACK: the peer closed with unread data or SO_LINGER 0 after \
         our FIN. `peer-kernel` where it is bare: a host that does not know the connection. Else \
         `unknown`.",
@@ -326,7 +327,7 @@ pub(super) const TIME_WAIT_ASSASSINATION: CausePage = CausePage {
         },
         Lookalike {
             cause: Cause::StrayReset,
-            difference: "there was no timewait socket",
+            difference: "there was no timewait socket, or the RST did not have its number",
         },
     ],
     references: &[
@@ -391,7 +392,7 @@ pub(super) const STRAY_RESET: CausePage = CausePage {
         },
         Lookalike {
             cause: Cause::TimeWaitAssassination,
-            difference: "a timewait socket was there",
+            difference: "a timewait socket was there, and the number fitted",
         },
     ],
     references: &[

@@ -47,18 +47,22 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let timer_ms = (!answers_probe_or_fin(case.event)).then_some(silent_ms);
     let learned = case.timer.filter(|_| heard_ms.is_none());
     let avoided_ms = learned.map_or(silent_ms, |timer| timer.idle_ms);
+    let evidence = case
+        .evidence()
+        .state()
+        .idle()
+        .value("peer_heard_ago_ms", heard_ms)
+        .rst()
+        .unacked()
+        .idle_timers(Keeper::Middlebox, timer_ms, learned);
     Some(Finding {
         initiator: initiator(case),
         confidence: confidence(case, silent_ms, timer_ms, learned.is_some())?,
-        evidence: case
-            .evidence()
-            .state()
-            .idle()
-            .value("peer_heard_ago_ms", heard_ms)
-            .rst()
-            .unacked()
-            .idle_timers(Keeper::Middlebox, timer_ms, learned)
-            .fact(remedy(avoided_ms)),
+        evidence: if timer_ms.is_some() {
+            evidence.fact(remedy(avoided_ms))
+        } else {
+            evidence
+        },
     })
 }
 

@@ -4,7 +4,7 @@
 //! acknowledged, it was sent before the FIN was heard or in the same clock tick, after a quiet time,
 //! and the RST is bare. Data sent after the FIN, or without a quiet time before, is
 //! `peer-data-after-close`; a RST with ACK is a live socket's (`peer-aborted`). The order is told by
-//! the RST's number where it was seen, else by the clock. Never certain: the quiet time is the one
+//! the RST's number where that is one short of RCV.NXT, else by the clock. Never certain: the quiet time is the one
 //! between the last data received and our last data, and what we sent in between, if it was
 //! acknowledged, leaves no trace. A guess where the order is within a tick and the RST was not seen,
 //! where it is not known who opened the connection (a server's data is an answer, no next request, and

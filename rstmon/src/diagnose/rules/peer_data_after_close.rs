@@ -5,7 +5,7 @@
 //! was on its way when the peer closed a quiet connection is `keepalive-race`, which goes before; a
 //! RST with ACK is a live socket's own (`peer-aborted`); without data of ours the peer has merely
 //! forgotten (`peer-gone`). Certain where the race is excluded: the data was sent after the FIN, or
-//! without a quiet time before; likely where the times or the quiet time are not known, where the
+//! without a quiet time before, or by a server, which sends no requests; likely where the times or the quiet time are not known, where the
 //! peer's last data came after ours, where the RST was not seen, and where the connection may have
 //! been forgotten since the FIN. Initiator: the peer's application, or whoever answers in its place
 //! if the RST came another way than the handshake. RFC 1122, 4.2.2.13.
@@ -57,7 +57,8 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
 fn excludes_race(case: &Case<'_>) -> bool {
     let order = SendOrder::of(case.event);
     let received = case.socket().and_then(received_against_sent);
-    // A quiet time before would have made it `keepalive-race`.
+    // A quiet time before would have made it `keepalive-race`; or this end is the server, whose data is no
+    // request.
     let told = case.event.connection.idle_ms.is_some();
     match order {
         Some(SendOrder::AfterFin) => true,

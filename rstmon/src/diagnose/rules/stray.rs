@@ -3,7 +3,7 @@
 //! Evidence: drop reason `NO_SOCKET`, or no socket in the record, or a listener, which ignores
 //! resets (RFC 9293, 3.10.7.2), or a socket that was CLOSED already, as the first RST of several leaves
 //! it (drop reason `TCP_CLOSE`). A request socket's is `handshake-aborted`, a timewait socket's
-//! `time-wait-assassination`; both go before, and leave here what missed TIME-WAIT. Likely for a listener with the reason `TCP_FLAGS`,
+//! `time-wait-assassination`; both go before, and leave here what missed a timewait socket. Likely for a listener with the reason `TCP_FLAGS`,
 //! which a request socket that lives can hide behind. Kernels that name no drop reason (before 5.17)
 //! leave these three apart only by guess; one that names another reason has found a socket or never
 //! looked (a bad checksum), and the event stays undiagnosed.
@@ -27,7 +27,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let confidence = match (case.event.state, drop_reason) {
         (Some(SocketState::Listen), Some("TCP_FLAGS")) => Confidence::Likely,
         (Some(SocketState::None), None | Some("NO_SOCKET" | "NOT_SPECIFIED"))
-        | (Some(SocketState::Listen | SocketState::TimeWait), _)
+        | (Some(SocketState::Listen | SocketState::TimeWait | SocketState::FinWait2), _)
         | (None, Some("NO_SOCKET"))
         | (_, Some("TCP_CLOSE")) => Confidence::Certain,
         (None, None) => Confidence::Guess,

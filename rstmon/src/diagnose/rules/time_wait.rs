@@ -51,12 +51,22 @@ fn left_for_time_wait(case: &Case<'_>) -> bool {
     after_fin && case.past.reset_sent.is_none() && case.past.reset_received.is_none()
 }
 
-/// Whether TIME-WAIT did not even look at the RST for its number.
+/// How far the RST's number is ahead of the one that comes next, if both are known.
+fn ahead_of_next(case: &Case<'_>) -> Option<i32> {
+    let next = case.socket().and_then(|socket| socket.rcv_nxt)?;
+    Some(case.event.rst?.seq.wrapping_sub(next).cast_signed())
+}
+
+/// Whether the timewait socket cannot have obeyed the RST for its number: TIME-WAIT obeys one number, and
+/// the window of FIN-WAIT-2 begins with it.
 fn missed(case: &Case<'_>) -> bool {
-    let next = case.socket().and_then(|socket| socket.rcv_nxt);
-    let seq = case.event.rst.map(|rst| rst.seq);
-    case.is_state(SocketState::TimeWait)
-        && matches!((seq, next), (Some(seq), Some(next)) if seq != next)
+    ahead_of_next(case).is_some_and(|ahead| {
+        if case.is_state(SocketState::TimeWait) {
+            ahead != 0
+        } else {
+            is_timewait(case) && ahead < 0
+        }
+    })
 }
 
 /// Kernels before 6.11 do not tell whose the dropped segment was; a connection of this tuple that
@@ -72,6 +82,8 @@ fn time_wait_assassination<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     );
     let remembered = case.event.state.is_none() && unnamed && left_for_time_wait(case);
     let confidence = match (is_timewait(case), remembered) {
+        // How far the window of FIN-WAIT-2 goes is not known.
+        (true, _) if ahead_of_next(case).is_some_and(|ahead| ahead > 0) => Confidence::Likely,
         (true, _) => Confidence::Certain,
         (false, true) => Confidence::Guess,
         (false, false) => return None,

@@ -469,12 +469,28 @@ fn who_reset_a_timewait_socket_shows_in_the_shape() {
             Certain,
         ),
         (
-            "in the window of FIN-WAIT-2",
+            "the next number in FIN-WAIT-2",
+            Scene::stray().timewait_socket(FIN_WAIT2),
+            Cause::TimeWaitAssassination,
+            PeerKernel,
+            Certain,
+        ),
+        (
+            "perhaps in the window of FIN-WAIT-2",
             Scene::stray()
                 .with(|raw| raw.segment_seq = 5_001)
                 .timewait_socket(FIN_WAIT2),
             Cause::TimeWaitAssassination,
             PeerKernel,
+            Likely,
+        ),
+        (
+            "before the window of FIN-WAIT-2",
+            Scene::stray()
+                .with(|raw| raw.segment_seq = 4_999)
+                .timewait_socket(FIN_WAIT2),
+            Cause::StrayReset,
+            Unknown,
             Certain,
         ),
         (

@@ -146,7 +146,8 @@ fn notes(state: &State, area: Rect) -> Vec<(String, bool)> {
         }
     }
     if !notes.is_empty() {
-        let is_bad = room == 1 && state.ended.is_some();
+        let has_failed = state.ended.as_ref().is_some_and(|ended| ended.failed);
+        let is_bad = room == 1 && has_failed;
         lines.push((notes.join("  "), is_bad));
     }
     lines

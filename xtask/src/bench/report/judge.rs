@@ -40,8 +40,7 @@ impl Report {
             let miscounted = self.captures.iter().map(|capture| capture.miscounted);
             let of_flows = self.flows.iter().map(CaptureRound::miscounted);
             let most = miscounted.chain(of_flows).max().map(single);
-            let what =
-                "resets sent and arrived, counted by rstmon beside OutRsts, largest difference";
+            let what = "resets sent, counted by rstmon beside OutRsts, largest difference";
             let exact = Some(bounds::NONE);
             bounds.push(Bound::new(what, most, "resets", exact, exact));
         }

@@ -24,7 +24,7 @@ pub(in crate::bench) struct Machine {
     pub(super) processors: usize,
     /// Memory, GiB.
     pub(super) memory_gib: f64,
-    /// `uname -r`.
+    /// `uname -r`, without what its builder adds.
     pub(super) kernel: String,
     /// Processes that wanted to run when the bench began, over one minute: others' work is noise.
     pub(super) load_average: f64,
@@ -45,7 +45,7 @@ impl Machine {
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: parse_memory(&read("/proc/meminfo")?)
                 .context("/proc/meminfo has no MemTotal")?,
-            kernel: uname.release().to_string_lossy().into_owned(),
+            kernel: version_of(&uname.release().to_string_lossy()).to_owned(),
             load_average: read("/proc/loadavg")?
                 .split_whitespace()
                 .next()
@@ -55,6 +55,12 @@ impl Machine {
             tools: read_versions(rstmon),
         })
     }
+}
+
+/// The numbers that a release begins with.
+fn version_of(release: &str) -> &str {
+    let ends = release.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
+    &release[..ends.unwrap_or(release.len())]
 }
 
 fn read_mode(rstmon: &Path) -> Option<String> {
