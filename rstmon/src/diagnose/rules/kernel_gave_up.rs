@@ -112,13 +112,21 @@ fn user_timeout<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
+/// Certain only where the option is known not to be set: the kernel gives both one reason.
 fn keepalive_timeout<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     timed_out(case).then(|| {
-        case.finding(
+        let finding = case.finding(
             Initiator::LocalKernel,
             Confidence::Likely,
             timer_evidence(case),
-        )
+        );
+        match case.socket() {
+            Some(_) => finding,
+            None => Finding {
+                confidence: Confidence::Likely,
+                ..finding
+            },
+        }
     })
 }
 

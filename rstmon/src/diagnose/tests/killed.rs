@@ -203,6 +203,15 @@ fn a_bounded_silence() {
             Certain,
         ),
         (
+            "where the option cannot be read",
+            bounded()
+                .with(|raw| raw.have &= !(wire::HAVE_SOCK | wire::HAVE_TCP))
+                .reason("TCP_KEEPALIVE_TIMEOUT"),
+            Cause::KeepaliveTimeout,
+            LocalKernel,
+            Likely,
+        ),
+        (
             "the application closed before it ran out",
             Scene::closing(ESTABLISHED)
                 .unread(3)
