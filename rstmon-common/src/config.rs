@@ -64,6 +64,8 @@ pub struct ProbeConfig {
     pub kfree_has_socket: u8,
     /// A RST that a request socket survives is dropped for a reason of its own.
     pub embryonic_kill_is_told: u8,
+    /// `inet_csk_reqsk_queue_drop` tells which request a RST has killed.
+    pub killed_request_by_probe: u8,
     /// Resets that a connection refuses are taken from the functions that judge them.
     pub refused_by_probe: u8,
     /// Deduce socketless resets from `kfree_skb` with reason `NO_SOCKET`.
@@ -73,7 +75,7 @@ pub struct ProbeConfig {
     /// `tcp_reset` has its second argument, the segment.
     pub tcp_reset_has_skb: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 1],
 }
 
 impl ProbeConfig {
@@ -96,11 +98,12 @@ impl ProbeConfig {
         kfree_has_reason: 0,
         kfree_has_socket: 0,
         embryonic_kill_is_told: 0,
+        killed_request_by_probe: 0,
         refused_by_probe: 0,
         deduce_socketless: 0,
         cgroup_is_tagged: 0,
         tcp_reset_has_skb: 0,
-        reserved: [0; 2],
+        reserved: [0; 1],
         sock_window: 0,
         icsk_window: 0,
         tcp_window: 0,

@@ -162,6 +162,8 @@ kernel_layout! {
     tcp_last_heard: "tcp_sock", ["rcv_tstamp"], 4, Optional;
     /// Newest TSval of the peer.
     tcp_ts_recent: "tcp_sock", ["rx_opt.ts_recent"], 4, Optional;
+    /// Whether it is a subflow of an MPTCP connection; with `CONFIG_MPTCP`.
+    tcp_is_mptcp: "tcp_sock", ["is_mptcp"], 1, Optional;
     /// Number of SACK blocks to be sent.
     tcp_num_sacks: "tcp_sock", ["rx_opt.num_sacks"], 1, Optional;
     /// The SACK blocks to be sent: `struct tcp_sack_block { u32 start_seq, end_seq; }[4]`.

@@ -100,6 +100,9 @@ pub const HAVE_MPTCP_RESET: u32 = 1 << 20;
 pub const HAVE_EXIT: u32 = 1 << 21;
 /// [`RawEvent::have`]: `killer_*`: who last sent the owner a signal that can end a process.
 pub const HAVE_KILLER: u32 = 1 << 22;
+/// [`RawEvent::have`]: the segment carried `MP_JOIN` (RFC 8684, 3.2). Looked for only in what a RST
+/// answers that the kernel gives no reason for.
+pub const HAVE_MPTCP_JOIN: u32 = 1 << 23;
 
 /// [`RawEvent::flags`]: the segment fields are of the RST itself (else of the segment that
 /// triggered it).
@@ -120,6 +123,8 @@ pub const FLAG_SERVER: u16 = 1 << 6;
 
 /// [`RawEvent::flags`]: the kernel had chosen the exiting owner to free memory.
 pub const FLAG_OOM_VICTIM: u16 = 1 << 7;
+/// [`RawEvent::flags`]: the socket carries a subflow of an MPTCP connection (`tcp_sock.is_mptcp`).
+pub const FLAG_MPTCP_SUBFLOW: u16 = 1 << 8;
 
 /// Bytes of a RST's payload that the record has room for. The longest that a middlebox is known to
 /// send is 101.

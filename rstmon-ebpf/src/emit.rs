@@ -294,6 +294,7 @@ fn fill_segment(event: &mut RawEvent, segment: &Segment) {
         event.mptcp_reset_reason = segment.mptcp_reset as u8;
         event.have |= wire::HAVE_MPTCP_RESET;
     }
+    event.have |= u32::from(segment.mptcp_join) * wire::HAVE_MPTCP_JOIN;
     fill_payload(event, segment);
 }
 
@@ -398,6 +399,10 @@ fn fill_tcp(event: &mut RawEvent, sock: KernelAddr, room: &mut [u8; TCP_WINDOW_L
     tcp.field_into(offset!(tcp_bytes_received), &mut event.bytes_received);
     tcp.field_into(offset!(tcp_total_retrans), &mut event.total_retrans);
     tcp.field_into(offset!(tcp_linger2), &mut event.linger2);
+    if let Some(is_mptcp) = tcp.field::<u8>(offset!(tcp_is_mptcp)) {
+        // A bool; without a branch.
+        event.flags |= u16::from(is_mptcp & 1) * wire::FLAG_MPTCP_SUBFLOW;
+    }
     event.have |= wire::HAVE_TCP;
 }
 

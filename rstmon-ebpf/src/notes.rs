@@ -8,7 +8,10 @@
 //!
 //! Two processors may write one place at once. Whoever writes claims it first, and whoever writes or
 //! reads looks afterwards whether the claim stands; if not, nothing is known. What is left is two
-//! writers that pass each other within the few instructions in between.
+//! writers that pass each other within the few instructions in between, and on processors that do not keep
+//! the order of stores (arm64; old kernels have no barrier for programs) a reader within the nanoseconds
+//! until all of a note is to be seen. Between a close and the segment that finds it gone lies the way
+//! through the stack at least.
 
 use crate::maps::{CLOSED, CLOSED_INDEX, CPU, SOCKETS};
 use crate::owner::NO_NOTE;

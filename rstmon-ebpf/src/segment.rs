@@ -24,8 +24,10 @@ const TCP_HEADER_LEN: u32 = 20;
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
 const OPTION_TIMESTAMPS: u8 = 8;
-/// Option kind of Multipath TCP, and its subtype that gives the reason of a RST (RFC 8684, 3.6).
+/// Option kind of Multipath TCP, and its subtypes that ask for a further subflow and that give the reason
+/// of a RST (RFC 8684, 3.2 and 3.6).
 const OPTION_MPTCP: u8 = 30;
+const MP_JOIN: u8 = 1;
 const MP_TCPRST: u8 = 8;
 /// More options than fit into 40 bytes, NOPs included in pairs, do not occur in practice.
 const OPTIONS_READ: usize = 14;
@@ -60,6 +62,8 @@ pub(crate) struct Segment {
     pub(crate) ip_id: u16,
     pub(crate) flags: u8,
     pub(crate) ttl: u8,
+    /// 1: the option `MP_JOIN` was there.
+    pub(crate) mptcp_join: u8,
 }
 
 impl Segment {
@@ -247,8 +251,8 @@ fn without(all: u32, part: u32) -> u32 {
     (difference & !sign).cast_unsigned() as u32
 }
 
-/// Finds the timestamps (RFC 7323, 3.2) and the reason of an MPTCP reset among `len` bytes of
-/// options.
+/// Finds the timestamps (RFC 7323, 3.2), the reason of an MPTCP reset and the wish for a further subflow
+/// among `len` bytes of options.
 #[inline(always)]
 fn read_options(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mut Segment) {
     let Some(read) = options.read::<[u8; 40]>() else {
@@ -261,6 +265,7 @@ fn read_options(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mu
         TIMESTAMPS_AT,
         MPTCP_FOUND,
         MPTCP_AT,
+        JOIN_FOUND,
     ] {
         keep(room, place, 0);
     }
@@ -278,9 +283,15 @@ fn read_options(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mu
                 if kind == OPTION_TIMESTAMPS {
                     keep(room, TIMESTAMPS_FOUND, 1);
                     keep(room, TIMESTAMPS_AT, at);
-                } else if kind == OPTION_MPTCP && room[(at_index + 2) & 0x3f] >> 4 == MP_TCPRST {
-                    keep(room, MPTCP_FOUND, 1);
-                    keep(room, MPTCP_AT, at);
+                } else if kind == OPTION_MPTCP {
+                    match room[(at_index + 2) & 0x3f] >> 4 {
+                        MP_JOIN => keep(room, JOIN_FOUND, 1),
+                        MP_TCPRST => {
+                            keep(room, MPTCP_FOUND, 1);
+                            keep(room, MPTCP_AT, at);
+                        }
+                        _ => {}
+                    }
                 }
                 room[(at_index + 1) & 0x3f].max(2)
             }
@@ -294,6 +305,7 @@ fn read_options(options: KernelAddr, len: u32, room: &mut [u8; 64], segment: &mu
     let mptcp = usize::from(kept(room, MPTCP_AT));
     let reason = u16::from(room[(mptcp + 3) & 0x3f]);
     segment.mptcp_reset = u16::from(kept(room, MPTCP_FOUND)) << 8 | reason;
+    segment.mptcp_join = kept(room, JOIN_FOUND) & 1;
 }
 
 /// Places behind the options where the walk keeps what it knows. The verifier takes what it reads
@@ -304,6 +316,7 @@ const TIMESTAMPS_FOUND: usize = 49;
 const TIMESTAMPS_AT: usize = 50;
 const MPTCP_FOUND: usize = 51;
 const MPTCP_AT: usize = 52;
+const JOIN_FOUND: usize = 53;
 
 #[inline(always)]
 fn keep(room: &mut [u8; 64], place: usize, value: u8) {

@@ -153,10 +153,22 @@ pub(crate) fn inum(net: impl Object) -> u32 {
 /// Reads both ends of a full socket (a timewait socket keeps its local port elsewhere).
 #[inline(always)]
 pub(crate) fn read_ends(common: impl Members, sock: KernelAddr, ends: &mut Ends) {
-    ends.family = common.field(offset!(sock_family)).unwrap_or(0);
-    ends.remote_port = u16::from_be(common.field(offset!(sock_dport)).unwrap_or(0));
     // Not `skc_num`, which is 0 once the port was given back.
     ends.local_port = u16::from_be(sock.field(offset!(inet_sport)).unwrap_or(0));
+    read_all_but_local_port(common, ends);
+}
+
+/// Reads both ends of a request socket, which is no `inet_sock`.
+#[inline(always)]
+pub(crate) fn read_request_ends(common: impl Members, ends: &mut Ends) {
+    ends.local_port = common.field(offset!(sock_num)).unwrap_or(0);
+    read_all_but_local_port(common, ends);
+}
+
+#[inline(always)]
+fn read_all_but_local_port(common: impl Members, ends: &mut Ends) {
+    ends.family = common.field(offset!(sock_family)).unwrap_or(0);
+    ends.remote_port = u16::from_be(common.field(offset!(sock_dport)).unwrap_or(0));
     if ends.family == AF_INET6 {
         if let Some(addr) = common.field::<[u32; 4]>(offset!(sock_v6_daddr)) {
             ends.remote_addr = bytemuck::cast(addr);

@@ -7,6 +7,7 @@
 
 use crate::emit::{Reason, Sighting, report};
 use crate::globals::config;
+use crate::hooks::request::was_killed;
 use crate::hooks::send_reset::incoming;
 use crate::hooks::{raw_tp_arg, tp_btf_arg, tp_btf_nullable_arg};
 use crate::maps::{PENDING_RECEIVER, Pending, take_pending};
@@ -163,6 +164,9 @@ fn dropped_rst<'a>(
     } else if receiver.is_there() {
         seen.netns = receiver.other as u32;
         (seen.kind, seen.state) = judge(receiver.state as u8, reason);
+    } else if config!(killed_request_by_probe) != 0 && was_killed(seen.ends, seen.netns) {
+        (seen.kind, seen.state) = (wire::KIND_RECEIVED, tcp_state::NEW_SYN_RECV);
+        seen.socket_kind = wire::SOCKET_REQUEST;
     } else if config!(kfree_has_socket) == 0 && skb.device().is_null() {
         // Taken by a full socket, and the kernel does not say by which.
         seen.kind = wire::KIND_REJECTED;

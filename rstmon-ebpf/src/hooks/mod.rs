@@ -7,6 +7,7 @@ mod drop;
 mod handshake;
 mod netfilter;
 mod receive_reset;
+mod request;
 mod send_reset;
 mod set_state;
 mod signal;

@@ -193,7 +193,13 @@ fn passive_skb(
         count_unreadable(reason);
         return;
     };
-    let Some(segment) = read_segment(&skb, None, &mut room.segment) else {
+    // Where the kernel gives no reason, the options of what a socket answers may tell one.
+    let options = if config!(send_reset_has_reason) == 0 && !sock.is_null() {
+        Some(&mut room.options)
+    } else {
+        None
+    };
+    let Some(segment) = read_segment(&skb, options, &mut room.segment) else {
         count_unreadable(reason);
         return;
     };

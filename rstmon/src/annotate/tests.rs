@@ -41,6 +41,7 @@ fn event(local: SocketAddr, remote: SocketAddr) -> Event {
         trigger: None,
         payload: None,
         mptcp_reset_reason: None,
+        asks_for_subflow: false,
         handshake_ttl: None,
         handshake_ip_id: None,
         handshake_ts_value: None,

@@ -144,6 +144,16 @@ impl Scene {
         })
     }
 
+    /// The segment asks for a further subflow.
+    pub(super) fn join(self) -> Self {
+        self.with(|raw| raw.have |= wire::HAVE_MPTCP_JOIN)
+    }
+
+    /// The socket carries a subflow of an MPTCP connection.
+    pub(super) fn subflow(self) -> Self {
+        self.with(|raw| raw.flags |= wire::FLAG_MPTCP_SUBFLOW)
+    }
+
     /// The RST that arrived, at RCV.NXT.
     pub(super) fn rst(self, flags: u8) -> Self {
         self.segment(flags, 0).with(|raw| {

@@ -180,6 +180,7 @@ pub fn decode(record: CheckedRecord<'_>, seq_no: u64, facts: &CaptureFacts) -> E
         trigger,
         payload: segments::payload(raw),
         mptcp_reset_reason: known(raw, wire::HAVE_MPTCP_RESET, raw.mptcp_reset_reason),
+        asks_for_subflow: has(raw, wire::HAVE_MPTCP_JOIN),
         handshake_ttl: known(raw, wire::HAVE_HANDSHAKE, raw.handshake_ttl),
         handshake_ip_id: known(raw, wire::HAVE_HANDSHAKE, raw.handshake_ip_id)
             .filter(|_| raw.family == wire::AF_INET),

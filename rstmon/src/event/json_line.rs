@@ -187,6 +187,7 @@ impl Line {
             story: self.story.map(|it| it.0),
             payload: None,
             mptcp_reset_reason: None,
+            asks_for_subflow: false,
             handshake_ip_id: None,
             handshake_ts_value: None,
             socket: None,

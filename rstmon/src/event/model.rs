@@ -197,6 +197,8 @@ pub struct SocketFacts {
     pub shutdown_receive: bool,
     /// Sending side was shut down.
     pub shutdown_send: bool,
+    /// It carries a subflow of an MPTCP connection.
+    pub mptcp_subflow: bool,
     /// Pending error, errno.
     pub error: u32,
     /// Keepalive or window probes out.
@@ -298,6 +300,9 @@ pub struct Event {
     pub payload: Option<Box<[u8]>>,
     /// Reason that an `MP_TCPRST` option of the RST gives (RFC 8684, 3.6).
     pub mptcp_reset_reason: Option<u8>,
+    /// The segment that a sent RST answers has the option `MP_JOIN` (RFC 8684, 3.2). Looked for only where
+    /// the kernel gives no reason.
+    pub asks_for_subflow: bool,
     /// TTL seen in the handshake.
     pub handshake_ttl: Option<u8>,
     /// IP identification seen in the handshake (IPv4).

@@ -147,6 +147,8 @@ hooks! {
     /// A segment arrives in a state other than ESTABLISHED and TIME-WAIT.
     TcpRcvStateProcess =
         "tcp_rcv_state_process", Some(wire::HOOK_TCP_RCV_STATE_PROCESS), BUILT_IN;
+    /// A handshake's request socket is given up.
+    InetCskReqskQueueDrop = "inet_csk_reqsk_queue_drop", None, BUILT_IN;
     /// A connection becomes established, with the handshake's last segment at hand.
     TcpInitTransfer = "tcp_init_transfer", None, BUILT_IN;
     /// A netfilter rule of the families ip and inet rejects with a RST over IPv4.
@@ -183,6 +185,7 @@ impl Hook {
             Self::TcpReset => "the segment of resets that tear a socket down",
             Self::TcpValidateIncoming => "resets refused by a connection",
             Self::TcpRcvStateProcess => "resets refused in the handshake and while closing",
+            Self::InetCskReqskQueueDrop => "resets that end a handshake",
             Self::TcpInitTransfer => "TTL, IP id and timestamps of handshakes",
             Self::NfSendReset => "netfilter rejects, IPv4",
             Self::NfSendReset6 => "netfilter rejects, IPv6",
@@ -234,6 +237,7 @@ impl Hook {
             | Self::TcpReset
             | Self::TcpValidateIncoming
             | Self::TcpRcvStateProcess
+            | Self::InetCskReqskQueueDrop
             | Self::TcpInitTransfer => &[Variant::Fentry, Variant::Kprobe],
             Self::NfSendReset | Self::NfSendReset6 | Self::NfRejectSkbV4 | Self::NfRejectSkbV6 => {
                 &[Variant::Kprobe]

@@ -51,6 +51,7 @@ pub(crate) fn bare() -> Event {
         trigger: None,
         payload: None,
         mptcp_reset_reason: None,
+        asks_for_subflow: false,
         handshake_ttl: None,
         handshake_ip_id: None,
         handshake_ts_value: None,

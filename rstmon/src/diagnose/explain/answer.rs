@@ -481,8 +481,13 @@ pub(super) const MPTCP: CausePage = CausePage {
             says: "on a subflow that is not CLOSED: a fast close",
         },
         Sign {
+            fact: "mptcp_subflow=true",
+            says: "the socket carries a subflow; told where the reason is another's or there is none \
+                (before Linux 6.10)",
+        },
+        Sign {
             fact: "trigger=S seq=… len=0",
-            says: "a join (MP_JOIN) that was refused",
+            says: "a join that was refused; `mp_join=true` where the kernel gives no reason",
         },
     ],
     in_tcpdump: "`Flags [R.]` or `[R]` with the option `mptcp … reset` or `mptcp … fastclose`.",

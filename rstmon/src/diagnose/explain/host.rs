@@ -375,7 +375,12 @@ pub(super) const SOCKET_DESTROYED: CausePage = CausePage {
         },
         Sign {
             fact: "sk_err=ECONNABORTED",
-            says: "set before the RST, on kernels up to Linux 6.9",
+            says: "set before the RST, on kernels up to Linux 6.9 (not in all of them)",
+        },
+        Sign {
+            fact: "orphan=false probes_out=0",
+            says: "where the kernel gives no reason: no timer resets such a socket, and it is none of \
+                MPTCP's",
         },
         Sign {
             fact: "current=ss",

@@ -95,8 +95,8 @@ pub(super) const HANDSHAKE_ABORTED: CausePage = CausePage {
     in_rstmon: &[
         Sign {
             fact: "state=syn-recv",
-            says: "not accepted yet. `kind` is `received`; `stray` where the kernel does not say \
-                which request it dropped (before 6.11)",
+            says: "not accepted yet. `kind` is `received`; `stray` where nothing says whether the \
+                request survived it",
         },
         Sign {
             fact: "drop_reason=NOT_SPECIFIED",

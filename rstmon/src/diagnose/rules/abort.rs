@@ -87,32 +87,42 @@ fn disconnect<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
-/// Without a reason, either the error that `tcp_abort` has set, or a task that is not the owner,
-/// must say so: timers run in any task, but those of a socket that is not orphaned are
-/// `keepalive-timeout`, which needs keepalive.
+/// Without a reason, one of these must say so: the error that `tcp_abort` has set; that nothing else is
+/// left, as all others that reset a socket in its state are timers of orphans, keepalive after probes, and
+/// MPTCP; a task that is not the owner, though timers run in any task.
 fn socket_destroyed<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     if !case.is_active() || case.socket().is_none() || case.is_closed_at_hook() {
         return None;
     }
     let aborted = case.socket_is(|socket| socket.error == ECONNABORTED);
+    let no_other = case.reason().is_none() && nothing_else_resets_it(case);
     let foreign = case.foreign_task();
-    let without_reason = match (aborted, &foreign) {
-        (true, _) => Confidence::Likely,
-        (false, Some(_)) => Confidence::Guess,
-        (false, None) => {
-            if !case.has_reason("TCP_STATE") {
-                return None;
-            }
-            Confidence::Likely
-        }
+    let without_reason = if aborted || no_other || case.has_reason("TCP_STATE") {
+        Confidence::Likely
+    } else if foreign.is_some() {
+        Confidence::Guess
+    } else {
+        return None;
     };
     case.may_have_reason("TCP_STATE").then(|| {
-        let evidence = case
+        let mut evidence = case
             .evidence()
             .kernel_reason()
             .state()
-            .value("sk_err", aborted.then_some("ECONNABORTED"))
-            .value("current", foreign.map(|task| task.comm));
+            .value("sk_err", aborted.then_some("ECONNABORTED"));
+        if no_other {
+            evidence = evidence.fact("orphan=false").fact("probes_out=0");
+        }
+        let evidence = evidence.value("current", foreign.map(|task| task.comm));
         case.finding(Initiator::LocalAdmin, without_reason, evidence)
+    })
+}
+
+/// Whether neither a timer nor MPTCP may have reset a socket that is not CLOSED.
+fn nothing_else_resets_it(case: &Case<'_>) -> bool {
+    case.socket_is(|socket| {
+        let by_timer = socket.dead || socket.probes_out != 0 || socket.retransmits != 0;
+        // Whatever else TCP tells of the socket, this was read with it.
+        socket.snd_nxt.is_some() && !by_timer && !socket.mptcp_subflow
     })
 }

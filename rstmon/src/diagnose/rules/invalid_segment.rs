@@ -1,11 +1,14 @@
 //! `mptcp` and `invalid-segment`: the kernel named a reason that has no cause of its own.
 //!
 //! `mptcp`: a reason `MPTCP_RST_*` (RFC 8684, 3.6), or a fast close: `mptcp_do_fastclose` borrows
-//! `TCP_ABORT_ON_CLOSE` and resets a subflow that is not CLOSED. `invalid-segment`: any other reason
+//! `TCP_ABORT_ON_CLOSE` and resets a subflow that is not CLOSED; in some releases (6.16) it disconnects
+//! the subflow. Without a reason: a subflow that is reset and not CLOSED, once timers and `tcp_abort` are
+//! out; and the answer to a segment with `MP_JOIN`. `invalid-segment`: any other reason
 //! for a reset that answers a segment; last of its kind, so it takes what the special rules left.
 //! Without a reason: only a SYN that reached a listener, which is answered with a reset for nothing
-//! but an unacceptable sequence number (`tcp_check_req`).
+//! but an unacceptable sequence number (`tcp_check_req`), or for its `MP_JOIN`.
 
+use super::abort::ECONNABORTED;
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, SocketState};
 
@@ -14,13 +17,20 @@ pub(super) const MPTCP: Rule = Rule {
     judge: mptcp,
 };
 
+pub(super) const MPTCP_SUBFLOW: Rule = Rule {
+    cause: Cause::Mptcp,
+    judge: mptcp_subflow,
+};
+
 pub(super) const RULE: Rule = Rule {
     cause: Cause::InvalidSegment,
     judge: invalid_segment,
 };
 
 fn mptcp<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let reason = case.reason()?;
+    let Some(reason) = case.reason() else {
+        return refused_subflow(case);
+    };
     let is_fast_close = case.is_active()
         && reason == "TCP_ABORT_ON_CLOSE"
         && case.socket().is_some()
@@ -36,6 +46,44 @@ fn mptcp<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         initiator,
         confidence,
         evidence: case.evidence().kernel_reason().state().trigger(),
+    })
+}
+
+/// Without a reason, `MP_JOIN` in what a listener or a request socket answers: no token of a connection
+/// here, or a wrong authentication (`subflow_check_req`, `subflow_syn_recv_sock`).
+fn refused_subflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let opening = case.is_state_of(&[SocketState::Listen, SocketState::SynRecv]);
+    let found = case.is_passive() && opening && case.event.asks_for_subflow;
+    found.then(|| Finding {
+        initiator: Initiator::LocalKernel,
+        confidence: Confidence::Likely,
+        evidence: case.evidence().fact("mp_join=true").state().trigger(),
+    })
+}
+
+/// A subflow that MPTCP resets under a name that is not its own, or without a reason; then it does so
+/// before the socket is CLOSED, as timers and `tcp_abort` do.
+fn mptcp_subflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let is_subflow = case.socket_is(|socket| socket.mptcp_subflow);
+    if !case.is_active() || !is_subflow {
+        return None;
+    }
+    let by_disconnect = case.is_closed_at_hook() && case.has_reason("TCP_DISCONNECT_WITH_DATA");
+    let aborted = case.socket_is(|socket| socket.error == ECONNABORTED);
+    let without_reason = case.reason().is_none() && !case.is_closed_at_hook() && !aborted;
+    (by_disconnect || without_reason).then(|| Finding {
+        // A fast close comes from close(); else the protocol has refused the subflow.
+        initiator: if by_disconnect || case.is_by_owner() {
+            Initiator::LocalApp
+        } else {
+            Initiator::LocalKernel
+        },
+        confidence: Confidence::Likely,
+        evidence: case
+            .evidence()
+            .kernel_reason()
+            .fact("mptcp_subflow=true")
+            .state(),
     })
 }
 

@@ -78,6 +78,8 @@ pub const RULES: &[Rule] = &[
     kernel_gave_up::USER_TIMEOUT,
     kernel_gave_up::KEEPALIVE_TIMEOUT,
     kernel_gave_up::FIN_WAIT2_TIMEOUT,
+    // The case of a disconnect, or of a socket destroyed, that MPTCP makes of its own subflow.
+    invalid_segment::MPTCP_SUBFLOW,
     abort::LISTENER_CLOSED,
     abort::DISCONNECT,
     abort::SOCKET_DESTROYED,
@@ -223,6 +225,14 @@ impl<'a> Case<'a> {
         let current = self.event.current.as_ref().filter(|task| task.pid != 0)?;
         let owner = self.event.owner.as_ref()?;
         (owner.pid != current.pid).then(|| current.clone())
+    }
+
+    /// Whether the task that ran is the socket's owner.
+    fn is_by_owner(&self) -> bool {
+        let (current, owner) = (self.event.current.as_ref(), self.event.owner.as_ref());
+        current
+            .zip(owner)
+            .is_some_and(|(current, owner)| current.pid == owner.pid)
     }
 
     /// Whether something of ours waits for an answer.

@@ -83,10 +83,24 @@ fn segments_that_are_refused() {
             Likely,
         ),
         (
-            "MPTCP join, old kernel: a SYN that a listener refuses",
+            "a SYN that a listener refuses, old kernel",
             Scene::passive(LISTEN).segment(SYN, 0),
             Cause::InvalidSegment,
             Unknown,
+            Likely,
+        ),
+        (
+            "MPTCP join, old kernel",
+            Scene::passive(LISTEN).segment(SYN, 0).join(),
+            Cause::Mptcp,
+            LocalKernel,
+            Likely,
+        ),
+        (
+            "the third ACK of an MPTCP join, old kernel",
+            Scene::passive(LISTEN).segment(ACK, 0).join(),
+            Cause::Mptcp,
+            LocalKernel,
             Likely,
         ),
         (

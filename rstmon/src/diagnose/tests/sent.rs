@@ -167,6 +167,41 @@ fn closes() {
             Likely,
         ),
         (
+            "MPTCP fast close that disconnects its subflow",
+            Scene::active(ESTABLISHED, CLOSE)
+                .subflow()
+                .owner_and_current(10, 10)
+                .reason("TCP_DISCONNECT_WITH_DATA"),
+            Cause::Mptcp,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "MPTCP fast close, old kernel",
+            Scene::active(ESTABLISHED, ESTABLISHED)
+                .subflow()
+                .owner_and_current(10, 10),
+            Cause::Mptcp,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "a subflow that MPTCP gives up, old kernel",
+            Scene::active(ESTABLISHED, ESTABLISHED).subflow(),
+            Cause::Mptcp,
+            LocalKernel,
+            Likely,
+        ),
+        (
+            "ss -K on a subflow, old kernel with its error",
+            Scene::active(ESTABLISHED, ESTABLISHED)
+                .subflow()
+                .with(|raw| raw.sock_err = 103),
+            Cause::SocketDestroyed,
+            LocalAdmin,
+            Likely,
+        ),
+        (
             "no BTF: nothing known of the socket",
             established().linger_zero().with(|raw| {
                 raw.have &= !(rstmon_common::wire::HAVE_SOCK | rstmon_common::wire::HAVE_TCP);
@@ -261,6 +296,29 @@ fn other_aborts_of_the_application_or_the_administrator() {
             destroyed(),
             Cause::SocketDestroyed,
             LocalAdmin,
+            Likely,
+        ),
+        (
+            "by its own process, old kernel",
+            established().owner_and_current(10, 10),
+            Cause::SocketDestroyed,
+            LocalAdmin,
+            Likely,
+        ),
+        (
+            "somebody else, and a timer may be behind it, old kernel",
+            destroyed().with(|raw| raw.retransmits = 1),
+            Cause::SocketDestroyed,
+            LocalAdmin,
+            Guess,
+        ),
+        (
+            "nobody else, and a timer may be behind it, old kernel",
+            established()
+                .owner_and_current(10, 10)
+                .with(|raw| raw.retransmits = 1),
+            Cause::Undiagnosed,
+            Unknown,
             Guess,
         ),
         (

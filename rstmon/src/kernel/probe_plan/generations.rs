@@ -114,6 +114,7 @@ pub(crate) fn btf_of(generation: &Generation) -> BtfFacts {
             (Hook::TcpReset, generation.tcp_reset),
             (Hook::TcpValidateIncoming, 4),
             (Hook::TcpRcvStateProcess, 2),
+            (Hook::InetCskReqskQueueDrop, 2),
             (Hook::TcpInitTransfer, generation.init_transfer),
         ]),
         tracepoint_ids: Hook::ALL
@@ -253,6 +254,7 @@ pub(crate) fn render_switches(switches: PlanSwitches) -> String {
         (switches.kfree_has_reason, "kfree_reason"),
         (switches.kfree_has_socket, "kfree_socket"),
         (switches.embryonic_kill_is_told, "embryonic"),
+        (switches.killed_request_by_probe, "killed_request_by_probe"),
         (switches.refused_by_probe, "refused_by_probe"),
         (switches.deduce_socketless, "deduce"),
         (switches.cgroup_is_tagged, "tagged"),

@@ -86,6 +86,8 @@ pub struct PlanSwitches {
     /// A RST that a request socket survives is dropped for a reason of its own, so that one without a
     /// reason is one that killed it.
     pub embryonic_kill_is_told: bool,
+    /// `inet_csk_reqsk_queue_drop` tells which request a RST has killed.
+    pub killed_request_by_probe: bool,
     /// Resets that a connection refuses are taken from the functions that judge them.
     pub refused_by_probe: bool,
     /// Socketless resets are deduced from `kfree_skb` with the reason `NO_SOCKET`.
@@ -103,6 +105,7 @@ impl PlanSwitches {
         config.kfree_has_reason = self.kfree_has_reason.into();
         config.kfree_has_socket = self.kfree_has_socket.into();
         config.embryonic_kill_is_told = self.embryonic_kill_is_told.into();
+        config.killed_request_by_probe = self.killed_request_by_probe.into();
         config.refused_by_probe = self.refused_by_probe.into();
         config.deduce_socketless = self.deduce_socketless.into();
         config.cgroup_is_tagged = self.cgroup_is_tagged.into();

@@ -97,6 +97,9 @@ impl<'a> RawBasis<'a> {
         if !self.drops_in_tcp_are_named() {
             self.add_refused(&mut plan, probes);
         }
+        if plan.hook(Hook::KfreeSkb).is_some() && !plan.switches.kfree_has_socket {
+            self.add_killed_requests(&mut plan, probes);
+        }
         self.add_handshake(&mut plan, probes);
         self.add_netfilter(&mut plan, probes);
         plan
@@ -226,6 +229,20 @@ impl<'a> RawBasis<'a> {
             Err(reason) => plan
                 .degradations
                 .push(Degradation::RejectedResetsPartly { reason }),
+        }
+    }
+
+    /// Which RSTs end a handshake, where the kernel does not name the socket of what it drops.
+    fn add_killed_requests(&self, plan: &mut ProbePlan, probes: &Probes) {
+        let hook = Hook::InetCskReqskQueueDrop;
+        match self.reach(probes, hook) {
+            Ok(planned) => {
+                plan.switches.killed_request_by_probe = true;
+                plan.hooks.push(planned);
+            }
+            Err(reason) => plan
+                .degradations
+                .push(Degradation::HookUnavailable { hook, reason }),
         }
     }
 

@@ -107,6 +107,7 @@ fn probe_mode_adds_what_each_kernel_does_not_trace() {
          inet_sock_set_state:tp_btf|raw_tp signal_generate:raw_tp";
     let passive = "tcp_v4_send_reset:fentry|kprobe! tcp_v6_send_reset:fentry|kprobe!";
     let judges = "tcp_validate_incoming:fentry|kprobe tcp_rcv_state_process:fentry|kprobe";
+    let killed = "inet_csk_reqsk_queue_drop:fentry|kprobe";
     let handshake = "tcp_init_transfer:fentry|kprobe";
     let reset = "tcp_reset:fentry|kprobe!";
     let loaded = "nf_send_reset:kprobe nf_send_reset6:kprobe";
@@ -118,33 +119,33 @@ fn probe_mode_adds_what_each_kernel_does_not_trace() {
             &LINUX_5_10,
             format!(
                 "{begin} {passive} {reset} tcp_validate_incoming:fentry|kprobe! \
-                 tcp_rcv_state_process:fentry|kprobe! {handshake} {loaded}"
+                 tcp_rcv_state_process:fentry|kprobe! {killed} {handshake} {loaded}"
             ),
-            "passive_by_probe receive_by_probe refused_by_probe tagged",
+            "passive_by_probe receive_by_probe killed_request_by_probe refused_by_probe tagged",
             &["no-kernel-reason", "hook-unavailable", "hook-unavailable"],
         ),
         (
             &LINUX_5_15,
-            format!("{begin} {passive} {reset} {judges} {handshake} {loaded} {netdev}"),
-            "passive_by_probe receive_by_probe refused_by_probe",
+            format!("{begin} {passive} {reset} {judges} {killed} {handshake} {loaded} {netdev}"),
+            "passive_by_probe receive_by_probe killed_request_by_probe refused_by_probe",
             &["no-kernel-reason"],
         ),
         (
             &UBUNTU_5_15,
-            format!("{begin} {passive} {reset} {judges} {handshake} {loaded} {netdev}"),
-            "passive_by_probe receive_by_probe kfree_reason refused_by_probe",
+            format!("{begin} {passive} {reset} {judges} {killed} {handshake} {loaded} {netdev}"),
+            "passive_by_probe receive_by_probe kfree_reason killed_request_by_probe refused_by_probe",
             &["no-kernel-reason"],
         ),
         (
             &LINUX_6_1,
-            format!("{begin} {passive} {reset} {handshake} {deferred}"),
-            "passive_by_probe receive_by_probe kfree_reason",
+            format!("{begin} {passive} {reset} {killed} {handshake} {deferred}"),
+            "passive_by_probe receive_by_probe kfree_reason killed_request_by_probe",
             &["no-kernel-reason"],
         ),
         (
             &LINUX_6_8,
-            format!("{begin} {passive} {reset} {handshake} {deferred}"),
-            "passive_by_probe receive_by_probe kfree_reason",
+            format!("{begin} {passive} {reset} {killed} {handshake} {deferred}"),
+            "passive_by_probe receive_by_probe kfree_reason killed_request_by_probe",
             &["no-kernel-reason"],
         ),
         (

@@ -1,0 +1,65 @@
+//! Handshakes that a RST ended, where `kfree_skb` does not name the socket (before Linux 6.11).
+//!
+//! `tcp_check_req()` gives the request socket up and leaves the RST to be dropped like one that changed
+//! nothing. The function that it gives it up by is called seldom: for a RST, for a SYN out of place, and when
+//! nobody has answered. What is noted here is looked at by `hooks::drop` in the same softirq.
+
+use crate::hooks::{fentry_arg, kprobe_arg};
+use crate::maps::{CPU, CpuState};
+use crate::read::{KernelAddr, clear};
+use crate::scratch::{Scratch, with_scratch};
+use crate::sock::{self, Ends};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::macros::{fentry, kprobe};
+use aya_ebpf::programs::{FEntryContext, ProbeContext};
+use rstmon_common::wire::TENTATIVE_NS;
+
+/// `inet_csk_reqsk_queue_drop(sk, req)`.
+#[fentry(function = "inet_csk_reqsk_queue_drop")]
+fn fentry_inet_csk_reqsk_queue_drop(ctx: FEntryContext) -> i32 {
+    with_scratch!(given_up(fentry_arg!(ctx, 1)));
+    0
+}
+
+/// `inet_csk_reqsk_queue_drop(sk, req)`.
+#[kprobe(function = "inet_csk_reqsk_queue_drop")]
+fn kprobe_inet_csk_reqsk_queue_drop(ctx: ProbeContext) -> u32 {
+    with_scratch!(given_up(kprobe_arg!(ctx, 1)));
+    0
+}
+
+/// Notes which request it is.
+#[inline(always)]
+fn given_up(room: &mut Scratch, request: KernelAddr) {
+    let Some(common) = sock::read_common(request, &mut room.common) else {
+        return;
+    };
+    clear(&mut room.ends);
+    sock::read_request_ends(&common, &mut room.ends);
+    if let Some(cpu) = this_cpu() {
+        cpu.killed_request = room.ends.tag(sock::netns(&common));
+        // SAFETY: a helper without arguments.
+        cpu.killed_ns = unsafe { bpf_ktime_get_ns() };
+    }
+}
+
+/// Whether the RST between these ends, which is being dropped, has ended their handshake. Says so once.
+#[inline(always)]
+pub(super) fn was_killed(ends: &Ends, netns: u32) -> bool {
+    let Some(cpu) = this_cpu() else {
+        return false;
+    };
+    if cpu.killed_ns == 0 || cpu.killed_request != ends.tag(netns) {
+        return false;
+    }
+    // SAFETY: a helper without arguments.
+    let since = unsafe { bpf_ktime_get_ns() }.wrapping_sub(cpu.killed_ns);
+    cpu.killed_ns = 0;
+    since < TENTATIVE_NS
+}
+
+#[inline(always)]
+fn this_cpu() -> Option<&'static mut CpuState> {
+    // SAFETY: a live element of this CPU.
+    Some(unsafe { &mut *CPU.get_ptr_mut(0)? })
+}
