@@ -5,7 +5,7 @@ use crate::error::LabError;
 use crate::program;
 use crate::segment::flag;
 use crate::stage::{SERVICE_PORT, Stage};
-use crate::truth::{Expectation, Kind, Needs};
+use crate::truth::{Expectation, Given, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     id: "firewall-reject",
@@ -22,6 +22,7 @@ fn firewall_reject(stage: &mut Stage) -> Result<(), LabError> {
     stage.receive(&end, "the firewall's RST", |s| s.has(flag::RST))?;
     stage.expect(
         Expectation::new(Kind::Sent, "firewall-reject", end.local, end.fake)
+            .certain_given(&[Given::Always])
             .rst_answering(&syn)
             .needs(Needs::Firewall),
     );

@@ -10,7 +10,7 @@ use crate::memory_limit::MemoryLimit;
 use crate::peer::FakeEnd;
 use crate::segment::flag;
 use crate::stage::{Stage, own_identity, wait_gone};
-use crate::truth::{Expectation, Kind, Needs};
+use crate::truth::{Expectation, Given, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -81,6 +81,7 @@ fn killed(stage: &mut Stage) -> Result<(), LabError> {
     holder.wait_killed(Signal::SIGKILL)?;
     stage.expect(
         aborted("process-killed", &holder, &end)
+            .certain_given(&[Given::Objects])
             .initiator("local-admin")
             .actor(own_identity()?)
             .evidence("signal=SIGKILL"),
@@ -105,6 +106,7 @@ fn killed_data_later(stage: &mut Stage) -> Result<(), LabError> {
             .initiator("local-admin")
             .actor(own_identity()?)
             .evidence("signal=SIGTERM")
+            .certain_given(&[Given::Objects])
             .rst_answering(&data),
     );
     Ok(())
@@ -143,6 +145,7 @@ fn crashed(stage: &mut Stage) -> Result<(), LabError> {
     holder.wait_killed(Signal::SIGSEGV)?;
     stage.expect(
         aborted("process-killed", &holder, &end)
+            .certain_given(&[Given::Objects])
             .initiator("local-app")
             .evidence("signal=SIGSEGV"),
     );
@@ -157,6 +160,7 @@ fn out_of_memory(stage: &mut Stage) -> Result<(), LabError> {
     holder.wait_killed(Signal::SIGKILL)?;
     stage.expect(
         aborted("process-killed", &holder, &end)
+            .certain_given(&[Given::Objects])
             .initiator("local-kernel")
             .evidence("signal=SIGKILL")
             .evidence("oom_kill=yes"),
@@ -170,6 +174,7 @@ fn exited(stage: &mut Stage) -> Result<(), LabError> {
     holder.wait_exited()?;
     stage.expect(
         aborted("close-unread-data", &holder, &end)
+            .certain_given(&[Given::Reason])
             .initiator("local-app")
             .evidence("process_exit=0"),
     );

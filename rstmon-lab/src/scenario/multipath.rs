@@ -6,7 +6,7 @@ use crate::netns::{KernelState, write_sysctl};
 use crate::segment::flag;
 use crate::socket::Endpoint;
 use crate::stage::{SERVICE_PORT, Stage, wait_state_of};
-use crate::truth::{Expectation, Kind};
+use crate::truth::{Expectation, Given, Kind};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -39,6 +39,7 @@ fn join(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&syn)?;
     stage.expect(
         Expectation::new(Kind::Sent, "mptcp", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             // All that is left is a SYN that a listener answers with a reset.
             .or_without_reason("invalid-segment")
             .state(&["listen", "syn-recv"])

@@ -54,9 +54,9 @@ fn segments_without_a_socket() {
             Likely,
         ),
         (
-            "no segment",
-            Scene::socketless(),
-            Cause::StaleSegment,
+            "no segment: any of the three, a SYN's above all",
+            Scene::socketless().reason("NO_SOCKET"),
+            Cause::Undiagnosed,
             Unknown,
             Guess,
         ),
