@@ -76,10 +76,7 @@ pub fn judge(
             let call = passed_over
                 .iter()
                 .position(|call| call.is_of(expected, since_ns));
-            if let Some(why) = sights
-                .blind_to(expected.needs)
-                .or_else(|| sights.blind_to_states(expected))
-            {
+            if let Some(why) = sights.blind_to(expected.needs) {
                 not_visible.push(format!("{summary}: {why}"));
             } else if let Some(call) = call {
                 // One call, one event.
@@ -168,11 +165,7 @@ impl Observation {
         Pairing::of(self, events)
             .pairs
             .iter()
-            .all(|(expected, event)| {
-                event.is_some()
-                    || sights.blind_to(expected.needs).is_some()
-                    || sights.blind_to_states(expected).is_some()
-            })
+            .all(|(expected, event)| event.is_some() || sights.blind_to(expected.needs).is_some())
     }
 
     /// Whether an event is of this run: of its namespace, or, where the event has none, of one of
@@ -231,9 +224,14 @@ impl Expectation {
         self.kinds.iter().any(|k| Some(k.name()) == kind) && self.has_ends_of(event)
     }
 
+    /// A listener's own ends, which are all that a classic record shows, stand for those of what it
+    /// answers; that they are not these is a difference of its own.
     fn has_ends_of(&self, event: &Value) -> bool {
+        let by_listener = |state: &&str| matches!(*state, "listen" | "syn-recv");
+        let may_be_listener = !self.states.is_empty() && self.states.iter().all(by_listener);
+        let remote = remote_of(event);
         end_of(event, "local_addr", "local_port") == Some(self.local)
-            && end_of(event, "remote_addr", "remote_port") == Some(self.remote)
+            && (remote == Some(self.remote) || (remote.is_none() && may_be_listener))
     }
 
     /// Whether the event's cause is right.
@@ -288,6 +286,12 @@ pub(crate) fn end_of(event: &Value, address: &str, port: &str) -> Option<SocketA
     let address: IpAddr = text(event, address)?.parse().ok()?;
     let port = u16::try_from(number(event, port)?).ok()?;
     Some(SocketAddr::new(address, port))
+}
+
+/// The other end, if the event has one: a listener has none.
+pub(crate) fn remote_of(event: &Value) -> Option<SocketAddr> {
+    let remote = end_of(event, "remote_addr", "remote_port")?;
+    (remote.port() != 0 || !remote.ip().is_unspecified()).then_some(remote)
 }
 
 #[cfg(test)]

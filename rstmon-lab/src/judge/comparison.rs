@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Mode, Sights, UNDIAGNOSED, number, shown, text};
+use super::{Mode, Sights, UNDIAGNOSED, number, remote_of, shown, text};
 use crate::truth::{Expectation, Given, Observation, Rst};
 
 /// The highest confidence: the evidence admits no other reading.
@@ -86,6 +86,7 @@ pub(super) struct Comparison<'a> {
 impl Comparison<'_> {
     pub(super) fn differences(&self) -> Vec<Difference> {
         let mut differences = Vec::new();
+        differences.extend(self.remote());
         differences.extend(self.cause());
         differences.extend(self.confidence());
         differences.extend(self.family());
@@ -165,6 +166,12 @@ impl Comparison<'_> {
             ),
         };
         (!has_it).then_some(why)
+    }
+
+    /// Nothing else gets here without the right ends.
+    fn remote(&self) -> Option<Difference> {
+        let is_there = remote_of(self.event).is_some();
+        (!is_there).then(|| Difference::absent("the remote end", self.expected.remote))
     }
 
     fn cause(&self) -> Option<Difference> {

@@ -69,16 +69,6 @@ impl Sights {
         }
     }
 
-    /// Why an event may be missing because of the state of its socket. The classic records show a
-    /// listener's own ends, not those of the segment.
-    pub(super) fn blind_to_states(self, expected: &Expectation) -> Option<&'static str> {
-        let by_listener = |state: &&str| matches!(*state, "listen" | "syn-recv");
-        (self.mode == Mode::Classic
-            && !expected.states.is_empty()
-            && expected.states.iter().all(by_listener))
-        .then_some("classic records do not show the ends of what a listener answers")
-    }
-
     /// Without probes, kernels that give no reason pass timewait sockets over in silence.
     const fn sees_timewait(self) -> bool {
         let by_tracepoint = self.sees_socketless_sent && self.has_kernel_reason;

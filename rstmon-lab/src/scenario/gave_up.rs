@@ -61,6 +61,7 @@ fn user_timeout(stage: &mut Stage) -> Result<(), LabError> {
     client.wait_error(libc::ETIMEDOUT)?;
     stage.expect(
         Expectation::new(Kind::Sent, "user-timeout", end.local, end.fake)
+            .or_without_objects("keepalive-timeout")
             .certain_given(&[Given::Reason])
             .state(&["established"])
             .owned("client")

@@ -140,6 +140,7 @@ fn paws(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&answer)?;
     stage.expect(
         Expectation::new(Kind::Sent, "paws", end.local, end.fake)
+            .or_without_objects("bad-handshake-ack")
             .certain_given(&[Given::Reason])
             .state(&["syn-sent"])
             .owned("client")

@@ -64,6 +64,8 @@ fn fast_close(stage: &mut Stage) -> Result<(), LabError> {
     stage.expect(
         Expectation::new(Kind::Sent, "mptcp", remote, local)
             .or_without_reason("undiagnosed")
+            // The reason is borrowed.
+            .or_without_objects("close-unread-data")
             .state(&["established"]),
     );
     stage.expect(

@@ -56,7 +56,7 @@ fn peer_aborted_loopback(stage: &mut Stage) -> Result<(), LabError> {
     client.wait_error(libc::ECONNRESET)?;
     stage.expect(
         Expectation::new(Kind::Sent, "close-unread-data", remote, local)
-            .certain_given(&[Given::Reason])
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["established"])
             .owned("server")
             .unread(payload.len() as u64),
@@ -100,7 +100,7 @@ fn peer_data_after_close(stage: &mut Stage) -> Result<(), LabError> {
     client.wait_error(libc::EPIPE)?;
     stage.expect(
         Expectation::new(Kind::Sent, "data-after-close", remote, local)
-            .certain_given(&[Given::Reason])
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["fin-wait-2"])
             .needs(Needs::Timewait),
     );

@@ -317,3 +317,54 @@ fn that_there_was_no_socket_is_told_by_the_reason() {
     };
     assert!(!verdict(expected(), silent, &gives_none).is_failure());
 }
+
+#[test]
+fn a_listener_s_own_ends_stand_for_those_of_what_it_answers() {
+    let (local, remote) = ends();
+    let expected = || {
+        Expectation::new(Kind::Sent, "bad-handshake-ack", local, remote)
+            .state(&["listen"])
+            .owned("server")
+            .rst_aborting(100, 200)
+            .certain_given(&[Given::Reason])
+    };
+    let event = |cause, confidence| {
+        let mut event = aborted_event();
+        for (name, value) in [
+            ("cause", json!(cause)),
+            ("confidence", json!(confidence)),
+            ("state", json!("listen")),
+            ("remote_addr", json!("0.0.0.0")),
+            ("remote_port", json!(0)),
+        ] {
+            event = with(event, name, value);
+        }
+        event
+    };
+    for nothing_of_it in [false, true] {
+        let mut event = event("undiagnosed", "guess");
+        if nothing_of_it {
+            event = without(without(event, "remote_addr"), "remote_port");
+        }
+        assert_not_visible(&verdict(expected(), event, &CLASSIC));
+    }
+    for (cause, confidence, what) in [
+        ("invalid-segment", "guess", "cause is invalid-segment"),
+        ("bad-handshake-ack", "likely", "expected certain"),
+    ] {
+        let event = event(cause, confidence);
+        assert_differs(&verdict(expected(), event, &CLASSIC), what);
+    }
+    let known = event("bad-handshake-ack", "certain");
+    assert_differs(
+        &verdict(expected(), known.clone(), &SEES_ALL),
+        "the remote end is absent",
+    );
+    assert_differs(
+        &judge(&observation(vec![expected()]), &[], &CLASSIC, &[]),
+        "missing",
+    );
+    // A connection has another end, which is not to be left out.
+    let elsewhere = expected().state(&["established"]);
+    assert_differs(&verdict(elsewhere, known, &CLASSIC), "missing");
+}

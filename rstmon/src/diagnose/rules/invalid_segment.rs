@@ -3,6 +3,7 @@
 //! `mptcp`: a reason `MPTCP_RST_*` (RFC 8684, 3.6), or a fast close: `mptcp_do_fastclose` borrows
 //! `TCP_ABORT_ON_CLOSE` and resets a subflow that is not CLOSED. `invalid-segment`: any other reason
 //! for a reset that answers a segment; last of its kind, so it takes what the special rules left.
+//! Reasons that several causes share tell nothing without the segment, as in classic mode.
 //! Without a reason: only a SYN that reached a listener, which is answered with a reset for nothing
 //! but an unacceptable sequence number (`tcp_check_req`).
 
@@ -39,8 +40,12 @@ fn mptcp<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
+/// Reasons for which the segment decides which cause it is.
+const SHARED: [&str; 3] = ["NO_SOCKET", "TCP_FLAGS", "INVALID_SYN"];
+
 fn invalid_segment<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    if !case.is_passive() {
+    let is_shared = case.reason().is_some_and(|name| SHARED.contains(&name));
+    if !case.is_passive() || (is_shared && case.event.trigger.is_none()) {
         return None;
     }
     let bad_syn = case.is_state(SocketState::Listen) && case.trigger_is_syn();

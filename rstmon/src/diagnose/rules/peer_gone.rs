@@ -30,8 +30,7 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     if !case.is_kind(Kind::Received) || !case.is_state_of(CONNECTED) {
         return None;
     }
-    let numbers_are_known = case.event.connection.unacked_bytes.is_some();
-    if case.event.rst.is_none() && !numbers_are_known && !case.has_something_out() {
+    if case.event.rst.is_none() && case.event.connection.unacked_bytes.is_none() {
         return None;
     }
     let probes_out = case.socket().map(|socket| socket.probes_out);

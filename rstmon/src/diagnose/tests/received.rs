@@ -120,10 +120,10 @@ fn obeyed_and_bare_or_not_seen() {
             Guess,
         ),
         (
-            "the same, but our FIN waits for its answer",
+            "the same, while our FIN waits for its answer",
             Scene::received(FIN_WAIT1).with(|raw| raw.have &= !wire::HAVE_TCP),
-            Cause::PeerGone,
-            PeerKernel,
+            Cause::Undiagnosed,
+            Unknown,
             Guess,
         ),
         (

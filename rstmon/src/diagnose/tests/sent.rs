@@ -87,6 +87,13 @@ fn segments_without_a_socket() {
     check(rows);
 }
 
+/// As classic mode has it.
+fn without_socket(scene: Scene) -> Scene {
+    scene.with(|raw| {
+        raw.have &= !(rstmon_common::wire::HAVE_SOCK | rstmon_common::wire::HAVE_TCP);
+    })
+}
+
 #[test]
 fn closes() {
     let established = || Scene::closing(ESTABLISHED);
@@ -167,10 +174,22 @@ fn closes() {
             Likely,
         ),
         (
+            "no BTF: who closed may have been killed",
+            without_socket(established()).reason("TCP_ABORT_ON_CLOSE"),
+            Cause::CloseUnreadData,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "no BTF: TCP_LINGER2 may be below zero",
+            without_socket(Scene::passive(FIN_WAIT1)).reason("TCP_ABORT_ON_DATA"),
+            Cause::DataAfterClose,
+            LocalApp,
+            Likely,
+        ),
+        (
             "no BTF: nothing known of the socket",
-            established().linger_zero().with(|raw| {
-                raw.have &= !(rstmon_common::wire::HAVE_SOCK | rstmon_common::wire::HAVE_TCP);
-            }),
+            without_socket(established().linger_zero()),
             Cause::Undiagnosed,
             Unknown,
             Guess,
