@@ -44,7 +44,9 @@ pub use judge::{Answer, Judgement, Mode, Sights, judge};
 pub use report::{Outcome, ScenarioResult, render_results, render_sums};
 pub use scenario::{Scenario, find_scenario, scenarios};
 pub use skipped::say_skipped;
-pub use truth::{Expectation, Family, Kind, Needs, Observation, Owner, Rst, WireReset};
+pub use truth::{
+    Expectation, Family, Given, Kind, LesserCause, Needs, Observation, Owner, Rst, WireReset,
+};
 pub use witness::{PassedOver, Witness};
 
 use stage::Stage;

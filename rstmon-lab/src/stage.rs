@@ -23,13 +23,16 @@ use crate::wait::{PATIENCE, wait_until};
 
 const LOCAL4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
+/// A host on the fake peer's side that this host would forward to.
+const NEIGHBOUR4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+const NEIGHBOUR6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
 
 /// Where this host listens, in the scenarios that listen.
 pub(crate) const SERVICE_PORT: u16 = 7080;
 /// A port of this host that nobody listens on.
 pub(crate) const CLOSED_PORT: u16 = 7009;
 /// Where the fake peer answers, when this host connects to it.
-const FAKE_SERVICE_PORT: u16 = 443;
+pub(crate) const FAKE_SERVICE_PORT: u16 = 443;
 /// The first port that the fake peer connects from.
 const FAKE_FIRST_PORT: u16 = 45_001;
 
@@ -163,6 +166,18 @@ impl Stage {
         }
     }
 
+    /// The same, to a host that can be reached through this one. This host forwards from now on.
+    pub(crate) fn stranger_to_neighbour(&mut self, port: u16) -> Result<FakeEnd, LabError> {
+        write_sysctl("ipv4/ip_forward", "1")?;
+        if self.family == Family::Ipv6 {
+            write_sysctl("ipv6/conf/all/forwarding", "1")?;
+        }
+        let neighbour = self.pick(NEIGHBOUR4.into(), NEIGHBOUR6.into());
+        let mut end = self.stranger(port);
+        end.local = SocketAddr::new(neighbour, port);
+        Ok(end)
+    }
+
     /// A listener towards the fake peer.
     pub(crate) fn listener(&self, backlog: i32) -> Result<Endpoint, LabError> {
         self.peer.require()?;
@@ -194,18 +209,23 @@ impl Stage {
         Ok((listener.accept()?, end))
     }
 
-    /// This host's SYN to the fake peer: this host is then in SYN-SENT.
-    pub(crate) fn connecting(&mut self) -> Result<(Endpoint, FakeEnd), LabError> {
+    /// Connects to the fake peer, whatever comes of it.
+    pub(crate) fn connect(&self) -> Result<(Endpoint, FakeEnd), LabError> {
         self.peer.require()?;
         let fake = self.fake(FAKE_SERVICE_PORT);
         let endpoint = Endpoint::connect(fake)?;
-        let local = endpoint.local()?;
-        let mut end = FakeEnd {
+        let end = FakeEnd {
             fake,
-            local,
+            local: endpoint.local()?,
             snd_nxt: FAKE_ISN,
             rcv_nxt: 0,
         };
+        Ok((endpoint, end))
+    }
+
+    /// This host's SYN to the fake peer: this host is then in SYN-SENT.
+    pub(crate) fn connecting(&mut self) -> Result<(Endpoint, FakeEnd), LabError> {
+        let (endpoint, mut end) = self.connect()?;
         let syn = self.receive(&end, "the SYN", |s| s.has(flag::SYN))?;
         end.rcv_nxt = syn.end_seq();
         Ok((endpoint, end))

@@ -77,6 +77,35 @@ pub enum Needs {
     Dropped,
 }
 
+/// What a capture is given of an event, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Given {
+    /// What every capture is given.
+    Always,
+    /// The segment of a received RST.
+    Segment,
+    /// The kernel's reason for dropping a RST.
+    DropReason,
+    /// The socket that a dropped RST was for.
+    Receiver,
+    /// The kernel's reason for sending a RST.
+    Reason,
+    /// The socket and the segment themselves, not only the tracepoint's record of them.
+    Objects,
+}
+
+/// A cause that is less than the truth, and that a capture may tell which is not given more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LesserCause {
+    /// Its id.
+    pub cause: &'static str,
+    /// What must be lacking.
+    pub without: Given,
+    /// Whether it is true as far as it goes, so that it may be told as certain.
+    pub is_true: bool,
+}
+
 /// A RST segment, as far as a scenario knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rst {
@@ -105,12 +134,11 @@ pub struct Expectation {
     pub kinds: Vec<Kind>,
     /// The acceptable causes: the truth first, then what evidence that falls short of it allows.
     pub causes: Vec<&'static str>,
-    /// Causes that a capture is allowed instead when it does not see the segment of a received RST.
-    pub causes_without_segment: Vec<&'static str>,
-    /// Causes that a capture is allowed instead when the kernel gives no reason for the drop.
-    pub causes_without_drop_reason: Vec<&'static str>,
-    /// Causes that a capture is allowed instead when the kernel gives no reason for a sent RST.
-    pub causes_without_reason: Vec<&'static str>,
+    /// Causes that are allowed instead where something is lacking.
+    pub lesser_causes: Vec<LesserCause>,
+    /// What a capture must all be given for the first cause to be certain; empty where the evidence
+    /// admits another reading, whatever is given.
+    pub certain_given: Vec<Given>,
     /// This host's end.
     pub local: SocketAddr,
     /// The other end.
@@ -136,6 +164,8 @@ pub struct Expectation {
     pub unread_bytes: Option<u64>,
     /// What it takes to see it.
     pub needs: Needs,
+    /// The RST goes from this host to itself, whatever its addresses say.
+    pub stays_here: bool,
 }
 
 impl Expectation {
@@ -149,9 +179,8 @@ impl Expectation {
         Self {
             kinds: vec![kind],
             causes: vec![cause],
-            causes_without_segment: Vec::new(),
-            causes_without_drop_reason: Vec::new(),
-            causes_without_reason: Vec::new(),
+            lesser_causes: Vec::new(),
+            certain_given: Vec::new(),
             local,
             remote,
             states: Vec::new(),
@@ -164,6 +193,7 @@ impl Expectation {
             rst: None,
             unread_bytes: None,
             needs: Needs::Nothing,
+            stays_here: false,
         }
     }
 
@@ -259,18 +289,45 @@ impl Expectation {
         self
     }
 
-    pub(crate) fn or_without_segment(mut self, cause: &'static str) -> Self {
-        self.causes_without_segment.push(cause);
+    pub(crate) fn stays_here(mut self) -> Self {
+        self.stays_here = true;
         self
     }
 
-    pub(crate) fn or_without_drop_reason(mut self, cause: &'static str) -> Self {
-        self.causes_without_drop_reason.push(cause);
+    pub(crate) fn or_without_segment(self, cause: &'static str) -> Self {
+        self.or_lesser(cause, Given::Segment, false)
+    }
+
+    /// The same of a cause that leaves something out and says nothing that is false.
+    pub(crate) fn or_broader_without_segment(self, cause: &'static str) -> Self {
+        self.or_lesser(cause, Given::Segment, true)
+    }
+
+    pub(crate) fn or_without_drop_reason(self, cause: &'static str) -> Self {
+        self.or_lesser(cause, Given::DropReason, false)
+    }
+
+    /// See [`Self::or_broader_without_segment`].
+    pub(crate) fn or_broader_without_drop_reason(self, cause: &'static str) -> Self {
+        self.or_lesser(cause, Given::DropReason, true)
+    }
+
+    pub(crate) fn or_without_objects(self, cause: &'static str) -> Self {
+        self.or_lesser(cause, Given::Objects, false)
+    }
+
+    fn or_lesser(mut self, cause: &'static str, without: Given, is_true: bool) -> Self {
+        self.lesser_causes.push(LesserCause {
+            cause,
+            without,
+            is_true,
+        });
         self
     }
 
-    pub(crate) fn or_without_reason(mut self, cause: &'static str) -> Self {
-        self.causes_without_reason.push(cause);
+    /// Whoever is given all this has no other reading.
+    pub(crate) fn certain_given(mut self, given: &[Given]) -> Self {
+        self.certain_given = given.to_vec();
         self
     }
 
@@ -374,7 +431,7 @@ impl Observation {
 impl Expectation {
     /// Whether the fake peer sees this RST arrive.
     pub(crate) fn is_on_wire(&self) -> bool {
-        self.kinds.contains(&Kind::Sent) && !self.local.ip().is_loopback()
+        self.kinds.contains(&Kind::Sent) && !self.local.ip().is_loopback() && !self.stays_here
     }
 
     fn is_seen_as(&self, seen: &WireReset) -> bool {

@@ -7,7 +7,7 @@ use crate::error::LabError;
 use crate::netns::KernelState;
 use crate::segment::flag;
 use crate::stage::{Stage, wait_state};
-use crate::truth::{Expectation, Kind};
+use crate::truth::{Expectation, Given, Kind};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -61,6 +61,7 @@ fn close_unread_data(stage: &mut Stage) -> Result<(), LabError> {
     drop(server);
     stage.expect(
         Expectation::new(Kind::Sent, "close-unread-data", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["established"])
             .owned("server")
             .rst_aborting(end.rcv_nxt, end.snd_nxt)
@@ -77,6 +78,7 @@ fn linger_abort(stage: &mut Stage) -> Result<(), LabError> {
     drop(client);
     stage.expect(
         Expectation::new(Kind::Sent, "linger-abort", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["established"])
             .owned("client")
             .rst_aborting(end.rcv_nxt, end.snd_nxt)
@@ -94,6 +96,7 @@ fn linger2_abort(stage: &mut Stage) -> Result<(), LabError> {
     drop(client);
     stage.expect(
         Expectation::new(Kind::Sent, "linger2-abort", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["fin-wait-2"])
             .owned("client")
             .rst_aborting(end.rcv_nxt, end.snd_nxt),
@@ -106,6 +109,7 @@ fn disconnect(stage: &mut Stage) -> Result<(), LabError> {
     client.disconnect()?;
     stage.expect(
         Expectation::new(Kind::Sent, "disconnect", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["established"])
             .owned("client")
             .rst_aborting(end.rcv_nxt, end.snd_nxt),
@@ -119,6 +123,7 @@ fn listener_closed(stage: &mut Stage) -> Result<(), LabError> {
     drop(listener);
     stage.expect(
         Expectation::new(Kind::Sent, "listener-closed", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["established"])
             .role("server")
             .rst_aborting(end.rcv_nxt, end.snd_nxt),
@@ -138,6 +143,7 @@ fn close_unread_in_close_wait(stage: &mut Stage) -> Result<(), LabError> {
     drop(server);
     stage.expect(
         Expectation::new(Kind::Sent, "close-unread-data", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["close-wait"])
             .owned("server")
             .rst_aborting(end.rcv_nxt, end.snd_nxt)
@@ -156,7 +162,10 @@ fn linger2_abort_at_ack(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&ack)?;
     stage.expect(
         Expectation::new(Kind::Sent, "linger2-abort", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["fin-wait-1", "fin-wait-2"])
+            // One reason for both, and neither the option nor the segment in the record.
+            .or_without_objects("data-after-close")
             .role("client")
             .rst_answering(&ack),
     );
@@ -177,6 +186,7 @@ fn disconnect_in_last_ack(stage: &mut Stage) -> Result<(), LabError> {
     client.disconnect()?;
     stage.expect(
         Expectation::new(Kind::Sent, "disconnect", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["last-ack"])
             .owned("client")
             .rst_aborting(end.rcv_nxt, end.snd_nxt),

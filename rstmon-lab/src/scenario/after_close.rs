@@ -8,7 +8,7 @@ use crate::error::LabError;
 use crate::netns::KernelState;
 use crate::segment::flag;
 use crate::stage::Stage;
-use crate::truth::{Expectation, Kind, Needs};
+use crate::truth::{Expectation, Given, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -47,6 +47,7 @@ fn fin_wait_1(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&data)?;
     stage.expect(
         Expectation::new(Kind::Sent, "data-after-close", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["fin-wait-1"])
             .role("server")
             .rst_answering(&data),
@@ -63,6 +64,7 @@ fn with_ack_of_fin(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&data)?;
     stage.expect(
         Expectation::new(Kind::Sent, "data-after-close", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["fin-wait-1", "fin-wait-2"])
             .role("client")
             .rst_answering(&data),
@@ -79,6 +81,7 @@ fn fin_wait_2(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&data)?;
     stage.expect(
         Expectation::new(Kind::Sent, "data-after-close", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["fin-wait-2"])
             .rst_answering(&data)
             .needs(Needs::Timewait),
@@ -95,6 +98,7 @@ fn after_shutdown(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&data)?;
     stage.expect(
         Expectation::new(Kind::Sent, "data-after-close", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["fin-wait-2"])
             .owned("client")
             .rst_answering(&data),
@@ -113,6 +117,8 @@ fn time_wait_hit(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&syn)?;
     stage.expect(
         Expectation::new(Kind::Sent, "time-wait-hit", end.local, end.fake)
+            .or_without_objects("data-after-close")
+            .certain_given(&[Given::Reason])
             .state(&["fin-wait-2", "time-wait"])
             .rst_answering(&syn)
             .needs(Needs::Timewait),

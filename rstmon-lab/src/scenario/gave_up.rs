@@ -8,7 +8,7 @@ use crate::global_setting::GlobalSetting;
 use crate::netns::{KernelState, write_sysctl};
 use crate::segment::flag;
 use crate::stage::Stage;
-use crate::truth::{Expectation, Kind};
+use crate::truth::{Expectation, Given, Kind};
 
 /// While it runs, the kernel resets any orphan of the machine.
 pub(super) const OUT_OF_MEMORY: &str = "out-of-memory";
@@ -43,6 +43,7 @@ fn keepalive_timeout(stage: &mut Stage) -> Result<(), LabError> {
     client.wait_error(libc::ETIMEDOUT)?;
     stage.expect(
         Expectation::new(Kind::Sent, "keepalive-timeout", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["established"])
             .owned("client")
             .initiator("local-kernel")
@@ -60,6 +61,8 @@ fn user_timeout(stage: &mut Stage) -> Result<(), LabError> {
     client.wait_error(libc::ETIMEDOUT)?;
     stage.expect(
         Expectation::new(Kind::Sent, "user-timeout", end.local, end.fake)
+            .or_without_objects("keepalive-timeout")
+            .certain_given(&[Given::Reason])
             .state(&["established"])
             .owned("client")
             .initiator("local-kernel")
@@ -99,6 +102,7 @@ fn out_of_memory(stage: &mut Stage) -> Result<(), LabError> {
     stage.receive_fin(&mut end)?;
     stage.expect(
         Expectation::new(Kind::Sent, "out-of-memory", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["fin-wait-1"])
             .owned("client")
             .initiator("local-kernel")

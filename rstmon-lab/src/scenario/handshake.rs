@@ -5,7 +5,7 @@ use crate::error::LabError;
 use crate::netns::{KernelState, write_sysctl};
 use crate::segment::flag;
 use crate::stage::{SERVICE_PORT, Stage, wait_state};
-use crate::truth::{Expectation, Kind, Needs};
+use crate::truth::{Expectation, Given, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -62,6 +62,7 @@ fn syn_sent(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&answer)?;
     stage.expect(
         Expectation::new(Kind::Sent, "bad-handshake-ack", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["syn-sent"])
             .owned("client")
             .rst_answering(&answer),
@@ -79,6 +80,7 @@ fn syn_received(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&third)?;
     stage.expect(
         Expectation::new(Kind::Sent, "bad-handshake-ack", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["syn-recv", "listen"])
             .owned("server")
             .rst_answering(&third),
@@ -94,6 +96,7 @@ fn listen(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&ack)?;
     stage.expect(
         Expectation::new(Kind::Sent, "bad-handshake-ack", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["listen"])
             .owned("server")
             .rst_answering(&ack),
@@ -118,6 +121,7 @@ fn simultaneous(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&answer)?;
     stage.expect(
         Expectation::new(Kind::Sent, "bad-handshake-ack", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["syn-recv"])
             .owned("client")
             .rst_answering(&answer),
@@ -136,6 +140,8 @@ fn paws(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&answer)?;
     stage.expect(
         Expectation::new(Kind::Sent, "paws", end.local, end.fake)
+            .or_without_objects("bad-handshake-ack")
+            .certain_given(&[Given::Reason])
             .state(&["syn-sent"])
             .owned("client")
             .rst_answering(&answer),
@@ -152,6 +158,7 @@ fn second_syn(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&syn)?;
     stage.expect(
         Expectation::new(Kind::Sent, "invalid-segment", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["syn-recv", "listen"])
             .owned("server")
             .rst_answering(&syn),
@@ -181,6 +188,7 @@ fn accept_queue_overflow(stage: &mut Stage) -> Result<(), LabError> {
             refused.local,
             refused.fake,
         )
+        .certain_given(&[Given::Reason])
         .state(&["syn-recv", "listen"])
         .owned("server")
         .rst_answering(&refused.segment(flag::ACK)),

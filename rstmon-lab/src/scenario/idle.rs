@@ -102,6 +102,7 @@ fn refuse(
     client.wait_error(libc::EPIPE)?;
     stage.expect(
         Expectation::new(Kind::Received, cause, end.local, end.fake)
+            .or_without_objects("peer-data-after-close")
             .state(&["close-wait"])
             .owned("client")
             .rst(&reset),

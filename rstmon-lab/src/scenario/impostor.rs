@@ -12,7 +12,7 @@ use crate::peer::FakeEnd;
 use crate::segment::{Segment, flag};
 use crate::socket::Endpoint;
 use crate::stage::{SERVICE_PORT, Stage, wait_state};
-use crate::truth::{Expectation, Kind, Needs};
+use crate::truth::{Expectation, Given, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -122,7 +122,11 @@ fn f5(stage: &mut Stage) -> Result<(), LabError> {
         reset.payload = b"BIG-IP: [0x2664c65:2574] No flow found for ACK".to_vec();
         reset
     })?;
-    stage.expect(expected("middlebox-reset", &end, &reset).owned("client"));
+    stage.expect(
+        expected("middlebox-reset", &end, &reset)
+            .owned("client")
+            .certain_given(&[Given::Segment]),
+    );
     Ok(())
 }
 
@@ -135,7 +139,8 @@ fn f5_refused(stage: &mut Stage) -> Result<(), LabError> {
     client.wait_error(libc::ECONNREFUSED)?;
     stage.expect(
         Expectation::new(Kind::Received, "middlebox-reset", end.local, end.fake)
-            .or_without_segment("connection-refused")
+            .certain_given(&[Given::Segment])
+            .or_broader_without_segment("connection-refused")
             .state(&["syn-sent"])
             .owned("client")
             .rst(&reset),
@@ -168,7 +173,11 @@ fn mptcp(stage: &mut Stage) -> Result<(), LabError> {
     let (end, reset) = reset_by(stage, |end| {
         end.segment(flag::RST | flag::ACK).with_options(&MP_TCPRST)
     })?;
-    stage.expect(expected("mptcp-received", &end, &reset).owned("client"));
+    stage.expect(
+        expected("mptcp-received", &end, &reset)
+            .owned("client")
+            .certain_given(&[Given::Segment]),
+    );
     Ok(())
 }
 
@@ -255,6 +264,7 @@ fn forged_attempts(stage: &mut Stage) -> Result<(), LabError> {
         stage.peer.send(&miss)?;
         stage.expect(
             Expectation::new(Kind::Rejected, "blind-reset", end.local, end.fake)
+                .certain_given(&[Given::DropReason, Given::Receiver])
                 .state(&["established"])
                 .role("server")
                 .rst(&miss)
@@ -281,8 +291,8 @@ fn forged_second(stage: &mut Stage) -> Result<(), LabError> {
     stage.expect(expected("peer-aborted", &end, &first).owned("server"));
     stage.expect(
         Expectation::new(Kind::Stray, "forged-suspect", end.local, end.fake)
-            .or_without_segment("stray-reset")
-            .or_without_drop_reason("stray-reset")
+            .or_broader_without_segment("stray-reset")
+            .or_broader_without_drop_reason("stray-reset")
             .state(&["none"])
             .rst(&second)
             .needs(Needs::Dropped),
@@ -356,6 +366,7 @@ fn forged_burst(stage: &mut Stage) -> Result<(), LabError> {
     stage.expect(expected("peer-aborted", &end, &first).owned("server"));
     stage.expect(
         Expectation::new(Kind::Stray, "stray-reset", end.local, end.fake)
+            .certain_given(&[Given::DropReason])
             .state(&["none"])
             .rst(&second)
             .needs(Needs::Dropped),
@@ -363,7 +374,7 @@ fn forged_burst(stage: &mut Stage) -> Result<(), LabError> {
     // Where the first was not seen, the other two prove nothing yet.
     stage.expect(
         suspect(&end, &third)
-            .or_without_segment("stray-reset")
+            .or_broader_without_segment("stray-reset")
             .state(&["none"]),
     );
     Ok(())
@@ -372,7 +383,7 @@ fn forged_burst(stage: &mut Stage) -> Result<(), LabError> {
 /// A later RST, which what came before shows to be forged.
 fn suspect(end: &FakeEnd, reset: &Segment) -> Expectation {
     Expectation::new(Kind::Stray, "forged-suspect", end.local, end.fake)
-        .or_without_drop_reason("stray-reset")
+        .or_broader_without_drop_reason("stray-reset")
         .rst(reset)
         .needs(Needs::Dropped)
 }

@@ -10,7 +10,7 @@ use crate::memory_limit::MemoryLimit;
 use crate::peer::FakeEnd;
 use crate::segment::flag;
 use crate::stage::{Stage, own_identity, wait_gone};
-use crate::truth::{Expectation, Kind, Needs};
+use crate::truth::{Expectation, Given, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -68,6 +68,8 @@ fn held(stage: &mut Stage, request: &[u8], script: &str) -> Result<(Holder, Fake
 /// The abort of a socket with [`REQUEST`] unread.
 fn aborted(cause: &'static str, holder: &Holder, end: &FakeEnd) -> Expectation {
     Expectation::new(Kind::Sent, cause, end.local, end.fake)
+        // How the process ended is not in the record.
+        .or_without_objects("close-unread-data")
         .state(&["established"])
         .role("server")
         .held_by(holder.identity())
@@ -81,6 +83,7 @@ fn killed(stage: &mut Stage) -> Result<(), LabError> {
     holder.wait_killed(Signal::SIGKILL)?;
     stage.expect(
         aborted("process-killed", &holder, &end)
+            .certain_given(&[Given::Objects])
             .initiator("local-admin")
             .actor(own_identity()?)
             .evidence("signal=SIGKILL"),
@@ -99,12 +102,14 @@ fn killed_data_later(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&data)?;
     stage.expect(
         Expectation::new(Kind::Sent, "process-killed", end.local, end.fake)
+            .or_without_objects("data-after-close")
             .state(&["fin-wait-1"])
             .role("server")
             .held_by(holder.identity())
             .initiator("local-admin")
             .actor(own_identity()?)
             .evidence("signal=SIGTERM")
+            .certain_given(&[Given::Objects])
             .rst_answering(&data),
     );
     Ok(())
@@ -143,6 +148,7 @@ fn crashed(stage: &mut Stage) -> Result<(), LabError> {
     holder.wait_killed(Signal::SIGSEGV)?;
     stage.expect(
         aborted("process-killed", &holder, &end)
+            .certain_given(&[Given::Objects])
             .initiator("local-app")
             .evidence("signal=SIGSEGV"),
     );
@@ -157,6 +163,7 @@ fn out_of_memory(stage: &mut Stage) -> Result<(), LabError> {
     holder.wait_killed(Signal::SIGKILL)?;
     stage.expect(
         aborted("process-killed", &holder, &end)
+            .certain_given(&[Given::Objects])
             .initiator("local-kernel")
             .evidence("signal=SIGKILL")
             .evidence("oom_kill=yes"),
@@ -170,6 +177,7 @@ fn exited(stage: &mut Stage) -> Result<(), LabError> {
     holder.wait_exited()?;
     stage.expect(
         aborted("close-unread-data", &holder, &end)
+            .certain_given(&[Given::Reason, Given::Objects])
             .initiator("local-app")
             .evidence("process_exit=0"),
     );

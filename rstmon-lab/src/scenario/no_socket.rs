@@ -7,7 +7,7 @@ use crate::peer::FakeEnd;
 use crate::segment::{Segment, flag};
 use crate::socket::Endpoint;
 use crate::stage::{CLOSED_PORT, SERVICE_PORT, Stage, wait_gone};
-use crate::truth::{Expectation, Kind, Needs};
+use crate::truth::{Expectation, Given, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -68,6 +68,7 @@ fn port_closed(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&syn)?;
     stage.expect(
         Expectation::new(Kind::Sent, "port-closed", end.local, end.fake)
+            .certain_given(&[Given::Reason])
             .state(&["none"])
             .rst_answering(&syn)
             .needs(Needs::Socketless),
@@ -82,11 +83,13 @@ fn connection_refused(stage: &mut Stage) -> Result<(), LabError> {
     client.wait_error(libc::ECONNREFUSED)?;
     stage.expect(
         Expectation::new(Kind::Sent, "port-closed", closed, local)
+            .certain_given(&[Given::Reason])
             .state(&["none"])
             .needs(Needs::Socketless),
     );
     stage.expect(
         Expectation::new(Kind::Received, "connection-refused", local, closed)
+            .certain_given(&[Given::Always])
             .state(&["syn-sent"])
             .owned("client"),
     );
@@ -130,6 +133,7 @@ fn segment_after_abort(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&data)?;
     stage.expect(
         Expectation::new(Kind::Sent, "linger-abort", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["established"])
             .owned("server")
             .rst_aborting(end.rcv_nxt, end.snd_nxt),

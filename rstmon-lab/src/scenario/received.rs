@@ -5,7 +5,7 @@ use crate::error::LabError;
 use crate::netns::KernelState;
 use crate::segment::flag;
 use crate::stage::{Stage, wait_state_of};
-use crate::truth::{Expectation, Kind, Needs};
+use crate::truth::{Expectation, Given, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -56,6 +56,7 @@ fn peer_aborted_loopback(stage: &mut Stage) -> Result<(), LabError> {
     client.wait_error(libc::ECONNRESET)?;
     stage.expect(
         Expectation::new(Kind::Sent, "close-unread-data", remote, local)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["established"])
             .owned("server")
             .unread(payload.len() as u64),
@@ -99,6 +100,7 @@ fn peer_data_after_close(stage: &mut Stage) -> Result<(), LabError> {
     client.wait_error(libc::EPIPE)?;
     stage.expect(
         Expectation::new(Kind::Sent, "data-after-close", remote, local)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["fin-wait-2"])
             .needs(Needs::Timewait),
     );

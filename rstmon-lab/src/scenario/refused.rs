@@ -6,7 +6,7 @@ use crate::netns::{KernelState, write_sysctl};
 use crate::peer::FakeEnd;
 use crate::segment::{Segment, flag};
 use crate::stage::{SERVICE_PORT, Stage, wait_gone, wait_state};
-use crate::truth::{Expectation, Kind, Needs};
+use crate::truth::{Expectation, Given, Kind, Needs};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -71,6 +71,7 @@ fn blind(
     stage.emit(&server, &mut end, b"indeed")?;
     stage.expect(
         Expectation::new(Kind::Rejected, "blind-reset", end.local, end.fake)
+            .certain_given(&[Given::DropReason, Given::Receiver])
             .state(&["established"])
             .role("server")
             .rst(&reset)
@@ -85,6 +86,7 @@ fn stray(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&reset)?;
     stage.expect(
         Expectation::new(Kind::Stray, "stray-reset", end.local, end.fake)
+            .certain_given(&[Given::DropReason])
             .state(&["none"])
             .rst(&reset)
             .needs(Needs::Dropped),
@@ -120,6 +122,7 @@ fn time_wait_with_reset(stage: &mut Stage) -> Result<FakeEnd, LabError> {
     stage.peer.send(&reset)?;
     stage.expect(
         Expectation::new(Kind::Stray, "time-wait-assassination", end.local, end.fake)
+            .certain_given(&[Given::Receiver])
             .state(&["time-wait"])
             .rst(&reset)
             .needs(Needs::Dropped),

@@ -244,6 +244,9 @@ fn sights(started: &Started) -> Sights {
         sees_segment_of_received: switches.receive_by_probe,
         sees_firewall: planned(Hook::NfSendReset),
         sees_dropped: planned(Hook::KfreeSkb) && drops_are_whole,
+        has_drop_reason: switches.kfree_has_reason,
+        names_receiver_of_dropped: switches.kfree_has_socket,
+        sees_refusals: switches.refused_by_probe,
         has_kernel_reason: switches.send_reset_has_reason,
         sees_owner: true,
     }

@@ -29,6 +29,7 @@ const MODULES: &[&str] = &[
     "nft_reject_inet",
     "nft_reject_ipv4",
     "nft_reject_ipv6",
+    "nft_reject_netdev",
     "nf_reject_ipv4",
     "nf_reject_ipv6",
     "inet_diag",

@@ -474,7 +474,8 @@ pub(super) const UNDIAGNOSED: CausePage = CausePage {
     in_rstmon: &[
         Sign {
             fact: "kernel_reason=…",
-            says: "if there is one, it names what no rule knows: please report it",
+            says: "if there is one, it names what no rule knows: please report it; or, in classic \
+                mode, what only the segment or the socket would tell apart",
         },
         Sign {
             fact: "drop_reason=…",

@@ -29,10 +29,11 @@ fn judge<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     if !case.is_passive() {
         return None;
     }
-    let confidence = if case.has_reason("TCP_ABORT_ON_DATA") {
-        Confidence::Certain
-    } else {
-        by_fields(case)?
+    let confidence = match (case.has_reason("TCP_ABORT_ON_DATA"), case.socket()) {
+        (true, Some(_)) => Confidence::Certain,
+        // In classic mode neither TCP_LINGER2 nor a killed process can be excluded.
+        (true, None) => Confidence::Likely,
+        (false, _) => by_fields(case)?,
     };
     let evidence = case
         .evidence()

@@ -106,6 +106,8 @@ fn bad_handshake_ack<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let without_reason = match &case.event.trigger {
         Some(trigger) if trigger.flags.has(tcp_flag::ACK) => Confidence::Likely,
         Some(_) => return None,
+        // A listener answers four things so, and in classic mode none of them is seen.
+        None if case.is_state(SocketState::Listen) => return None,
         None => Confidence::Guess,
     };
     let by_fields = opening && case.reason().is_none();

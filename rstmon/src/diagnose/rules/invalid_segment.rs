@@ -5,6 +5,7 @@
 //! the subflow. Without a reason: a subflow that is reset and not CLOSED, once timers and `tcp_abort` are
 //! out; and the answer to a segment with `MP_JOIN`. `invalid-segment`: any other reason
 //! for a reset that answers a segment; last of its kind, so it takes what the special rules left.
+//! Reasons that several causes share tell nothing without the segment, as in classic mode.
 //! Without a reason: only a SYN that reached a listener, which is answered with a reset for nothing
 //! but an unacceptable sequence number (`tcp_check_req`), or for its `MP_JOIN`.
 
@@ -87,8 +88,12 @@ fn mptcp_subflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
+/// Reasons for which the segment decides which cause it is.
+const SHARED: [&str; 3] = ["NO_SOCKET", "TCP_FLAGS", "INVALID_SYN"];
+
 fn invalid_segment<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    if !case.is_passive() {
+    let is_shared = case.reason().is_some_and(|name| SHARED.contains(&name));
+    if !case.is_passive() || (is_shared && case.event.trigger.is_none()) {
         return None;
     }
     let bad_syn = case.is_state(SocketState::Listen) && case.trigger_is_syn();

@@ -12,6 +12,8 @@
 //! carries data or a FIN; a bare ACK of which nothing is known is left to `bad-handshake-ack`. Never
 //! certain: a new handshake of the same ports can fail as well.
 //!
+//! Without the segment, as in classic mode, nothing tells the three apart.
+//!
 //! A close is evidence for as long as the tuple is unlikely to have been used again
 //! ([`Case::recent_close`]); one of longer ago stays a fact, and keeps `stale-segment` likely.
 
@@ -114,15 +116,11 @@ fn segment_after_close<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
 }
 
 /// Never certain: that nothing is known of a close does not say that there was none, as it may have
-/// been before rstmon began or its event lost. Without the segment it may have been a SYN.
+/// been before rstmon began or its event lost.
 fn stale_segment<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let confidence = match case.event.trigger {
-        None => Confidence::Guess,
-        Some(_) => Confidence::Likely,
-    };
-    found_no_connection(case).then(|| Finding {
+    (found_no_connection(case) && case.event.trigger.is_some()).then(|| Finding {
         initiator: Initiator::Unknown,
-        confidence,
+        confidence: Confidence::Likely,
         evidence: evidence(case),
     })
 }

@@ -113,6 +113,20 @@ fn obeyed_and_bare_or_not_seen() {
             Guess,
         ),
         (
+            "not seen, numbers not known: an abort shows the same",
+            Scene::received(ESTABLISHED).with(|raw| raw.have &= !wire::HAVE_TCP),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
+        ),
+        (
+            "the same, while our FIN waits for its answer",
+            Scene::received(FIN_WAIT1).with(|raw| raw.have &= !wire::HAVE_TCP),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
+        ),
+        (
             "data after the peer's FIN",
             bare(CLOSE_WAIT).unacked(5).times(3_000, 10, 900),
             Cause::PeerDataAfterClose,

@@ -54,9 +54,9 @@ fn segments_without_a_socket() {
             Likely,
         ),
         (
-            "no segment",
-            Scene::socketless(),
-            Cause::StaleSegment,
+            "no segment: any of the three, a SYN's above all",
+            Scene::socketless().reason("NO_SOCKET"),
+            Cause::Undiagnosed,
             Unknown,
             Guess,
         ),
@@ -85,6 +85,13 @@ fn segments_without_a_socket() {
         ),
     ];
     check(rows);
+}
+
+/// As classic mode has it.
+fn without_socket(scene: Scene) -> Scene {
+    scene.with(|raw| {
+        raw.have &= !(rstmon_common::wire::HAVE_SOCK | rstmon_common::wire::HAVE_TCP);
+    })
 }
 
 #[test]
@@ -177,11 +184,25 @@ fn closes() {
             Likely,
         ),
         (
+            "no BTF: who closed may have been killed",
+            without_socket(established()).reason("TCP_ABORT_ON_CLOSE"),
+            Cause::CloseUnreadData,
+            LocalApp,
+            Likely,
+        ),
+        (
             "MPTCP fast close, old kernel",
             Scene::active(ESTABLISHED, ESTABLISHED)
                 .subflow()
                 .owner_and_current(10, 10),
             Cause::Mptcp,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "no BTF: TCP_LINGER2 may be below zero",
+            without_socket(Scene::passive(FIN_WAIT1)).reason("TCP_ABORT_ON_DATA"),
+            Cause::DataAfterClose,
             LocalApp,
             Likely,
         ),
@@ -203,9 +224,7 @@ fn closes() {
         ),
         (
             "no BTF: nothing known of the socket",
-            established().linger_zero().with(|raw| {
-                raw.have &= !(rstmon_common::wire::HAVE_SOCK | rstmon_common::wire::HAVE_TCP);
-            }),
+            without_socket(established().linger_zero()),
             Cause::Undiagnosed,
             Unknown,
             Guess,
