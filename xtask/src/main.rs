@@ -105,6 +105,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             print!("{} passed, {} failed", outcome.passed, outcome.failed);
             match outcome.not_run {
                 0 => println!(),
+                1 => println!(", 1 kernel not run"),
                 kernels => println!(", {kernels} kernels not run"),
             }
             outcome.failed == 0

@@ -30,12 +30,12 @@ pub(in crate::vm) fn contradictions(
     let mut found = Vec::new();
     let refused: BTreeSet<&str> = result.refused.iter().map(String::as_str).collect();
     for name in refused.symmetric_difference(&declared.missing_variants(target)) {
-        let (is, was) = if refused.contains(name) {
-            ("refused", "not")
+        let what = if refused.contains(name) {
+            "was refused, declared is that it attaches"
         } else {
-            ("not refused", "so")
+            "was not refused, declared is that it is"
         };
-        found.push(format!("{target}: {name} was {is}, declared is {was}"));
+        found.push(format!("{target}: {name} {what}"));
     }
     for (name, way) in &result.ways {
         let Some(run) = find_run(name) else {
@@ -43,17 +43,29 @@ pub(in crate::vm) fn contradictions(
             continue;
         };
         let is_missing = declared.is_missing(target, run);
-        if way.mode.is_none() != is_missing {
-            found.push(format!(
-                "{target} {name}: had or missing, declared is the other"
-            ));
+        let is_had = way.mode.is_some();
+        if is_had == is_missing {
+            let what = if is_had {
+                "had, declared is that it is not"
+            } else {
+                "not had, declared is that it is"
+            };
+            found.push(format!("{target} {name}: {what}"));
         }
         if is_missing {
             continue;
         }
         let degraded: BTreeSet<&str> = way.degraded.iter().map(String::as_str).collect();
-        for id in degraded.symmetric_difference(&declared.degradations(target, run)) {
-            found.push(format!("{target} {name}: {id} is in one of both alone"));
+        let declared_ids = declared.degradations(target, run);
+        for id in degraded.difference(&declared_ids) {
+            found.push(format!(
+                "{target} {name}: degraded by {id}, which is not declared"
+            ));
+        }
+        for id in declared_ids.difference(&degraded) {
+            found.push(format!(
+                "{target} {name}: not degraded by {id}, as is declared"
+            ));
         }
         if let Some(lab) = &way.lab {
             found.extend(contradictions_of_lab(target, run, lab, declared));
