@@ -100,9 +100,14 @@ fn run(command: Command) -> anyhow::Result<bool> {
             if vm::run_without_machines(&args)? {
                 return Ok(true);
             }
-            setup::set_up(&[Purpose::Machines, args.arch.purpose()])?;
+            setup::set_up(&args.purposes()?)?;
             let outcome = vm::run_vm(&args)?;
-            println!("{} passed, {} failed", outcome.passed, outcome.failed);
+            print!("{} passed, {} failed", outcome.passed, outcome.failed);
+            match outcome.not_run {
+                0 => println!(),
+                1 => println!(", 1 kernel not run"),
+                kernels => println!(", {kernels} kernels not run"),
+            }
             outcome.failed == 0
         }
         Command::Bench(args) => {

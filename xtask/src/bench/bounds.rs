@@ -98,23 +98,53 @@ impl Limit {
         Self { side, value }
     }
 
-    fn holds_for(self, measured: Option<f64>) -> bool {
-        measured.is_some_and(|value| match self.side {
+    fn holds_for(self, value: f64) -> bool {
+        match self.side {
             Side::AtLeast => value >= self.value,
             Side::Above => value > self.value,
             Side::Below => value < self.value,
             Side::AtMost => value <= self.value,
-        })
+        }
+    }
+
+    fn outcome_for(self, measured: Option<Spread>, unit: &str) -> Outcome {
+        match measured {
+            Some(ratio)
+                if unit == RATIO
+                    && self.holds_for(ratio.lowest) != self.holds_for(ratio.highest) =>
+            {
+                Outcome::Undecided
+            }
+            Some(spread) if self.holds_for(spread.median) => Outcome::Holds,
+            _ => Outcome::Missed,
+        }
     }
 }
 
-/// Whether a limit holds, where there is one.
+/// The unit of a ratio.
+const RATIO: &str = "";
+
+/// How a measure lies to a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Outcome {
+    /// As it must.
+    Holds,
+    /// Not so.
+    Missed,
+    /// Of a ratio, some rounds lie as they must and some do not. Each is of two rates that drift, so
+    /// which is the larger is not known then: that at least four of five rounds agree happens by chance
+    /// alone three times in eight.
+    Undecided,
+}
+
+/// A limit, and what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Verdict {
     /// The limit.
     pub(super) limit: Limit,
-    /// Whether what was measured lies as it must.
-    pub(super) holds: bool,
+    /// How what was measured lies to it.
+    pub(super) outcome: Outcome,
 }
 
 /// One measure, beside what is promised of it and what is the goal.
@@ -122,7 +152,7 @@ pub(super) struct Verdict {
 pub(super) struct Bound {
     /// What is measured.
     pub(super) what: String,
-    /// What was measured; its median is judged. None: it could not be, so no limit holds.
+    /// What was measured; its median is judged. None: it could not be, so every limit is missed.
     pub(super) measured: Option<Spread>,
     /// Of all numbers; empty for a ratio.
     pub(super) unit: &'static str,
@@ -144,7 +174,7 @@ impl Bound {
         let verdict = |limit: Option<Limit>| {
             limit.map(|limit| Verdict {
                 limit,
-                holds: limit.holds_for(measured.map(|spread| spread.median)),
+                outcome: limit.outcome_for(measured, unit),
             })
         };
         Self {
@@ -159,7 +189,7 @@ impl Bound {
     /// Digits after the point that its numbers need.
     pub(super) fn digits(&self) -> usize {
         match self.unit {
-            "" => 3,
+            RATIO => 3,
             "events" | "resets" => 0,
             _ => 1,
         }
@@ -170,16 +200,35 @@ impl Bound {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
-    use super::{Bound, Limit, Side, Spread};
+    use super::{Bound, Limit, Outcome, RATIO, Side, Spread};
 
     const SIDES: [Side; 4] = [Side::AtLeast, Side::Above, Side::Below, Side::AtMost];
 
     fn holds(measured: Option<f64>, side: Side) -> bool {
         let limit = Limit { side, value: 10.0 };
         let measured = measured.map(Spread::single);
-        let bound = Bound::new("it", measured, "", None, Some(limit));
+        let bound = Bound::new("it", measured, RATIO, None, Some(limit));
         assert_eq!(bound.promise, None);
-        bound.goal.unwrap().holds
+        bound.goal.unwrap().outcome == Outcome::Holds
+    }
+
+    #[test]
+    fn a_ratio_with_rounds_on_both_sides_of_the_limit_is_undecided_and_other_measures_are_not() {
+        let outcome = |values: &[f64], unit| {
+            let limit = Some(Limit::at_least(0.95));
+            let bound = Bound::new("it", Spread::of(values), unit, limit, None);
+            bound.promise.unwrap().outcome
+        };
+        for (values, expected) in [
+            ([0.95, 0.96, 0.97], Outcome::Holds),
+            ([0.92, 0.93, 0.94], Outcome::Missed),
+            ([0.94, 0.96, 0.97], Outcome::Undecided),
+            ([0.92, 0.94, 0.96], Outcome::Undecided),
+        ] {
+            assert_eq!(outcome(&values, RATIO), expected, "{values:?}");
+        }
+        assert_eq!(outcome(&[0.94, 0.96, 0.97], "ms"), Outcome::Holds);
+        assert_eq!(outcome(&[0.92, 0.94, 0.96], "ms"), Outcome::Missed);
     }
 
     #[test]

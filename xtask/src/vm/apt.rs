@@ -5,11 +5,13 @@ use super::record::{Pin, Pins};
 use super::target::{Arch, Target};
 use super::{cache, mirrors, packages};
 use crate::process::{output_of, run};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// apt with lists, cache and sources of its own. Its proxies and credentials stay the machine's.
 pub(super) struct Apt {
@@ -17,7 +19,21 @@ pub(super) struct Apt {
     directory: PathBuf,
     /// The lists were fetched by this process.
     are_lists_current: bool,
+    /// What kept it from some of them, unless the archive has no such list.
+    trouble: Option<String>,
 }
+
+/// The archive lists a package that it no longer holds.
+#[derive(Debug)]
+pub(super) struct Gone(String);
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the archive lists {}, but does not hold it", self.0)
+    }
+}
+
+impl std::error::Error for Gone {}
 
 impl Apt {
     /// Writes the sources, and fetches the lists unless an earlier run has fetched those.
@@ -30,6 +46,7 @@ impl Apt {
             arch,
             directory: cache().join(name),
             are_lists_current: false,
+            trouble: None,
         };
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(apt.directory.join(part))?;
@@ -56,14 +73,25 @@ impl Apt {
         if self.are_lists_current {
             return Ok(());
         }
-        match run(self.command("apt-get").args(["-q", "update"])) {
-            Ok(()) => {
+        let (succeeded, said) = told(self.command("apt-get").args(["-q", "update"]))?;
+        self.trouble = trouble_of_update(succeeded, &said);
+        match &self.trouble {
+            None => {
                 fs::copy(self.directory.join("sources.list"), self.stamp())?;
             }
-            Err(error) => eprintln!("vm: some of apt's lists are missing: {error:#}"),
+            Some(why) => eprintln!("vm: some of apt's lists are missing: {why}"),
         }
         self.are_lists_current = true;
         Ok(())
+    }
+
+    /// An error where it cannot be said that the archive does not have something: its lists could not
+    /// be had.
+    pub(super) fn require_lists(&self) -> Result<()> {
+        match &self.trouble {
+            None => Ok(()),
+            Some(why) => bail!("the archive's lists could not be had: {why}"),
+        }
     }
 
     /// Does what needs the lists; once more with new ones if it fails with those of an earlier run:
@@ -207,12 +235,64 @@ impl Apt {
         let name = package.split('=').next().unwrap_or(package);
         let debs = self.directory.join("debs").join(name);
         make_empty(&debs)?;
-        run(self
-            .command("apt-get")
+        let mut download = self.command("apt-get");
+        download
             .args(["-q", "download", package])
-            .current_dir(&debs))?;
-        Ok(debs)
+            .current_dir(&debs);
+        match told(&mut download)? {
+            (true, _) => Ok(debs),
+            (false, said) if is_not_held(&said) => Err(Gone(package.to_owned()).into()),
+            (false, said) => Err(anyhow!("cannot download {package}: {}", said.trim())),
+        }
     }
+}
+
+/// Runs apt to its end, shows what it says, and returns whether it succeeded and what that was, in
+/// English.
+fn told(command: &mut Command) -> Result<(bool, String)> {
+    let output = command
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let said = [output.stdout, output.stderr].concat();
+    // Whether anybody reads it changes nothing.
+    let _ = std::io::stderr().write_all(&said);
+    let said = String::from_utf8_lossy(&said).into_owned();
+    Ok((output.status.success(), said))
+}
+
+/// How apt tells of a file that a server does not have.
+const NOT_FOUND: &str = "404  Not Found";
+
+/// What kept `apt-get update` from a list. apt succeeds with the lists that it had, or with none,
+/// where the network fails; and it fails where a server has no such suite (any more), which is no
+/// trouble: nothing of it is served.
+fn trouble_of_update(succeeded: bool, said: &str) -> Option<String> {
+    let lines: Vec<&str> = said.lines().collect();
+    // The reason stands below what could not be had.
+    let failures = lines.windows(2).filter(|pair| pair[0].starts_with("Err:"));
+    let mut reasons = failures.map(|pair| pair[1].trim());
+    let other = reasons.find(|reason| !reason.starts_with(NOT_FOUND));
+    if let Some(reason) = other {
+        return Some(reason.to_owned());
+    }
+    let errors = lines.iter().filter(|line| line.starts_with("E: "));
+    let mut unknown = errors.filter(|line| !line.ends_with(" Release file."));
+    match unknown.next() {
+        Some(error) => Some((*error).to_owned()),
+        None if succeeded || said.contains(NOT_FOUND) => None,
+        None => Some("apt-get update failed without a reason".to_owned()),
+    }
+}
+
+/// Whether `apt-get download` failed for nothing but that the server does not have the file.
+fn is_not_held(said: &str) -> bool {
+    let mut failures = said
+        .lines()
+        .filter(|line| line.starts_with("E: Failed to fetch "))
+        .peekable();
+    failures.peek().is_some() && failures.all(|line| line.contains(NOT_FOUND))
 }
 
 /// The versions and checksums in what `apt-cache show` prints.
@@ -233,7 +313,7 @@ fn pins_of(text: &str) -> Vec<Pin> {
 }
 
 /// SHA-256 of a file.
-fn checksum(file: &Path) -> Result<String> {
+pub(super) fn checksum(file: &Path) -> Result<String> {
     let text = output_of("sha256sum", &[&file.display().to_string()]);
     let text = text.with_context(|| format!("cannot take the checksum of {}", file.display()))?;
     Ok(text.split(' ').next().unwrap_or_default().to_owned())
@@ -259,6 +339,51 @@ pub(super) fn entries(directory: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_suite_that_is_gone_is_no_trouble_and_a_network_that_fails_is() {
+        let gone = "Ign:1 http://mirror.example/debian bullseye InRelease\n\
+                    Get:2 http://mirror.example/debian sid InRelease [47.3 kB]\n\
+                    Err:3 http://mirror.example/debian bullseye Release\n  \
+                    404  Not Found [IP: 192.0.2.1 80]\nReading package lists...\n\
+                    E: The repository 'http://mirror.example/debian bullseye Release' does not have \
+                    a Release file.\n";
+        assert_eq!(trouble_of_update(false, gone), None);
+        assert_eq!(
+            trouble_of_update(true, "Hit:1 http://mirror.example\n"),
+            None
+        );
+        // apt calls this a success.
+        let offline = "Err:1 http://mirror.example/debian sid InRelease\n  \
+                       Could not resolve 'mirror.example'\nReading package lists...\n\
+                       W: Failed to fetch http://mirror.example/debian/dists/sid/InRelease  Could \
+                       not resolve 'mirror.example'\n";
+        let trouble = trouble_of_update(true, offline);
+        assert_eq!(
+            trouble.as_deref(),
+            Some("Could not resolve 'mirror.example'")
+        );
+        assert_eq!(
+            trouble_of_update(false, &(gone.to_owned() + offline)),
+            trouble
+        );
+        let locked = "E: Could not get lock /lists/lock. It is held by process 7 (apt-get)\n";
+        assert_eq!(
+            trouble_of_update(false, locked).as_deref(),
+            Some(locked.trim())
+        );
+        assert!(trouble_of_update(false, "").is_some());
+    }
+
+    #[test]
+    fn a_package_is_gone_if_nothing_else_kept_apt_from_it() {
+        let failed = |why: &str| format!("E: Failed to fetch http://mirror.example/a.deb  {why}\n");
+        let gone = failed("404  Not Found [IP: 192.0.2.1 80]");
+        assert!(is_not_held(&gone));
+        assert!(!is_not_held(&failed("Hash Sum mismatch")));
+        assert!(!is_not_held(&(gone + &failed("Connection timed out"))));
+        assert!(!is_not_held("E: Unable to locate package a\n"));
+    }
 
     #[test]
     fn each_version_comes_with_its_own_checksum() {

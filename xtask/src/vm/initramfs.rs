@@ -2,7 +2,9 @@
 
 use super::apt::entries;
 use super::cache;
+use super::judge::{BEGIN, made_marker};
 use super::kernels::{self, Kernel};
+use super::results::Made;
 use super::runs::{BTF_COPY, Run};
 use super::target::{Arch, Target};
 use crate::process::{output_of, run};
@@ -49,8 +51,8 @@ const PACKAGED_PROGRAMS: &[&str] = &["usr/sbin/nft", "bin/ss"];
 /// comes with it is no complaint.
 const OOM_BEGINS: &str = "invoked oom-killer";
 
-/// The guest's `/init`: all runs, then every variant, then what the kernel logged.
-pub(super) fn init_script(runs: &[&Run], repeat: u32) -> String {
+/// The guest's `/init`: how this was made, all runs, then every variant, then what the kernel logged.
+pub(super) fn init_script(runs: &[&Run], repeat: u32, made: &Made) -> String {
     let line = |run: &&&Run| {
         let Run { name, args, .. } = run;
         let lab = if run.has_lab {
@@ -72,9 +74,11 @@ pub(super) fn init_script(runs: &[&Run], repeat: u32) -> String {
     let hidden = lines(&|run| run.hides_btf);
     let numbers: Vec<String> = (1..=repeat).map(|number| number.to_string()).collect();
     let numbers = numbers.join(" ");
+    let made = made_marker(made);
     format!(
         r#"#!/bin/sh
-echo "@@begin"
+echo "{BEGIN}"
+echo "{made}"
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -329,7 +333,7 @@ mod tests {
     #[test]
     fn the_script_makes_every_run_as_often_as_asked_and_hides_btf_before_those_that_lack_it() {
         let all: Vec<&Run> = RUNS.iter().collect();
-        let script = init_script(&all, 2);
+        let script = init_script(&all, 2, &Made::default());
         assert!(script.contains("\ncheck kprobe --mode probe --probe kprobe && lab kprobe --mode"));
         assert!(script.contains("\ncheck auto \n"));
         assert!(script.contains("for number in 1 2;"));

@@ -2,13 +2,15 @@
 //!
 //! The guest prints a marker before and after each part; what lies between is JSON of `check` or of
 //! the lab, or what the kernel logged. A difference from the declaration fails, in both directions:
-//! what is declared away and was seen is a wrong declaration.
+//! what is declared away and was seen is a wrong declaration. What the guest showed is gathered beside
+//! that, whatever is declared, for [`super::results`].
 
 mod report;
 
 pub(super) use report::Report;
 
 use super::declared::{Declaration, Expected};
+use super::results::{Lab, Made, SEEN, Verdicts, Way, is_as_expected};
 use super::runs::{Run, find_run};
 use super::target::Target;
 use serde_json::Value;
@@ -16,6 +18,8 @@ use std::collections::BTreeSet;
 
 /// The guest has reached `/init`.
 pub(super) const BEGIN: &str = "@@begin";
+/// How the run was made follows, as [`made_marker`] writes it.
+const MADE: &str = "made";
 /// The guest has come to its end.
 const DONE: &str = "done";
 /// Exit code of `rstmon check` where the kernel cannot support a mode.
@@ -28,11 +32,8 @@ const LAST_LINES: usize = 12;
 struct LabRun {
     run: &'static Run,
     number: String,
-    /// Scenarios that came.
-    scenarios: BTreeSet<String>,
-    seen: usize,
-    not_visible: usize,
-    not_run: usize,
+    /// What came.
+    verdicts: Verdicts,
     mistold: usize,
     failed: usize,
     /// Those that the lab itself calls a failure.
@@ -42,28 +43,17 @@ struct LabRun {
 impl LabRun {
     /// Counts a scenario; what is wrong with its verdict, if anything.
     fn count(&mut self, verdict: &str, expected: Expected) -> Option<String> {
-        let (word, sum, is_right) = match verdict {
-            "matched" => (
-                "seen",
-                &mut self.seen,
-                matches!(expected, Expected::Seen | Expected::SeenOrNot),
-            ),
-            "not-visible" => (
-                "not visible",
-                &mut self.not_visible,
-                matches!(expected, Expected::Unseen | Expected::SeenOrNot),
-            ),
-            "not-run" | "skipped" => ("not run", &mut self.not_run, expected == Expected::NotRun),
-            "differs" if expected == Expected::Mistold => {
-                self.lab_failed += 1;
-                ("told otherwise", &mut self.mistold, true)
-            }
+        let is_right = is_as_expected(verdict, expected);
+        let word = match verdict {
+            SEEN => "seen",
+            "not-visible" => "not visible",
+            "not-run" | "skipped" => "not run",
             _ => {
                 self.lab_failed += 1;
-                return Some(verdict.to_owned());
+                self.mistold += usize::from(is_right);
+                return (!is_right).then(|| verdict.to_owned());
             }
         };
-        *sum += 1;
         (!is_right).then(|| format!("{word}, declared otherwise"))
     }
 }
@@ -112,6 +102,17 @@ pub(super) fn judge(
     judge.end(runs, console)
 }
 
+/// The line of the console that tells how a run was made: what it showed can be recorded from the
+/// console alone.
+pub(super) fn made_marker(made: &Made) -> String {
+    let Made {
+        debian,
+        day,
+        programs,
+    } = made;
+    format!("@@{MADE} debian={debian} day={day} programs={programs}")
+}
+
 /// The report of a kernel that could not be had, packed or booted: it must not hide the others.
 pub(super) fn unbootable(target: Target, why: &str) -> Report {
     let mut report = Report::of(target);
@@ -144,6 +145,15 @@ impl Judge<'_> {
         let code = value_of(marker, "code");
         let run = find_run(value_of(marker, "run"));
         match (marker.split(' ').next(), part, run) {
+            (Some(MADE), _, _) => {
+                let value = |key: &str| value_of(marker, key).to_owned();
+                self.report.result.made = Made {
+                    debian: value("debian"),
+                    day: value("day"),
+                    programs: value("programs"),
+                };
+                Part::Outside
+            }
             (Some("check"), _, Some(run)) => {
                 self.done.insert(format!("check {}", run.name));
                 let code = code.to_owned();
@@ -152,10 +162,7 @@ impl Judge<'_> {
             (Some("lab"), _, Some(run)) => Part::Lab(LabRun {
                 run,
                 number: value_of(marker, "number").to_owned(),
-                scenarios: BTreeSet::new(),
-                seen: 0,
-                not_visible: 0,
-                not_run: 0,
+                verdicts: Verdicts::new(),
                 mistold: 0,
                 failed: 0,
                 lab_failed: 0,
@@ -200,6 +207,7 @@ impl Judge<'_> {
             self.report.remark(line);
             return;
         };
+        self.gather_check(run, code, &result);
         let failure = self.check_failure(run, code, &result);
         self.report
             .add(&format!("check {}", run.name), failure.as_deref());
@@ -207,6 +215,21 @@ impl Judge<'_> {
             let why = result["problems"][0]["message"].as_str().unwrap_or("?");
             self.report.remark(&format!("not to be had: {why}"));
         }
+    }
+
+    /// What a `check` showed.
+    fn gather_check(&mut self, run: &Run, code: &str, check: &Value) {
+        let result = &mut self.report.result;
+        if let Some(release) = check["kernel"].as_str() {
+            release.clone_into(&mut result.release);
+        }
+        let mut way = Way::default();
+        if code != KERNEL_CANNOT {
+            way.mode = check["mode"].as_str().map(str::to_owned);
+            let ids = array(check, "degradations").filter_map(|it| it["id"].as_str());
+            way.degraded = ids.map(str::to_owned).collect();
+        }
+        result.ways.insert(run.name.to_owned(), way);
     }
 
     /// What differs in a `check`: exit code, mode, degradations, hooks.
@@ -251,7 +274,8 @@ impl Judge<'_> {
         };
         let word = |key: &str| result[key].as_str().unwrap_or("?");
         let (id, family, verdict) = (word("scenario"), word("family"), word("verdict"));
-        lab.scenarios.insert(id.to_owned());
+        let by_family = lab.verdicts.entry(id.to_owned()).or_default();
+        by_family.insert(family.to_owned(), verdict.to_owned());
         let expected = self.declared.expected(self.target, lab.run, id, family);
         let failure = lab.count(verdict, expected);
         let Some(failure) = failure else {
@@ -271,9 +295,9 @@ impl Judge<'_> {
         let declared = self.declared.scenarios(self.target, lab.run);
         let unknown: BTreeSet<&str> = declared
             .into_iter()
-            .filter(|id| !lab.scenarios.contains(*id))
+            .filter(|id| !lab.verdicts.contains_key(*id))
             .collect();
-        let failure = match (code, lab.scenarios.len()) {
+        let failure = match (code, lab.verdicts.len()) {
             ("0", 0) => Some("no scenario was run".to_owned()),
             ("0", _) if !unknown.is_empty() => Some(format!(
                 "declared, but there is no such scenario: {}",
@@ -286,11 +310,16 @@ impl Judge<'_> {
             _ => Some(meaning_of(code)),
         };
         self.report.add(&name, failure.as_deref());
+        let sums = Lab::of(&lab.verdicts);
         if lab.failed == 0 {
             self.report.remark(&format!(
                 "{} seen, {} not visible, {} not run, {} told otherwise, all as declared",
-                lab.seen, lab.not_visible, lab.not_run, lab.mistold
+                sums.seen, sums.not_visible, sums.not_run, sums.told_otherwise
             ));
+        }
+        // Of several the last: the order of the first is always the same.
+        if let Some(way) = self.report.result.ways.get_mut(lab.run.name) {
+            way.lab = Some(sums);
         }
     }
 
@@ -350,6 +379,8 @@ impl Judge<'_> {
             return;
         }
         let (attached, refused) = (&self.variants.attached, &self.variants.refused);
+        self.report.result.attached = attached.len();
+        self.report.result.refused.clone_from(refused);
         let declared = self.declared.missing_variants(self.target);
         let unknown: BTreeSet<&str> = declared
             .into_iter()

@@ -1,9 +1,9 @@
 //! Debian's kernels and what else a guest needs of Debian, from the cache below `target/vm` or from
 //! the archive.
 
-use super::apt::{Apt, entries, make_empty};
+use super::apt::{Apt, Gone, entries, make_empty};
 use super::cache;
-use super::record::{Pins, Record, render_pin};
+use super::record::{Pins, Record, render_pin, version_of};
 use super::target::{Arch, Target};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -18,6 +18,8 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
     /// `uname -r`.
     pub(super) release: String,
+    /// The version of its packages.
+    pub(super) version: String,
     /// What is to be said about it, where it is not as recorded.
     pub(super) note: Option<String>,
 }
@@ -25,7 +27,8 @@ pub(super) struct Kernel {
 /// Which packages an unpacked kernel is of.
 const STAMP: &str = "packages.toml";
 
-/// The recorded kernel, else the newest of that version; `None`: Debian has none.
+/// The recorded kernel, else the newest of that version; `None`: Debian's archive has none, which it
+/// itself says. That it could not be asked is an error, and so is a kernel that is not what it must be.
 pub(super) fn get_kernel(target: Target, record: &Record) -> Result<Option<Kernel>> {
     let directory = cache().join("kernels").join(target.to_string());
     let recorded = record.pins(target);
@@ -38,20 +41,28 @@ pub(super) fn get_kernel(target: Target, record: &Record) -> Result<Option<Kerne
             apt.refresh()?;
         }
         if apt.offers(pins)? {
-            let mut kernel = unpack(&apt, pins, &directory)?;
-            kernel.note = newer_note(&apt, target, pins)?;
-            return Ok(Some(kernel));
+            match unpack(&apt, pins, &directory) {
+                Ok(mut kernel) => {
+                    kernel.note = newer_note(&apt, target, pins)?;
+                    return Ok(Some(kernel));
+                }
+                Err(error) if error.is::<Gone>() => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     apt.refresh()?;
-    newest_kernel(&apt, target, &directory)
+    let newest = newest_kernel(&apt, target, &directory)?;
+    if newest.is_none() {
+        apt.require_lists()?;
+    }
+    Ok(newest)
 }
 
-/// The newest kernel that can be had.
+/// The newest kernel that can be had; `None`: of none that is listed, the archive has the packages.
 fn newest_kernel(apt: &Apt, target: Target, directory: &Path) -> Result<Option<Kernel>> {
-    let candidates = apt.kernel_packages(target)?;
     let mut failures = Vec::new();
-    for packages in &candidates {
+    for packages in &apt.kernel_packages(target)? {
         let pins = apt.describe(packages)?;
         let kernel = match cached(directory, &pins) {
             Some(kernel) => Ok(kernel),
@@ -66,13 +77,13 @@ fn newest_kernel(apt: &Apt, target: Target, directory: &Path) -> Result<Option<K
                 ));
                 return Ok(Some(kernel));
             }
-            // An archive may list a package that it no longer holds.
-            Err(error) => failures.push(format!("{error:#}")),
+            Err(error) => failures.push(error),
         }
     }
-    if candidates.is_empty() {
+    if failures.iter().all(anyhow::Error::is::<Gone>) {
         return Ok(None);
     }
+    let failures: Vec<String> = failures.iter().map(|it| format!("{it:#}")).collect();
     bail!("{}", failures.join("; "))
 }
 
@@ -97,6 +108,7 @@ pub(super) fn record_newest(
 ) -> Result<Vec<Target>> {
     let mut apt = Apt::prepare(arch)?;
     apt.refresh()?;
+    apt.require_lists()?;
     let mut absent = Vec::new();
     for &target in targets {
         match apt.kernel_packages(target)?.first() {
@@ -110,7 +122,7 @@ pub(super) fn record_newest(
 /// The kernel in the cache, if it is of these packages.
 fn cached(directory: &Path, pins: &Pins) -> Option<Kernel> {
     let stamp = fs::read_to_string(directory.join(STAMP)).ok()?;
-    (stamp == stamp_of(pins)).then(|| find_kernel(directory))?
+    (stamp == stamp_of(pins)).then(|| find_kernel(directory, version_of(pins)))?
 }
 
 fn stamp_of(pins: &Pins) -> String {
@@ -124,14 +136,15 @@ fn unpack(apt: &Apt, pins: &Pins, directory: &Path) -> Result<Kernel> {
     let unpacked = directory.with_file_name("unpacking");
     make_empty(&unpacked)?;
     apt.unpack_pinned(pins, &unpacked)?;
-    if find_kernel(&unpacked).is_none() {
+    let version = version_of(pins);
+    if find_kernel(&unpacked, version).is_none() {
         bail!("{} hold no kernel", names.join(" and "));
     }
     fs::write(unpacked.join(STAMP), stamp_of(pins))?;
     make_empty(directory)?;
     fs::rename(&unpacked, directory)
         .with_context(|| format!("cannot put a kernel at {}", directory.display()))?;
-    find_kernel(directory).context("the unpacked kernel is gone")
+    find_kernel(directory, version).context("the unpacked kernel is gone")
 }
 
 /// A static busybox. The package conflicts with an installed busybox, so it is only unpacked.
@@ -163,8 +176,8 @@ pub(super) fn get_programs(arch: Arch) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// The kernel below `root`. The image is `boot/vmlinuz-RELEASE`, or since 7.2 lies with the modules.
-fn find_kernel(root: &Path) -> Option<Kernel> {
+/// The kernel below `root`, of packages of this version. The image is `boot/vmlinuz-RELEASE`, or since 7.2 lies with the modules.
+fn find_kernel(root: &Path, version: &str) -> Option<Kernel> {
     let places = ["lib/modules", "usr/lib/modules"].map(|place| root.join(place));
     let with_modules = places.iter().flat_map(|place| entries(place));
     let with_modules = with_modules.filter_map(|modules| {
@@ -183,6 +196,7 @@ fn find_kernel(root: &Path) -> Option<Kernel> {
         modules: modules.find(|modules| modules.join("kernel").is_dir()),
         image,
         release,
+        version: version.to_owned(),
         note: None,
     })
 }
@@ -201,13 +215,14 @@ mod tests {
             fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
             fs::write(path, "").expect("a file");
         };
-        let found = |root: &str| find_kernel(&place.path().join(root));
+        let found = |root: &str| find_kernel(&place.path().join(root), "1-1");
         assert!(found("nothing").is_none());
         make("old/boot/vmlinuz-5.10.0-46");
         assert!(found("old").expect("a kernel").modules.is_none());
         make("old/lib/modules/5.10.0-46/kernel/drivers/net/tun.ko");
         let old = found("old").expect("a kernel");
         assert_eq!(old.release, "5.10.0-46");
+        assert_eq!(old.version, "1-1");
         assert!(old.modules.is_some());
         make("new/usr/lib/modules/7.3.4/vmlinuz");
         assert!(found("new").expect("a kernel").modules.is_none());

@@ -88,6 +88,12 @@ pub(super) fn render_pin((package, pin): (&String, &Pin)) -> String {
     format!("\"{package}\" = {{ version = \"{version}\", sha256 = \"{sha256}\" }}\n")
 }
 
+/// The version of a kernel's packages: they are of one source.
+pub(super) fn version_of(pins: &Pins) -> &str {
+    let first = pins.values().next();
+    first.map_or("", |pin| pin.version.as_str())
+}
+
 fn path() -> PathBuf {
     root().join("xtask/kernels.toml")
 }

@@ -2,7 +2,7 @@
 //! says more about the machine than about the observer.
 
 use super::{ObserverReport, Report, WorkloadReport, lost_stages, number, spread};
-use crate::bench::bounds::{Bound, Verdict};
+use crate::bench::bounds::{Bound, Outcome, Verdict};
 use crate::bench::capture::{Capture, CaptureRound};
 use crate::bench::kernel_time::KernelTime;
 use crate::bench::load::Pace;
@@ -297,7 +297,8 @@ fn render_bounds(page: &mut String, bounds: &[Bound]) {
     line!(page, "## Promises and goals\n");
     line!(
         page,
-        "Medians are judged; in parentheses the lowest and the highest value.\n"
+        "Medians are judged; in parentheses the lowest and the highest value. A ratio of which these \
+         lie on both sides of a limit is undecided.\n"
     );
     line!(page, "| measure | measured | promised | goal |");
     line!(page, "| --- | --- | --- | --- |");
@@ -318,8 +319,12 @@ fn render_bounds(page: &mut String, bounds: &[Bound]) {
 fn verdict(verdict: Option<Verdict>) -> String {
     verdict.map_or_else(String::new, |verdict| {
         let (side, value) = (verdict.limit.side.word(), verdict.limit.value);
-        let holds = if verdict.holds { "" } else { ", **missed**" };
-        format!("{side} {value}{holds}")
+        let outcome = match verdict.outcome {
+            Outcome::Holds => "",
+            Outcome::Missed => ", **missed**",
+            Outcome::Undecided => ", undecided",
+        };
+        format!("{side} {value}{outcome}")
     })
 }
 

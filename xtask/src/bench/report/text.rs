@@ -1,7 +1,7 @@
 //! The report as tables for a terminal.
 
 use super::{Report, WorkloadReport, lost_stages, number, spread};
-use crate::bench::bounds::{Bound, Verdict};
+use crate::bench::bounds::{Bound, Outcome, Verdict};
 use crate::bench::capture::{Capture, CaptureRound};
 use crate::bench::kernel_time::KernelTime;
 use crate::bench::load::{Pace, Workload};
@@ -180,7 +180,11 @@ fn render_bounds(text: &mut String, bounds: &[Bound]) {
 fn verdict(verdict: Option<Verdict>) -> String {
     verdict.map_or_else(String::new, |verdict| {
         let (side, value) = (verdict.limit.side.word(), verdict.limit.value);
-        let holds = if verdict.holds { "ok" } else { "missed" };
-        format!("{side} {value} {holds}")
+        let outcome = match verdict.outcome {
+            Outcome::Holds => "ok",
+            Outcome::Missed => "missed",
+            Outcome::Undecided => "undecided",
+        };
+        format!("{side} {value} {outcome}")
     })
 }

@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics")]
 
 use super::*;
+use crate::vm::results::KernelResult;
+use crate::vm::runs::RUNS;
 
 /// A guest in which all is as [`DECLARED`] says.
 const CONSOLE: &str = "\
 [    1.0] noise\r
 @@begin\r
+@@made debian=6.1.192-3~bpo12+1 day=2026-11-29 programs=0123456789ab\r
 @@check run=kprobe code=0\r
-{\"schema\":\"rstmon.check/1\",\"mode\":\"probe\",\"degradations\":[{\"id\":\"no-kernel-reason\"}],\
+{\"schema\":\"rstmon.check/1\",\"kernel\":\"6.1.0-57-cloud-amd64\",\"mode\":\"probe\",\"degradations\":[{\"id\":\"no-kernel-reason\"}],\
 \"hooks\":[{\"hook\":\"tcp_reset\",\"attached\":true},\
 {\"hook\":\"nf_send_reset\",\"attached\":false,\"waits_for_module\":\"nf_reject_ipv4\"}]}\r
 @@lab run=kprobe number=1\r
@@ -73,6 +76,74 @@ fn a_guest_that_shows_what_is_declared_passes() {
     let text = report.lines.join("\n");
     assert!(text.contains("1 seen, 1 not visible, 1 not run, 0 told otherwise, all as declared"));
     assert!(text.contains("check fentry ... ok\n     not to be had: no trampolines"));
+}
+
+/// A run that is recorded has all runs; whether all were made is judged elsewhere.
+fn recordable(report: &Report) -> Result<&KernelResult, String> {
+    report.recordable(&RUNS.iter().collect::<Vec<_>>())
+}
+
+#[test]
+fn what_a_guest_showed_is_gathered_as_a_result() {
+    let report = judged(CONSOLE);
+    let result = recordable(&report).unwrap();
+    let made = Made {
+        debian: "6.1.192-3~bpo12+1".to_owned(),
+        day: "2026-11-29".to_owned(),
+        programs: "0123456789ab".to_owned(),
+    };
+    assert!(CONSOLE.contains(&format!("\n{}\r\n", made_marker(&made))));
+    assert_eq!(result.made, made);
+    assert_eq!(result.release, "6.1.0-57-cloud-amd64");
+    assert_eq!(result.attached, 1);
+    let refused: Vec<&str> = result.refused.iter().map(String::as_str).collect();
+    assert_eq!(refused, ["fentry_tcp_reset"]);
+    assert_eq!(result.ways["fentry"], Way::default());
+    let way = &result.ways["kprobe"];
+    assert_eq!(way.mode.as_deref(), Some("probe"));
+    assert_eq!(
+        way.degraded,
+        BTreeSet::from(["no-kernel-reason".to_owned()])
+    );
+    let lab = way.lab.as_ref().unwrap();
+    assert_eq!(
+        (lab.played, lab.seen, lab.not_visible, lab.not_run),
+        (2, 1, 1, 1)
+    );
+    assert_eq!(lab.unseen["stray-reset"], "not-visible");
+    assert_eq!(lab.unseen["mptcp"], "not-run");
+}
+
+#[test]
+fn of_a_lab_that_is_repeated_the_last_is_kept() {
+    let race = DECLARED.replace("[[unseen]]", "[[races]]");
+    let begin = CONSOLE.find("@@lab").unwrap();
+    let end = CONSOLE.find("@@check run=fentry").unwrap();
+    let again = CONSOLE[begin..end]
+        .replace("number=1", "number=2")
+        .replace("not-visible", "matched");
+    let report = judged_by(
+        &race,
+        &(CONSOLE[..end].to_owned() + &again + &CONSOLE[end..]),
+    );
+    assert_failures(&report, &[]);
+    let lab = recordable(&report).unwrap().ways["kprobe"].lab.clone();
+    assert_eq!(lab.map(|lab| (lab.played, lab.seen)), Some((2, 2)));
+}
+
+#[test]
+fn what_failed_is_of_a_part_or_does_not_tell_how_it_was_made_is_not_recorded() {
+    let failed = judged(&CONSOLE.replacen("not-visible", "matched", 1));
+    assert_eq!(recordable(&failed), Err("1 failed".to_owned()));
+    let report = judged(CONSOLE);
+    assert!(report.recordable(&[&RUNS[0]]).is_err());
+    for (from, to) in [("@@made", "@@unmade"), ("\"kernel\"", "\"kernels\"")] {
+        let why = recordable(&judged(&CONSOLE.replace(from, to))).map(drop);
+        assert_eq!(
+            why,
+            Err("its console does not tell how it was made".to_owned())
+        );
+    }
 }
 
 #[test]
