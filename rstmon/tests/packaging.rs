@@ -80,7 +80,7 @@ fn recorded_names_in_alerts_are_recorded() {
 
 #[test]
 fn dashboard_has_the_variables_and_no_identity_of_one_grafana() {
-    let dashboard: serde_json::Value = serde_json::from_str(&text("grafana/rstmon.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text("grafana/rstmon.json")).unwrap();
     assert!(dashboard["id"].is_null());
     assert!(dashboard.get("__inputs").is_none());
     let variables = dashboard["templating"]["list"].as_array().unwrap();
@@ -156,7 +156,7 @@ fn each_alert_has_a_test_of_when_it_fires_and_of_when_it_does_not() {
         .flat_map(|test| test["alert_rule_test"].as_array().unwrap())
         .collect();
     for fires in [true, false] {
-        let of_these = |test: &&&Value| test["exp_alerts"] != json!([]) == fires;
+        let of_these = |test: &&&Value| (test["exp_alerts"] != json!([])) == fires;
         let tested: BTreeSet<String> = tests
             .iter()
             .filter(of_these)
