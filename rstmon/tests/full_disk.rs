@@ -78,7 +78,7 @@ fn trace_until_it_fails(args: &[&str], output: File) -> (Option<i32>, String) {
 fn lines_and_rest(path: &Path) -> (Vec<Value>, String) {
     let text = fs::read_to_string(path).unwrap();
     let (whole, rest) = text.rsplit_once('\n').unwrap_or(("", &text));
-    let lines = whole.lines().map(|line| serde_json::from_str(line));
+    let lines = whole.lines().map(serde_json::from_str);
     let lines = lines.map(|line| line.expect("whole lines are JSON"));
     (lines.collect(), rest.to_owned())
 }
@@ -132,11 +132,11 @@ fn a_recording_that_does_not_fit_is_said_and_read_up_to_there() {
 }
 
 /// Events of a log whose last line is whole.
-fn logged(log: &Path) -> usize {
+fn logged(log: &Path) -> u32 {
     let (lines, rest) = lines_and_rest(log);
     assert_eq!(rest, "", "the last line is whole");
     let is_event = |line: &&Value| line["schema"] == "rstmon.event/1";
-    lines.iter().filter(is_event).count()
+    lines.iter().filter(is_event).count() as u32
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn an_event_log_that_does_not_fit_ends_with_a_whole_line_and_counts_the_rest() {
         let page = agent.scrape();
         let lost = page.sum("rstmon_events_lost_total", &[]);
         let seen = page.sum("rstmon_resets_total", &[]);
-        (logged(&log) as f64 + lost - seen).abs() < 0.5
+        (f64::from(logged(&log)) + lost - seen).abs() < 0.5
     });
     let before = logged(&log);
     fs::remove_file(&filler).unwrap();

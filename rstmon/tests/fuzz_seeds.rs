@@ -51,8 +51,11 @@ macro_rules! fuzz_target {
     };
 }
 
+/// What a target does with an input.
+type Run = fn(&[u8]);
+
 /// The targets by their names.
-const TARGETS: [(&str, fn(&[u8])); 4] = [
+const TARGETS: [(&str, Run); 4] = [
     ("btf", btf::run),
     ("wire", wire::run),
     ("recording", recording::run),
@@ -74,7 +77,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
 }
 
 /// Runs a target on its seeds: whole, cut at each place, with each byte changed.
-fn run_all(name: &str, run: fn(&[u8])) {
+fn run_all(name: &str, run: Run) {
     let seeds = files(&format!("seeds/{name}"));
     assert!(!seeds.is_empty(), "{name} has seeds");
     for seed in seeds {

@@ -389,11 +389,11 @@ fn a_line_is_written_within_a_tenth_of_a_second() {
                 .spawn()
                 .unwrap();
             let lines = BufReader::new(trace.stdout.take().unwrap()).lines();
-            let (came, come) = channel();
+            let (sender, come) = channel();
             std::thread::spawn(move || {
                 for line in lines {
                     // A test that has failed waits for nothing.
-                    let _ = came.send((Instant::now(), line.unwrap()));
+                    let _ = sender.send((Instant::now(), line.unwrap()));
                 }
             });
             // Text has no start line.

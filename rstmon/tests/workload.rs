@@ -54,15 +54,15 @@ impl Cgroup {
     /// Makes `below_root` in the first hierarchy of this kind. None, and it is said, if there is none or
     /// it takes no cgroups.
     fn create(file_system: &str, below_root: &str) -> Option<Self> {
-        let (root, mounted) = match cgroup_hierarchy(file_system) {
-            Some(root) => (root, None),
-            None => {
-                let Some(mounted) = Mounted::hierarchy(file_system) else {
-                    cannot_run(&format!("no {file_system} hierarchy can be had here"));
-                    return None;
-                };
-                (mounted.0.path().to_owned(), Some(mounted))
-            }
+        let here = cgroup_hierarchy(file_system);
+        let mounted = match here {
+            Some(_) => None,
+            None => Mounted::hierarchy(file_system),
+        };
+        let of_its_own = || mounted.as_ref().map(|it| it.0.path().to_owned());
+        let Some(root) = here.or_else(of_its_own) else {
+            cannot_run(&format!("no {file_system} hierarchy can be had here"));
+            return None;
         };
         let below_root = below_root.replace("{pid}", &std::process::id().to_string());
         let path = root.join(&below_root);
