@@ -165,7 +165,7 @@ fn check_config(settings: &Settings) -> Result<(), Failure> {
         match check(settings) {
             Ok(()) => {}
             Err(wrong) if wrong.is_denied && !is_root => unseen.push(wrong.message),
-            Err(wrong) => return Err(Failure::usage(wrong.message)),
+            Err(wrong) => return Err(Failure::usage(wrong.message + wrong.advice)),
         }
     }
     if unseen.is_empty() {
@@ -181,6 +181,8 @@ fn check_config(settings: &Settings) -> Result<(), Failure> {
 /// What a check found.
 struct Wrong {
     message: String,
+    /// What to do, unless it is to be another user.
+    advice: &'static str,
     /// It is the rights of this user that are missing.
     is_denied: bool,
 }
@@ -190,6 +192,7 @@ impl Wrong {
     const fn anyhow(message: String) -> Self {
         Self {
             message,
+            advice: "",
             is_denied: false,
         }
     }
@@ -202,6 +205,7 @@ fn check_web(settings: &Settings) -> Result<(), Wrong> {
     web::check_config(file).map_err(|error| Wrong {
         is_denied: matches!(error, WebError::Denied { .. }),
         message: error.to_string(),
+        advice: "",
     })
 }
 
@@ -211,11 +215,8 @@ fn check_events(settings: &Settings) -> Result<(), Wrong> {
     };
     check_events_file(path).map_err(|error| Wrong {
         is_denied: error.kind() == io::ErrorKind::PermissionDenied,
-        message: format!(
-            "cannot write the event log {}: {error}; give a file that can be written with \
-             --events-file, or none",
-            path.display()
-        ),
+        message: format!("cannot write the event log {}: {error}", path.display()),
+        advice: "; give a file that can be written with --events-file, or none",
     })
 }
 
@@ -237,6 +238,7 @@ fn check_btf(settings: &Settings) -> Result<(), Wrong> {
             Err(Wrong {
                 is_denied: opened.is_err_and(|it| it.kind() == io::ErrorKind::PermissionDenied),
                 message: error.to_string(),
+                advice: "",
             })
         }
         // What else a plan may lack is the host's, and not of the settings.
