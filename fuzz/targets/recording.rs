@@ -18,7 +18,9 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn read_all(bytes: &[u8]) {
-    let Ok(mut reader) = Reader::new(bytes) else { return };
+    let Ok(mut reader) = Reader::new(bytes) else {
+        return;
+    };
     let mut records = 0;
     while let Ok(Some(_)) = reader.next_record() {
         records += 1;
@@ -34,9 +36,13 @@ fn with_right_checksums(bytes: &[u8]) -> Vec<u8> {
     while let Some(length) = file.get(start..start + 4) {
         let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]);
         let end = start + FRAME_HEAD_LEN + length as usize;
-        let Some(checked) = file.get(start..end) else { break };
+        let Some(checked) = file.get(start..end) else {
+            break;
+        };
         let crc = crc32fast::hash(checked).to_le_bytes();
-        let Some(place) = file.get_mut(end..end + CRC_LEN) else { break };
+        let Some(place) = file.get_mut(end..end + CRC_LEN) else {
+            break;
+        };
         place.copy_from_slice(&crc);
         start = end + CRC_LEN;
     }

@@ -21,9 +21,20 @@ use std::io;
 use std::path::Path;
 
 /// Names of reasons that rules know; the numbers are this target's own.
-const RST_REASONS: [&str; 6] =
-    ["NOT_SPECIFIED", "NO_SOCKET", "TCP_ABORT_ON_CLOSE", "TCP_STATE", "TCP_RFC7323_PAWS", "MPTCP_RST_EPROTO"];
-const DROP_REASONS: [&str; 4] = ["NOT_SPECIFIED", "NO_SOCKET", "TCP_RESET", "TCP_INVALID_SEQUENCE"];
+const RST_REASONS: [&str; 6] = [
+    "NOT_SPECIFIED",
+    "NO_SOCKET",
+    "TCP_ABORT_ON_CLOSE",
+    "TCP_STATE",
+    "TCP_RFC7323_PAWS",
+    "MPTCP_RST_EPROTO",
+];
+const DROP_REASONS: [&str; 4] = [
+    "NOT_SPECIFIED",
+    "NO_SOCKET",
+    "TCP_RESET",
+    "TCP_INVALID_SEQUENCE",
+];
 
 /// Prints each event in every form and looks at what came out.
 struct Checked {
@@ -34,7 +45,12 @@ struct Checked {
 
 impl Checked {
     fn style(&self) -> TextStyle {
-        TextStyle { color: false, width: self.width, unicode: self.unicode, time_zone: TimeZone::UTC }
+        TextStyle {
+            color: false,
+            width: self.width,
+            unicode: self.unicode,
+            time_zone: TimeZone::UTC,
+        }
     }
 }
 
@@ -53,11 +69,20 @@ impl EventSink for Checked {
         assert_eq!(value["seq_no"], event.seq_no);
         check_texts(&value);
         let most = if self.width.is_some() { usize::MAX } else { 1 };
-        check_lines(&text::render_event(event, &key_facts(event), &self.style()), most);
+        check_lines(
+            &text::render_event(event, &key_facts(event), &self.style()),
+            most,
+        );
         if let Some(last) = self.last.replace(event.clone()) {
-            let (sent, arrived) =
-                if event.kind == Kind::Sent { (event, &last) } else { (&last, event) };
-            check_lines(&text::render_story(sent, arrived, &key_facts(sent), &self.style()), most);
+            let (sent, arrived) = if event.kind == Kind::Sent {
+                (event, &last)
+            } else {
+                (&last, event)
+            };
+            check_lines(
+                &text::render_story(sent, arrived, &key_facts(sent), &self.style()),
+                most,
+            );
         }
         Ok(())
     }
@@ -67,7 +92,10 @@ impl EventSink for Checked {
 fn check_lines(text: &str, most: usize) {
     let lines = text.strip_suffix('\n').expect("a line ends");
     assert!(lines.split('\n').count() <= most, "{text:?}");
-    assert!(!lines.chars().any(|it| it.is_control() && it != '\n'), "{text:?}");
+    assert!(
+        !lines.chars().any(|it| it.is_control() && it != '\n'),
+        "{text:?}"
+    );
 }
 
 /// Escaped control characters would come out of JSON again.
@@ -81,7 +109,10 @@ fn check_texts(value: &serde_json::Value) {
 }
 
 fn facts() -> CaptureFacts {
-    let mut facts = CaptureFacts { hz: Some(250), ..CaptureFacts::default() };
+    let mut facts = CaptureFacts {
+        hz: Some(250),
+        ..CaptureFacts::default()
+    };
     facts.reasons.rst = (0..).zip(RST_REASONS.map(Into::into)).collect();
     facts.reasons.drop = (0..).zip(DROP_REASONS.map(Into::into)).collect();
     facts
@@ -89,9 +120,15 @@ fn facts() -> CaptureFacts {
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = parse_raw_event(bytes).map(|raw| CheckedRecord::new(&raw).is_ok());
-    let Some((&shape, records)) = bytes.split_first() else { return };
+    let Some((&shape, records)) = bytes.split_first() else {
+        return;
+    };
     let width = [None, Some(60), Some(100), Some(140)][usize::from(shape & 3)];
-    let mut sink = Checked { width, unicode: shape & 4 == 0, last: None };
+    let mut sink = Checked {
+        width,
+        unicode: shape & 4 == 0,
+        last: None,
+    };
     // There is no such place: nothing of this host gets into an event.
     let nowhere = Path::new("/nonexistent");
     let mut annotator = Annotator::new(nowhere, nowhere);
@@ -103,9 +140,15 @@ fuzz_target!(|bytes: &[u8]| {
         record[..chunk.len()].copy_from_slice(chunk);
         record[..2].copy_from_slice(&ABI.to_ne_bytes());
         let now = parse_raw_event(&record).map_or(0, |raw| raw.mono_ns);
-        pipeline.push(&record, &mut annotator, &mut sink).expect("the sink takes all");
-        pipeline.release(now, &mut annotator, &mut sink).expect("the sink takes all");
+        pipeline
+            .push(&record, &mut annotator, &mut sink)
+            .expect("the sink takes all");
+        pipeline
+            .release(now, &mut annotator, &mut sink)
+            .expect("the sink takes all");
     }
-    pipeline.finish(&mut annotator, &mut sink).expect("the sink takes all");
+    pipeline
+        .finish(&mut annotator, &mut sink)
+        .expect("the sink takes all");
     assert_eq!(pipeline.totals.written, pipeline.totals.seen);
 });

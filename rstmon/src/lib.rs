@@ -16,5 +16,8 @@ pub mod metrics;
 mod pieces;
 pub mod pipeline;
 pub mod sink;
+#[cfg(test)]
+#[path = "../tests/support/skip.rs"]
+mod skip;
 pub mod top;
 pub mod web;

@@ -9,7 +9,13 @@
 
 mod support;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
+use support::programs::copy_program;
+use support::skip::cannot_run;
 use support::{bpf_works, rstmon};
 
 /// Exit code and standard error of an agent that does not come to run.
@@ -59,4 +65,78 @@ fn what_is_right_is_left_as_it_is() {
     std::fs::write(&log, "half a line").unwrap();
     assert_eq!(agent(&args, folder.path()).0, Some(0));
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "half a line");
+}
+
+/// The binary where a user that is not root may run it, and what such a user is told.
+fn as_nobody(args: &[&str], folder: &Path) -> (Option<i32>, String) {
+    let binary = folder.join("rstmon");
+    if !binary.exists() {
+        copy_program(env!("CARGO_BIN_EXE_rstmon"), &binary);
+    }
+    let output = Command::new(binary)
+        .args(["agent", "--check-config"])
+        .args(args)
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), message)
+}
+
+#[test]
+fn what_a_user_may_not_see_is_not_called_wrong_nor_right() {
+    if !nix::unistd::geteuid().is_root() {
+        return cannot_run("it needs root to be another user");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    mode(folder.path(), 0o755);
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let secret = |name: &str, text: &str| {
+        std::fs::write(at(name), text).unwrap();
+        mode(Path::new(&at(name)), 0o600);
+        at(name)
+    };
+    let logs = at("logs");
+    std::fs::create_dir(&logs).unwrap();
+    mode(Path::new(&logs), 0o700);
+    let log = format!("{logs}/events.jsonl");
+    let hidden_web = secret("web.yml", "tls_server_config: {}");
+    let key = secret("key.pem", "");
+    let web = at("open.yml");
+    std::fs::write(
+        &web,
+        format!("tls_server_config: {{cert_file: {key}, key_file: {key}}}"),
+    )
+    .unwrap();
+    for hidden in [
+        ["--events-file", &log],
+        ["--web.config.file", &hidden_web],
+        ["--web.config.file", &web],
+        ["--btf", &secret("btf", "")],
+        ["--config", &secret("rstmon.toml", "[events]\nkeep = 0\n")],
+    ] {
+        let (code, said) = as_nobody(&hidden, folder.path());
+        assert_eq!(code, Some(3), "{hidden:?}: {said}");
+        assert!(
+            said.contains("ermission denied") && said.contains("run it as root"),
+            "{said}"
+        );
+        // What is wrong for everybody is wrong.
+        let wrong = [&hidden[..], &["--events-keep", "no"]].concat();
+        let (code, said) = as_nobody(&wrong, folder.path());
+        let is_config = hidden[0] == "--config";
+        assert_eq!(
+            code,
+            Some(if is_config { 3 } else { 2 }),
+            "{wrong:?}: {said}"
+        );
+    }
+    let both = ["--events-file", &log, "--socket-group", "nosuchgrp"];
+    assert_eq!(as_nobody(&both, folder.path()).0, Some(2));
+    let (code, said) = as_nobody(&["--events-file", "/dev/null"], folder.path());
+    assert_eq!(code, Some(0), "{said}");
 }

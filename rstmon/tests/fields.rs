@@ -16,7 +16,6 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::stat::fstat;
 use nix::time::{ClockId, clock_gettime};
-use rstmon_lab::say_skipped;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -29,6 +28,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use support::programs::wait_until;
+use support::skip::cannot_run;
 use support::{
     Family, Trace, abort, bpf_works, cgroup_hierarchy, closed_port, connected, in_private_netns,
 };
@@ -512,13 +512,13 @@ fn the_cgroups_id_is_the_inode_of_its_directory() {
         return;
     }
     let Some(root) = cgroup_hierarchy("cgroup2") else {
-        say_skipped("no cgroup2 hierarchy with a root of its own is mounted here");
+        cannot_run("no cgroup2 hierarchy with a root of its own is mounted here");
         return;
     };
     let name = format!("rstmon-test-fields-{}", std::process::id());
     let cgroup = Directory(root.join(&name));
     if let Err(error) = std::fs::create_dir(&cgroup.0) {
-        say_skipped(&format!("cannot make a cgroup: {error}"));
+        cannot_run(&format!("a cgroup cannot be made: {error}"));
         return;
     }
     let procs = cgroup.0.join("cgroup.procs");

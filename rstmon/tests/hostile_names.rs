@@ -14,6 +14,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use support::skip::cannot_run;
 use support::{Family, Trace, bpf_works, cgroup_hierarchy, closed_port, in_private_netns, rstmon};
 
 /// A colour, a byte that is no UTF-8, what ends a JSON string, a bell, line ends. Bash writes a line
@@ -33,11 +34,18 @@ struct Cgroup {
 }
 
 impl Cgroup {
-    /// None where there is no version 2 hierarchy.
+    /// None, and it is said, where there is no version 2 hierarchy that takes it.
     fn create() -> Option<Self> {
-        let path = cgroup_hierarchy("cgroup2")?.join(OsStr::from_bytes(CGROUP));
+        let Some(root) = cgroup_hierarchy("cgroup2") else {
+            cannot_run("no cgroup2 hierarchy with a root of its own is mounted here");
+            return None;
+        };
+        let path = root.join(OsStr::from_bytes(CGROUP));
         let _ = std::fs::remove_dir(&path);
-        std::fs::create_dir(&path).ok()?;
+        if let Err(error) = std::fs::create_dir(&path) {
+            cannot_run(&format!("a cgroup cannot be made: {error}"));
+            return None;
+        }
         Some(Self { path })
     }
 }
@@ -50,10 +58,10 @@ impl Drop for Cgroup {
 
 /// A shell with these names whose connection to `port` of loopback is refused; it lives until its
 /// standard input ends.
-fn start_hostile(directory: &Path, cgroup: Option<&Cgroup>, port: u16) -> Child {
+fn start_hostile(directory: &Path, cgroup: &Cgroup, port: u16) -> Child {
     let exe = directory.join(OsStr::from_bytes(EXE));
     support::programs::copy_program("/bin/bash", &exe);
-    let procs = cgroup.map_or_else(|| "/dev/null".into(), |it| it.path.join("cgroup.procs"));
+    let procs = cgroup.path.join("cgroup.procs");
     let script = r#"printf %s "$NAME" > /proc/$$/comm; echo $$ > "$PROCS"
         { exec 3<>"/dev/tcp/127.0.0.1/$PORT"; } 2>/dev/null; read -r line"#;
     Command::new(exe)
@@ -93,22 +101,22 @@ fn names_that_would_break_lines_or_terminals_are_escaped() {
     if !bpf_works() {
         return;
     }
+    let Some(cgroup) = Cgroup::create() else {
+        return;
+    };
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
     let recording = path.join("hostile.rstmon").to_str().unwrap().to_owned();
     let file = recording.clone();
     let event = in_private_netns(move |netns| {
-        let cgroup = Cgroup::create();
         let filter = format!("netns {netns} and kind received");
         let mut trace = Trace::start(&["-c", "1", "-w", &file, &filter]);
-        let mut child = start_hostile(&path, cgroup.as_ref(), closed_port(Family::V4).port());
+        let mut child = start_hostile(&path, &cgroup, closed_port(Family::V4).port());
         let event = trace.event("received RST", |event| event["kind"] == "received");
         drop(child.stdin.take());
         child.wait().unwrap();
         assert_eq!(event["pid"], child.id());
-        if cgroup.is_some() {
-            assert_eq!(event["cgroup"], CGROUP_SHOWN);
-        }
+        assert_eq!(event["cgroup"], CGROUP_SHOWN);
         let (_, status) = trace.rest();
         assert!(status.success());
         event

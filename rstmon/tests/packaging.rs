@@ -4,16 +4,25 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
+mod support;
+
 use rstmon::agent::settings::Settings;
 use rstmon::agent::settings::layers::{Layers, load};
 use rstmon::metrics::families::Family;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use support::programs::installed;
 
 fn packaging(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../packaging")
         .join(path)
+}
+
+/// A YAML file, or a text of YAML within one.
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 fn text(path: &str) -> String {
@@ -71,7 +80,7 @@ fn recorded_names_in_alerts_are_recorded() {
 
 #[test]
 fn dashboard_has_the_variables_and_no_identity_of_one_grafana() {
-    let dashboard: serde_json::Value = serde_json::from_str(&text("grafana/rstmon.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text("grafana/rstmon.json")).unwrap();
     assert!(dashboard["id"].is_null());
     assert!(dashboard.get("__inputs").is_none());
     let variables = dashboard["templating"]["list"].as_array().unwrap();
@@ -121,14 +130,7 @@ fn the_default_configuration_names_every_setting_with_its_default() {
 
 #[test]
 fn rules_pass_the_tests_of_promtool() {
-    if std::process::Command::new("promtool")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
-        let is_required = std::env::var_os("RSTMON_REQUIRE_BPF").is_some_and(|it| it == "1");
-        assert!(!is_required, "promtool is missing");
-        rstmon_lab::say_skipped("needs promtool");
+    if !installed(&["promtool"]) {
         return;
     }
     let output = std::process::Command::new("promtool")
@@ -137,4 +139,76 @@ fn rules_pass_the_tests_of_promtool() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
+}
+
+/// Names of the alerts, and of those that the rules' tests want not to fire at some time.
+#[test]
+fn each_alert_has_a_test_of_when_it_fires_and_of_when_it_does_not() {
+    let rules = yaml(&text("prometheus/alerts.yml"));
+    let groups = rules["groups"].as_array().unwrap().iter();
+    let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+    let alerts: BTreeSet<String> = rules
+        .map(|rule| rule["alert"].as_str().unwrap().to_owned())
+        .collect();
+    let tests = yaml(&text("prometheus/tests.yml"));
+    let tests = tests["tests"].as_array().unwrap().iter();
+    let tests: Vec<&Value> = tests
+        .flat_map(|test| test["alert_rule_test"].as_array().unwrap())
+        .collect();
+    for fires in [true, false] {
+        let of_these = |test: &&&Value| (test["exp_alerts"] != json!([])) == fires;
+        let tested: BTreeSet<String> = tests
+            .iter()
+            .filter(of_these)
+            .map(|test| test["alertname"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(tested, alerts, "fires: {fires}");
+    }
+}
+
+/// The folder of a kustomization and what it builds on: each file and folder that it names is there.
+fn kustomization(folder: &str) -> Value {
+    let kustomization = yaml(&text(&format!("{folder}/kustomization.yaml")));
+    for resource in kustomization["resources"].as_array().unwrap() {
+        let path = packaging(folder).join(resource.as_str().unwrap());
+        let is_there = path.is_file() || path.join("kustomization.yaml").is_file();
+        assert!(is_there, "{folder}: {resource}");
+    }
+    kustomization
+}
+
+/// What kubectl would build, as far as it matters: there is no kubectl on most machines that test.
+#[test]
+fn the_privileged_overlay_changes_the_bases_container_and_leaves_no_contradiction() {
+    kustomization("kubernetes/base");
+    kustomization("kubernetes/overlays/prometheus-operator");
+    let overlay = kustomization("kubernetes/overlays/privileged");
+    assert_eq!(overlay["resources"], json!(["../../base"]));
+    let mut daemon_set = yaml(&text("kubernetes/base/daemonset.yaml"));
+    let patches = overlay["patches"].as_array().unwrap();
+    assert!(!patches.is_empty());
+    for patch in patches {
+        let target = &patch["target"];
+        assert_eq!(target["kind"], daemon_set["kind"]);
+        assert_eq!(target["name"], daemon_set["metadata"]["name"]);
+        let changes = yaml(patch["patch"].as_str().unwrap());
+        for change in changes.as_array().unwrap() {
+            assert_eq!(change["op"], "replace", "{change}");
+            let path = change["path"].as_str().unwrap();
+            // RFC 6902: what is replaced must be there.
+            let replaced = daemon_set.pointer_mut(path);
+            *replaced.unwrap_or_else(|| panic!("{path} is not in the base")) =
+                change["value"].clone();
+        }
+    }
+    let pod = &daemon_set["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"].as_array().unwrap().len(), 1);
+    let context = pod["containers"][0]["securityContext"].as_object().unwrap();
+    assert_eq!(context["privileged"], true);
+    assert_eq!(context["runAsUser"], 0);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    // The API refuses this beside `privileged`, and capabilities would say less than is given.
+    for contradiction in ["allowPrivilegeEscalation", "capabilities"] {
+        assert!(!context.contains_key(contradiction), "{contradiction}");
+    }
 }

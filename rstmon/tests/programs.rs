@@ -14,10 +14,11 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
-use support::programs::{NGINX_PORT, Nginx, installed, request};
+use support::programs::{NGINX_PORT, Nginx, installed, request, wait_until};
 use support::{Family, Trace, abort, bpf_works, closed_port, connected, in_private_netns, is};
 
 fn port_of(stream: &TcpStream) -> u16 {
@@ -30,10 +31,11 @@ fn at_nginx(event: &Value, kind: &str, port: u16) -> bool {
 }
 
 /// The listener's end of this is a test's own: it takes one connection and a request, answers with
-/// the head and a part of the body, and resets the connection.
-fn resetting_upstream() -> SocketAddr {
+/// the head and a part of the body, and resets the connection once it is told to.
+fn resetting_upstream() -> (SocketAddr, Sender<()>) {
     let listener = TcpListener::bind((Family::V4.loopback(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
+    let (tell, told) = channel();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 4096];
@@ -42,11 +44,24 @@ fn resetting_upstream() -> SocketAddr {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbegin")
             .unwrap();
-        // Until the client has sent what nginx will not read.
-        std::thread::sleep(Duration::from_millis(300));
-        abort(stream);
+        // A test that has failed tells nothing.
+        if told.recv().is_ok() {
+            abort(stream);
+        }
     });
-    address
+    (address, tell)
+}
+
+/// Waits until the other host has all that was written to a connection: the kernel keeps nothing of it
+/// to send again (SIOCOUTQ).
+fn wait_until_arrived(stream: &TcpStream) {
+    wait_until("what was sent to arrive", || {
+        let mut waiting: libc::c_int = 0;
+        // SAFETY: the call writes an int, and the place is one.
+        let status = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
+        assert_eq!(status, 0, "it is a socket");
+        waiting == 0
+    });
 }
 
 /// Waits until something came on the connection.
@@ -173,7 +188,7 @@ fn a_proxy_whose_upstream_resets_is_the_same_worker_at_both_ends() {
         return;
     }
     in_private_netns(|netns| {
-        let upstream = resetting_upstream();
+        let (upstream, tell_upstream) = resetting_upstream();
         let nginx = Nginx::start(Some(upstream));
         let mut trace = Trace::start(&[&format!("netns {netns}")]);
         let mut client = TcpStream::connect(Nginx::address(Family::V4)).unwrap();
@@ -182,6 +197,8 @@ fn a_proxy_whose_upstream_resets_is_the_same_worker_at_both_ends() {
         read_some(&mut client);
         // Not read while nginx waits for the upstream: its close becomes a RST.
         client.write_all(&request("/")).unwrap();
+        wait_until_arrived(&client);
+        tell_upstream.send(()).unwrap();
         let received = trace.event("RST of the upstream", |event| {
             event["kind"] == "received" && event["remote_port"] == upstream.port()
         });

@@ -68,24 +68,43 @@ impl Prometheus {
             _folder: folder,
         };
         wait_until("Prometheus's first scrape", || {
-            prometheus.value("up") == Some(1.0)
+            // Until it listens, and until it is ready, it has no answer.
+            prometheus.ask("up") == Ok(Some(1.0))
         });
         prometheus
     }
 
-    /// Result of an instant query with one series.
+    /// Result of an instant query with one series; none if there is none.
     fn value(&self, query: &str) -> Option<f64> {
+        let value = self.ask(query);
+        value.unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// The same, or why there is no result.
+    fn ask(&self, query: &str) -> Result<Option<f64>, String> {
         let output = Command::new("curl")
-            .args(["--silent", "--max-time", "10", "--get", "--data-urlencode"])
+            .args(["--silent", "--show-error", "--max-time", "10"])
+            .args(["--get", "--data-urlencode"])
             .arg(format!("query={query}"))
             .arg(format!("http://{}/api/v1/query", self.address))
             .output()
             .expect("curl runs");
-        let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
-        answer["data"]["result"][0]["value"][1]
-            .as_str()?
-            .parse()
-            .ok()
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let answer: Value =
+            serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+        if answer["status"] != "success" {
+            return Err(answer.to_string());
+        }
+        match answer["data"]["result"].as_array().map(Vec::as_slice) {
+            Some([]) => Ok(None),
+            Some([series]) => {
+                let value = series["value"][1].as_str().and_then(|it| it.parse().ok());
+                value.map(Some).ok_or_else(|| series.to_string())
+            }
+            _ => Err(format!("not one series: {answer}")),
+        }
     }
 }
 

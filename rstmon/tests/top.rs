@@ -14,12 +14,14 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use support::agent::Agent;
+use support::agent::{Agent, free_address};
 use support::programs::{installed, wait_for, wait_until};
 use support::tmux::Tmux;
 use support::{Family, abort, bpf_works, connected, rstmon};
@@ -60,6 +62,10 @@ fn role() {
     if support::is_role("panicking-screen") {
         let _screen = rstmon::top::terminal::Screen::take(true).unwrap();
         panic!("on purpose");
+    }
+    if support::is_role("resetting-process") {
+        let port = std::env::var("RSTMON_TEST_RESETS_PORT").unwrap();
+        reset_in_two_ways(port.parse().unwrap());
     }
 }
 
@@ -281,6 +287,36 @@ fn a_reader_that_takes_nothing_does_not_hold_up_the_end_of_what_prints() {
     drop(reader);
 }
 
+/// Resets of the child of the next test, of each of its two causes.
+const OF_EACH: u32 = 5;
+
+/// Both ends of connections to a port of loopback, half of them ended by an abort and half by a close
+/// with something unread.
+fn reset_in_two_ways(port: u16) {
+    let listener = TcpListener::bind((Family::V4.loopback(), port)).unwrap();
+    for _ in 0..OF_EACH {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        abort(listener.accept().unwrap().0);
+        drop(client);
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.write_all(b"never read").unwrap();
+        server.peek(&mut [0]).unwrap();
+        drop(server);
+        drop(client);
+    }
+}
+
+/// Totals by name of a table of a board, without zeros.
+fn totals(board: &Value, table: &str, name: &str) -> BTreeMap<String, u32> {
+    let rows = board[table].as_array().unwrap().iter();
+    let named = rows.map(|row| {
+        let total = row["total"].as_u64().unwrap() as u32;
+        (row[name].as_str().unwrap().to_owned(), total)
+    });
+    named.filter(|(_, total)| *total > 0).collect()
+}
+
 #[test]
 fn an_agents_numbers_are_tops_numbers() {
     if !can_run() {
@@ -288,36 +324,76 @@ fn an_agents_numbers_are_tops_numbers() {
     }
     let agent = Agent::start(&[]);
     let socket = agent.path("socket");
+    let port = free_address().port();
     let mut top = rstmon()
         .args(["top", "-o", "json", "-d", "0.2", "--connect"])
         .arg(&socket)
-        .arg("cause linger-abort")
+        .arg(format!("port {port}"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     wait_until("the client", || {
         agent.scrape().sum("rstmon_socket_clients", &[]) > 0.5
     });
-    let before = agent.scrape().sum("rstmon_resets_total", &["linger-abort"]);
-    for _ in 0..5 {
-        reset();
-    }
-    let lines = BufReader::new(top.stdout.take().unwrap()).lines();
-    let mut total = 0;
-    for line in lines {
-        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+    // A process of a name that no other has: the agent counts all of this host, whatever top's filter.
+    let comm = format!("rst{}", std::process::id());
+    let binary = agent.path(&comm);
+    support::programs::copy_program(std::env::current_exe().unwrap().to_str().unwrap(), &binary);
+    let child = support::role_of(&binary, "resetting-process")
+        .env("RSTMON_TEST_RESETS_PORT", port.to_string())
+        .status();
+    assert!(child.unwrap().success());
+    let mut board = Value::Null;
+    let kinds = |board: &Value| totals(board, "kinds", "kind");
+    for line in BufReader::new(top.stdout.take().unwrap()).lines() {
+        let mut line: Value = serde_json::from_str(&line.unwrap()).unwrap();
         assert_eq!(line["schema"], "rstmon.board/1");
-        total = line["board"]["causes"][0]["total"]
-            .as_u64()
-            .unwrap_or_default();
-        let counted = agent.scrape().sum("rstmon_resets_total", &["linger-abort"]) - before;
-        if total >= 5 && counted >= 5.0 {
+        board = line["board"].take();
+        if kinds(&board).values().sum::<u32>() >= 4 * OF_EACH {
             break;
         }
     }
     let _ = top.kill();
     let _ = top.wait();
-    assert!(total >= 5, "{total}");
+    let all = [
+        ("sent", "linger-abort", OF_EACH),
+        ("sent", "close-unread-data", OF_EACH),
+        ("received", "peer-aborted", 2 * OF_EACH),
+    ];
+    let expected = [
+        ("sent".to_owned(), 2 * OF_EACH),
+        ("received".to_owned(), 2 * OF_EACH),
+    ];
+    assert_eq!(kinds(&board), BTreeMap::from(expected));
+    let causes = all.map(|(_, cause, total)| (cause.to_owned(), total));
+    assert_eq!(totals(&board, "causes", "cause"), BTreeMap::from(causes));
+    for (table, name) in [("processes", &comm), ("ports", &port.to_string())] {
+        let rows = totals(&board, table, "name");
+        assert_eq!(rows.len(), 1, "{table}: {rows:?}");
+        let (row, total) = rows.first_key_value().unwrap();
+        assert!(row.contains(name.as_str()), "{table}: {row}");
+        assert_eq!(*total, 4 * OF_EACH, "{table}");
+    }
+    let page = agent.scrape();
+    for (family, label) in [
+        ("rstmon_port_resets_total", format!("port=\"{port}\"")),
+        ("rstmon_process_resets_total", format!("comm=\"{comm}\"")),
+    ] {
+        for (kind, cause, total) in all {
+            let [kind, cause] =
+                [("kind", kind), ("cause", cause)].map(|(key, value)| format!("{key}=\"{value}\""));
+            let counted = page.sum(family, &[&label, &kind, &cause]);
+            assert!(
+                (counted - f64::from(total)).abs() < 0.5,
+                "{family} {cause}: {counted}"
+            );
+        }
+        let counted = page.sum(family, &[&label]);
+        assert!(
+            (counted - f64::from(4 * OF_EACH)).abs() < 0.5,
+            "{family}: {counted}"
+        );
+    }
 }
 
 #[test]
@@ -387,6 +463,15 @@ fn a_damaged_recording_is_shown_and_what_is_wrong_is_said_on_leaving() {
     std::fs::write(&recording, &whole[..whole.len() - 3]).unwrap();
     let tmux = Tmux::start(80, 24);
     let binary = env!("CARGO_BIN_EXE_rstmon");
+    // The last picture is on the screen, and it is not all.
+    tmux.line(&format!(
+        "{binary} top -r {path} --speed 0 -n 1; echo LEFT $?"
+    ));
+    let screen = tmux.wait_for("the shell", |screen| screen.contains("LEFT 1"));
+    assert!(
+        screen.contains("rstmon: cannot read the recording"),
+        "{screen}"
+    );
     for speed in ["0", "100"] {
         tmux.line("clear");
         tmux.line(&format!(

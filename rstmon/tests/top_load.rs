@@ -1,7 +1,8 @@
 //! What `rstmon top` costs, and how fast it answers: in a storm, and at rest beside an agent.
 //!
-//! The promises are of a release build: `cargo test --release -p rstmon --test top_load`. A debug build
-//! is held to lax bounds and a tenth of the storm.
+//! The promises are of a release build, and `cargo xtask test` has one measured: by the variable
+//! `RSTMON_TEST_RELEASE_BINARY`, or by `cargo test --release -p rstmon --test top_load`. A debug build is
+//! held to lax bounds and a tenth of the storm.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,24 +31,55 @@ use support::agent::Agent;
 use support::process::{cores_at_rest, cpu_time, peak_memory_kib};
 use support::programs::installed;
 use support::tmux::Tmux;
-use support::{bpf_works, rstmon};
+use support::{binary, bpf_works, is_release, rstmon};
 
-const TOP: &str = concat!(env!("CARGO_BIN_EXE_rstmon"), " top");
-const IS_DEBUG: bool = cfg!(debug_assertions);
-/// Events that arrive in a second.
-const STORM: u32 = if IS_DEBUG { 10_000 } else { 100_000 };
-/// How long they do.
+/// What is promised.
+struct Bounds {
+    /// Events that arrive in a second.
+    storm: u32,
+    /// Time in which a key is answered, half of the times.
+    answer: Duration,
+    /// The same, nine of ten times: who else is on the machine may delay one.
+    mostly_answer: Duration,
+    /// Cores in a storm.
+    cores: f64,
+    /// Time to the first screen.
+    first_screen: Duration,
+    /// Part of a core at rest.
+    rest: f64,
+}
+
+const RELEASE: Bounds = Bounds {
+    storm: 100_000,
+    answer: Duration::from_millis(50),
+    mostly_answer: Duration::from_millis(250),
+    cores: 1.0,
+    first_screen: Duration::from_millis(300),
+    rest: 0.01,
+};
+const DEBUG: Bounds = Bounds {
+    storm: 10_000,
+    answer: Duration::from_millis(500),
+    mostly_answer: Duration::from_secs(2),
+    cores: 2.0,
+    first_screen: Duration::from_millis(1_500),
+    rest: 0.1,
+};
+
+/// The bounds of the binary under test.
+fn bounds() -> &'static Bounds {
+    if is_release() { &RELEASE } else { &DEBUG }
+}
+
+/// The command line of `top`.
+fn top() -> String {
+    format!("{} top", binary().display())
+}
+
+/// How long events arrive.
 const STORM_SECONDS: u32 = 4;
-/// Time in which a key is answered, half of the times.
-const ANSWER: Duration = Duration::from_millis(if IS_DEBUG { 500 } else { 50 });
-/// Cores in a storm.
-const CORES: f64 = if IS_DEBUG { 2.0 } else { 1.0 };
 /// Memory in a storm, in KiB.
 const MEMORY_KIB: u64 = 128 << 10;
-/// Time to the first screen.
-const FIRST_SCREEN: Duration = Duration::from_millis(if IS_DEBUG { 1_500 } else { 300 });
-/// Part of a core at rest.
-const REST: f64 = if IS_DEBUG { 0.1 } else { 0.01 };
 const DEMO: &str = include_str!("../../docs/top-demo.jsonl");
 /// Bursts of lines in a second.
 const BURSTS: usize = 10;
@@ -63,7 +95,8 @@ fn write_storm(path: &Path) {
     };
     let mut writer = Writer::new(File::create(path).unwrap(), &facts).unwrap();
     let annotation = Annotation::default();
-    for n in 0..STORM * STORM_SECONDS {
+    let storm = bounds().storm;
+    for n in 0..storm * STORM_SECONDS {
         let [_, b, c, d] = n.to_be_bytes();
         let mut raw = RawEvent {
             abi: wire::ABI,
@@ -73,7 +106,7 @@ fn write_storm(path: &Path) {
             family: wire::AF_INET,
             local_port: 443,
             remote_port: 40_000,
-            mono_ns: 1_000_000_000_000 + u64::from(n) * u64::from(1_000_000_000 / STORM),
+            mono_ns: 1_000_000_000_000 + u64::from(n) * u64::from(1_000_000_000 / storm),
             ..RawEvent::zeroed()
         };
         raw.local_addr[..4].copy_from_slice(&[192, 0, 2, 1]);
@@ -134,10 +167,13 @@ impl Figures {
     fn assert_kept(&self) {
         let (answers, cores, memory) = (&self.answers, self.cores, self.memory_kib);
         let median = answers[answers.len() / 2];
-        let longest = answers.last().unwrap();
-        println!("median {median:?}, longest {longest:?}, {cores:.2} cores, {memory} KiB");
-        assert!(median < ANSWER, "{answers:?}");
-        assert!(cores < CORES, "{cores}");
+        let (most, longest) = (answers[answers.len() * 9 / 10], answers.last().unwrap());
+        println!(
+            "median {median:?}, nine of ten {most:?}, longest {longest:?}, {cores:.2} cores, {memory} KiB"
+        );
+        assert!(median < bounds().answer, "{answers:?}");
+        assert!(most < bounds().mostly_answer, "{answers:?}");
+        assert!(cores < bounds().cores, "{cores}");
         assert!(memory < MEMORY_KIB, "{memory}");
     }
 }
@@ -152,7 +188,7 @@ fn in_a_storm_keys_are_answered_and_the_numbers_are_right() {
     write_storm(&storm);
     let storm = storm.to_str().unwrap();
     let tmux = Tmux::start(120, 40);
-    open_events(&tmux, &format!("{TOP} -r {storm}"));
+    open_events(&tmux, &format!("{} -r {storm}", top()));
     let pid = pid_of(storm);
     let figures = Figures::measure(&tmux, pid);
     tmux.keys(&["q"]);
@@ -172,7 +208,7 @@ fn in_a_storm_keys_are_answered_and_the_numbers_are_right() {
     ] {
         let rows = last["board"][table].as_array().unwrap();
         let total: u64 = rows.iter().map(|row| row["total"].as_u64().unwrap()).sum();
-        assert_eq!(total, u64::from(STORM * STORM_SECONDS), "{table}");
+        assert_eq!(total, u64::from(bounds().storm * STORM_SECONDS), "{table}");
     }
 }
 
@@ -185,7 +221,7 @@ fn serve_storm(client: UnixStream) {
     start["schema"] = "rstmon.start/1".into();
     let lines: Vec<&str> = DEMO.lines().collect();
     let mut burst = String::new();
-    for line in lines.iter().cycle().take(STORM as usize / BURSTS) {
+    for line in lines.iter().cycle().take(bounds().storm as usize / BURSTS) {
         burst.push_str(line);
         burst.push('\n');
     }
@@ -225,7 +261,7 @@ fn a_storm_of_lines_from_an_agent_is_borne() {
     });
     let socket = socket.to_str().unwrap();
     let tmux = Tmux::start(120, 40);
-    open_events(&tmux, &format!("{TOP} --connect {socket}"));
+    open_events(&tmux, &format!("{} --connect {socket}", top()));
     let figures = Figures::measure(&tmux, pid_of(&format!("top --connect {socket}")));
     tmux.keys(&["q"]);
     figures.assert_kept();
@@ -242,7 +278,7 @@ fn beside_an_agent_it_is_there_at_once_and_rests() {
     let tmux = Tmux::start(120, 40);
     let first_screen = || {
         let began = Instant::now();
-        tmux.line(&format!("{TOP} --connect {socket}"));
+        tmux.line(&format!("{} --connect {socket}", top()));
         tmux.wait_for("the first screen", |screen| screen.contains("1 Causes"));
         began.elapsed()
     };
@@ -260,6 +296,9 @@ fn beside_an_agent_it_is_there_at_once_and_rests() {
         "first screens {times:?}, {:.2} % of a core at rest",
         rest * 100.0
     );
-    assert!(times.iter().min().unwrap() < &FIRST_SCREEN, "{times:?}");
-    assert!(rest < REST, "{rest}");
+    assert!(
+        times.iter().min().unwrap() < &bounds().first_screen,
+        "{times:?}"
+    );
+    assert!(rest < bounds().rest, "{rest}");
 }

@@ -9,11 +9,11 @@
 
 mod support;
 
-use rstmon_lab::say_skipped;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use support::skip::cannot_run;
 use support::{Family, Trace, bpf_works, cgroup_hierarchy, closed_port, in_private_netns, is};
 
 const ID: &str = "8c3f0e6b5d4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3c2b1a0";
@@ -23,29 +23,62 @@ struct Cgroup {
     path: PathBuf,
     /// The part of the path that is below the hierarchy's root.
     below_root: String,
+    /// Its hierarchy, where that is this test's own.
+    _mounted: Option<Mounted>,
+}
+
+/// A hierarchy of a test's own, gone with it.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    /// One of version 1 that controls nothing, which kernels of hosts with version 2 only make, too.
+    fn hierarchy(file_system: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let name = format!("none,name=rstmon-test-{}", std::process::id());
+        let mount = Command::new("mount")
+            .args(["-t", file_system, "-o", &name, "none"])
+            .arg(folder.path())
+            .status();
+        let is_mounted = file_system == "cgroup" && mount.is_ok_and(|it| it.success());
+        is_mounted.then_some(Self(folder))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
 }
 
 impl Cgroup {
-    /// Makes `below_root` in the first hierarchy of this kind. None, and a line that says so, if
-    /// there is none or it takes no cgroups.
+    /// Makes `below_root` in the first hierarchy of this kind. None, and it is said, if there is none or
+    /// it takes no cgroups.
     fn create(file_system: &str, below_root: &str) -> Option<Self> {
-        let Some(root) = cgroup_hierarchy(file_system) else {
-            say_skipped(&format!(
-                "no {file_system} hierarchy with a root of its own is mounted here"
-            ));
+        let here = cgroup_hierarchy(file_system);
+        let mounted = match here {
+            Some(_) => None,
+            None => Mounted::hierarchy(file_system),
+        };
+        let of_its_own = || mounted.as_ref().map(|it| it.0.path().to_owned());
+        let Some(root) = here.or_else(of_its_own) else {
+            cannot_run(&format!("no {file_system} hierarchy can be had here"));
             return None;
         };
         let below_root = below_root.replace("{pid}", &std::process::id().to_string());
         let path = root.join(&below_root);
         if let Err(error) = fs::create_dir_all(&path) {
-            say_skipped(&format!(
-                "cannot make the cgroup {}: {error}",
+            cannot_run(&format!(
+                "the cgroup {} cannot be made: {error}",
                 path.display()
             ));
             return None;
         }
         let below_root = format!("/{below_root}");
-        Some(Self { path, below_root })
+        Some(Self {
+            path,
+            below_root,
+            _mounted: mounted,
+        })
     }
 
     /// Starts a process of the cgroup whose connection to `port` of loopback is refused.

@@ -1,6 +1,7 @@
 //! `test`: every layer, one after the other, and the sums.
 //!
-//! A layer that fails does not hide the later ones. The last line is `N passed, N failed`.
+//! A layer that fails does not hide the later ones. The last line is `N passed, N skipped, N failed`: a
+//! test that cannot run here says so in a line of its own and is none that has passed.
 
 use crate::build::{build_release, release_binary};
 use crate::dist::{DistArgs, run_dist};
@@ -10,7 +11,7 @@ use crate::vm::{VmArgs, can_get_kernels, run_vm};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -85,7 +86,13 @@ impl Layer {
     fn run(self, sums: &mut Sums) -> Result<()> {
         match self {
             Self::Lints => lints(sums),
-            Self::Tests => cargo_test(sums)?,
+            Self::Tests => {
+                cargo_test(
+                    sums,
+                    with(with(cargo(&["test"]), WORKSPACE), &["--no-fail-fast"]),
+                )?;
+                load_tests(sums)?;
+            }
             Self::Lab => lab(sums)?,
             Self::Packages => sums.add(
                 "packages install, work and leave nothing",
@@ -113,6 +120,7 @@ const WORKSPACE: &[&str] = &["--workspace", "--exclude", "rstmon-ebpf", "--locke
 struct Sums {
     passed: usize,
     failed: usize,
+    skipped: usize,
 }
 
 impl Sums {
@@ -123,6 +131,12 @@ impl Sums {
         } else {
             self.failed += 1;
         }
+    }
+
+    /// Takes tests that the harness counts as passed, and that have said that they cannot run here.
+    const fn skip(&mut self, tests: usize) {
+        self.passed = self.passed.saturating_sub(tests);
+        self.skipped += tests;
     }
 }
 
@@ -153,7 +167,10 @@ pub(crate) fn run_tests(args: &TestArgs) -> Result<bool> {
     if let Some(left_out) = left_out {
         println!("\n{left_out}");
     }
-    println!("\n{} passed, {} failed", sums.passed, sums.failed);
+    println!(
+        "\n{} passed, {} skipped, {} failed",
+        sums.passed, sums.skipped, sums.failed
+    );
     Ok(sums.failed == 0)
 }
 
@@ -199,10 +216,22 @@ fn ebpf_clippy() -> Command {
     command
 }
 
-/// Runs the tests of all crates, and takes their sums from what the harness prints.
-fn cargo_test(sums: &mut Sums) -> Result<()> {
+/// Holds the release binary to what is promised of it under load. The tests that measure it need no
+/// release build of their own.
+fn load_tests(sums: &mut Sums) -> Result<()> {
+    build_release()?;
+    let mut command = cargo(&["test", "--locked", "--package", "rstmon", "--no-fail-fast"]);
+    command
+        .args(["--test", "top_load", "--test", "agent_load"])
+        // What costs a processor time is measured: one after the other.
+        .args(["--", "--test-threads=1"])
+        .env("RSTMON_TEST_RELEASE_BINARY", release_binary());
+    cargo_test(sums, command)
+}
+
+/// Runs tests, and takes their sums from what the harness prints.
+fn cargo_test(sums: &mut Sums, mut command: Command) -> Result<()> {
     let failed_before = sums.failed;
-    let mut command = with(with(cargo(&["test"]), WORKSPACE), &["--no-fail-fast"]);
     let has_btf = Path::new("/sys/kernel/btf/vmlinux").exists();
     if has_btf && can_be_root() {
         command.env("RSTMON_REQUIRE_BPF", "1");
@@ -215,8 +244,14 @@ fn cargo_test(sums: &mut Sums) -> Result<()> {
     }
     let mut child = command
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .context("cannot start cargo test")?;
+    let stderr = child
+        .stderr
+        .take()
+        .context("cargo test has no standard error")?;
+    let skips = std::thread::spawn(move || shown_skips(stderr));
     let stdout = child.stdout.take().context("cargo test has no output")?;
     for line in BufReader::new(stdout).lines() {
         let line = line?;
@@ -226,10 +261,28 @@ fn cargo_test(sums: &mut Sums) -> Result<()> {
             sums.failed += failed;
         }
     }
+    // What shows lines does not panic.
+    sums.skip(skips.join().unwrap_or_default());
     if !child.wait()?.success() && sums.failed == failed_before {
         sums.add("cargo test", false);
     }
     Ok(())
+}
+
+/// Hands standard error on, and counts the tests that say there that they cannot run.
+fn shown_skips(stderr: impl Read) -> usize {
+    let mut skips = 0;
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        eprintln!("{}", String::from_utf8_lossy(&line));
+        skips += usize::from(says_skipped(&line));
+    }
+    skips
+}
+
+/// Whether a line is that of a test as a whole (`rstmon/tests/support/skip.rs`). What a test leaves out
+/// of what it does begins with `SKIPPED:`.
+fn says_skipped(line: &[u8]) -> bool {
+    line.starts_with(b"SKIPPED test ")
 }
 
 /// The variable that makes cargo run test binaries as root, and its value; `None` where this process
@@ -313,6 +366,18 @@ mod tests {
         let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; finished";
         assert_eq!(harness_sums(line), Some((12, 3)));
         assert_eq!(harness_sums("test a ... ok"), None);
+    }
+
+    #[test]
+    fn a_test_that_could_not_run_is_none_that_passed() {
+        let said = "   Compiling rstmon\nSKIPPED test a: no nft\nSKIPPED: one of many\n\n\
+                    SKIPPED test b::c: no BTF\n";
+        let mut sums = Sums {
+            passed: 5,
+            ..Sums::default()
+        };
+        sums.skip(shown_skips(said.as_bytes()));
+        assert_eq!((sums.passed, sums.skipped, sums.failed), (3, 2, 0));
     }
 
     #[test]

@@ -325,11 +325,11 @@ mod tests {
     fn a_real_cgroup_is_resolved_both_ways() {
         let mut cgroups = Cgroups::new(Path::new("/proc"));
         let Some(mount) = cgroups.root.as_ref().map(|(mount, _)| mount.clone()) else {
-            return rstmon_lab::say_skipped("no cgroup version 2 hierarchy is mounted here");
+            return crate::skip::cannot_run("no cgroup version 2 hierarchy is mounted here");
         };
         let dir = mount.join(format!("rstmon-test-{}", std::process::id()));
         if let Err(error) = fs::create_dir(&dir) {
-            return rstmon_lab::say_skipped(&format!("no cgroup can be made here: {error}"));
+            return crate::skip::cannot_run(&format!("no cgroup can be made here: {error}"));
         }
         let id = fs::metadata(&dir).unwrap().ino();
         let expected = path_below(&mount, dir.as_os_str().as_bytes());

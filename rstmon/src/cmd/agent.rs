@@ -12,9 +12,9 @@ use crate::agent::health::Health;
 use crate::agent::notice::{say, warn};
 use crate::agent::privilege::drop_privileges;
 use crate::agent::server::{Server, Services};
-use crate::agent::settings::Settings;
 use crate::agent::settings::layers::load;
 use crate::agent::settings::values::{EventsOutput, SettingValue};
+use crate::agent::settings::{Settings, SettingsError};
 use crate::agent::site::Site;
 use crate::agent::socket::{ControlSocket, SocketService, cannot_open, find_group};
 use crate::bpf::counters::Counters;
@@ -27,10 +27,10 @@ use crate::kernel::facts::read_kernel_facts;
 use crate::kernel::mode::ModeRequest;
 use crate::kernel::probe_plan::{PlanError, PlanRequest, plan};
 use crate::metrics::page::AuditFigures;
-use crate::web::{self, WebSettings};
+use crate::web::{self, WebError, WebSettings};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use nix::unistd::{AccessFlags, access};
-use std::fs::{self, OpenOptions};
+use nix::unistd::{AccessFlags, access, geteuid};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -95,11 +95,9 @@ impl FromArgMatches for OfferedFlags {
 /// Runs the command.
 pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     let layers = args.flags.0.layers();
-    let (settings, _) = load(&layers).map_err(|error| Failure::usage(error.to_string()))?;
+    let (settings, _) = load(&layers).map_err(|error| settings_failure(&error))?;
     if args.check_config {
-        check_config(&settings).map_err(Failure::usage)?;
-        say("the configuration is right");
-        return Ok(());
+        return check_config(&settings);
     }
     // First, or the lack of it shows as a folder that cannot be made.
     check_privilege()?;
@@ -146,32 +144,106 @@ pub fn run_agent(args: &AgentArgs) -> Result<(), Failure> {
     outcome
 }
 
-/// What is wrong with the settings, as far as it can be found without doing anything, in the words of
-/// a start.
-fn check_config(settings: &Settings) -> Result<(), String> {
-    if let Some(file) = &settings.web_config_file.0 {
-        web::check_config(file).map_err(|error| error.to_string())?;
+/// A file that this user may not read is no wrong one.
+pub(super) fn settings_failure(error: &SettingsError) -> Failure {
+    let message = error.to_string();
+    match error {
+        SettingsError::Unreadable {
+            is_denied: true, ..
+        } if !geteuid().is_root() => Failure::privilege(format!("{message}; run it as root")),
+        _ => Failure::usage(message),
     }
-    if let Some(path) = &settings.events_file.0 {
-        check_events_file(path).map_err(|error| {
-            format!(
-                "cannot write the event log {}: {error}; give a file that can be written with \
-                 --events-file, or none",
-                path.display()
-            )
-        })?;
-    }
-    if let (Some(path), Some(group)) = (&settings.socket_path.0, &settings.socket_group.0) {
-        find_group(group).map_err(|reason| cannot_open(path, &reason))?;
-    }
-    if let Some(btf) = &settings.capture_btf.0 {
-        let facts = read_kernel_facts(Some(btf));
-        // What else a plan may lack is the host's, and not of the settings.
-        if let Err(error @ PlanError::BtfFile { .. }) = plan(&facts, &PlanRequest::default()) {
-            return Err(error.to_string());
+}
+
+/// Says what is wrong with the settings, as far as it can be found without doing anything, in the words
+/// of a start. Root starts the agent: what another user may not read or write is not wrong for that, and
+/// not known to be right.
+fn check_config(settings: &Settings) -> Result<(), Failure> {
+    let is_root = geteuid().is_root();
+    let mut unseen = Vec::new();
+    for check in [check_web, check_events, check_group, check_btf] {
+        match check(settings) {
+            Ok(()) => {}
+            Err(wrong) if wrong.is_denied && !is_root => unseen.push(wrong.message),
+            Err(wrong) => return Err(Failure::usage(wrong.message + wrong.advice)),
         }
     }
+    if unseen.is_empty() {
+        say("the configuration is right");
+        return Ok(());
+    }
+    Err(Failure::privilege(format!(
+        "nothing wrong was found, but this user could not look at everything: {}; run it as root",
+        unseen.join("; ")
+    )))
+}
+
+/// What a check found.
+struct Wrong {
+    message: String,
+    /// What to do, unless it is to be another user.
+    advice: &'static str,
+    /// It is the rights of this user that are missing.
+    is_denied: bool,
+}
+
+impl Wrong {
+    /// Something that no right of a user changes.
+    const fn anyhow(message: String) -> Self {
+        Self {
+            message,
+            advice: "",
+            is_denied: false,
+        }
+    }
+}
+
+fn check_web(settings: &Settings) -> Result<(), Wrong> {
+    let Some(file) = &settings.web_config_file.0 else {
+        return Ok(());
+    };
+    web::check_config(file).map_err(|error| Wrong {
+        is_denied: matches!(error, WebError::Denied { .. }),
+        message: error.to_string(),
+        advice: "",
+    })
+}
+
+fn check_events(settings: &Settings) -> Result<(), Wrong> {
+    let Some(path) = &settings.events_file.0 else {
+        return Ok(());
+    };
+    check_events_file(path).map_err(|error| Wrong {
+        is_denied: error.kind() == io::ErrorKind::PermissionDenied,
+        message: format!("cannot write the event log {}: {error}", path.display()),
+        advice: "; give a file that can be written with --events-file, or none",
+    })
+}
+
+fn check_group(settings: &Settings) -> Result<(), Wrong> {
+    if let (Some(path), Some(group)) = (&settings.socket_path.0, &settings.socket_group.0) {
+        find_group(group).map_err(|reason| Wrong::anyhow(cannot_open(path, &reason)))?;
+    }
     Ok(())
+}
+
+fn check_btf(settings: &Settings) -> Result<(), Wrong> {
+    let Some(btf) = &settings.capture_btf.0 else {
+        return Ok(());
+    };
+    let facts = read_kernel_facts(Some(btf));
+    match plan(&facts, &PlanRequest::default()) {
+        Err(error @ PlanError::BtfFile { .. }) => {
+            let opened = File::open(btf);
+            Err(Wrong {
+                is_denied: opened.is_err_and(|it| it.kind() == io::ErrorKind::PermissionDenied),
+                message: error.to_string(),
+                advice: "",
+            })
+        }
+        // What else a plan may lack is the host's, and not of the settings.
+        _ => Ok(()),
+    }
 }
 
 /// Whether the event log can be written to a file, which is made by a start alone.
@@ -199,7 +271,7 @@ fn capture_args(settings: &Settings) -> CaptureArgs {
     CaptureArgs {
         mode: settings.capture_mode,
         btf: settings.capture_btf.0.clone(),
-        max_events_per_sec: settings.capture_max_events_per_sec,
+        max_events_per_sec: settings.capture_max_events_per_sec.0,
         ..CaptureArgs::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::agent::settings::layers::{Effective, load};
 use crate::agent::settings::{Settings, Source};
-use crate::cmd::agent::OfferedFlags;
+use crate::cmd::agent::{OfferedFlags, settings_failure};
 use crate::cmd::exit::Failure;
 use clap::Args;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ pub struct ConfigArgs {
 
 /// Runs the command.
 pub fn run_config(args: &ConfigArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let (_, effective) = load(&args.flags.0.layers()).map_err(|e| Failure::usage(e.to_string()))?;
+    let (_, effective) = load(&args.flags.0.layers()).map_err(|error| settings_failure(&error))?;
     match out.write_all(render(&effective).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::run_time(
             format!("cannot write to standard output: {error}"),

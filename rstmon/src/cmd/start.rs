@@ -26,7 +26,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 /// Arguments of every command that captures.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct CaptureArgs {
     /// How to capture: auto, probe, tracepoint or classic
     #[arg(long, value_name = "MODE", default_value = "auto", hide_possible_values = true,
@@ -40,25 +40,13 @@ pub struct CaptureArgs {
     pub btf: Option<PathBuf>,
     /// Events a second that may be reported, for each CPU (what one leaves, others use); more are
     /// counted, not reported, and while such a flood goes on, a sixteenth is reported. A reset within
-    /// this host is two events: sent, and received. By default no more than 608000 for all CPUs
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_EVENTS_PER_SEC,
-          value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_events_per_sec: u32,
+    /// this host is two events: sent, and received [default: 76000, and no more than 608000 for all
+    /// CPUs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_events_per_sec: Option<u32>,
     /// Let the eBPF programs log to standard error: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", hide_possible_values = true, value_parser = parse_level())]
     pub ebpf_log: Option<log::Level>,
-}
-
-impl Default for CaptureArgs {
-    fn default() -> Self {
-        Self {
-            mode: ModeRequest::Auto,
-            probe: None,
-            btf: None,
-            max_events_per_sec: DEFAULT_MAX_EVENTS_PER_SEC,
-            ebpf_log: None,
-        }
-    }
 }
 
 impl CaptureArgs {
@@ -71,12 +59,11 @@ impl CaptureArgs {
     /// The first flag that asks for something.
     #[must_use]
     pub fn first_given(&self) -> Option<&'static str> {
-        let max = self.max_events_per_sec;
         let flags = [
             ("--mode", self.mode != ModeRequest::Auto),
             ("--probe", self.probe.is_some()),
             ("--btf", self.btf.is_some()),
-            ("--max-events-per-sec", max != DEFAULT_MAX_EVENTS_PER_SEC),
+            ("--max-events-per-sec", self.max_events_per_sec.is_some()),
             ("--ebpf-log", self.ebpf_log.is_some()),
         ];
         let given = flags.into_iter().find(|(_, is_given)| *is_given);
@@ -151,14 +138,14 @@ pub struct Started {
 /// More would fill the ring, and be lost without a sample being taken.
 const READ_EVENTS_PER_SEC: u64 = 8 * DEFAULT_MAX_EVENTS_PER_SEC as u64;
 
-/// Events a second that all CPUs together may report. Another number than the default is taken as it is.
-const fn storm_budget(max_events_per_sec: u32, cpus: u64) -> u64 {
-    let budget = max_events_per_sec as u64 * cpus;
-    let is_default = max_events_per_sec == DEFAULT_MAX_EVENTS_PER_SEC;
-    if is_default && budget > READ_EVENTS_PER_SEC {
-        READ_EVENTS_PER_SEC
-    } else {
+/// Events a second that all CPUs together may report. A number that was asked for is taken as it is.
+fn storm_budget(asked_for: Option<u32>, cpus: u64) -> u64 {
+    let of_a_cpu = u64::from(asked_for.unwrap_or(DEFAULT_MAX_EVENTS_PER_SEC));
+    let budget = of_a_cpu * cpus;
+    if asked_for.is_some() {
         budget
+    } else {
+        budget.min(READ_EVENTS_PER_SEC)
     }
 }
 
@@ -389,10 +376,13 @@ mod tests {
 
     #[test]
     fn the_budget_grows_with_the_cpus_up_to_what_one_reader_reads() {
-        let default = DEFAULT_MAX_EVENTS_PER_SEC;
-        assert_eq!(storm_budget(default, 2), 152_000);
-        assert_eq!(storm_budget(default, 8), 608_000);
-        assert_eq!(storm_budget(default, 64), 608_000);
-        assert_eq!(storm_budget(default + 1, 64), 76_001 * 64);
+        assert_eq!(storm_budget(None, 2), 152_000);
+        assert_eq!(storm_budget(None, 8), 608_000);
+        assert_eq!(storm_budget(None, 64), 608_000);
+        // What somebody asks for is no default, whatever it is.
+        for asked_for in [DEFAULT_MAX_EVENTS_PER_SEC, DEFAULT_MAX_EVENTS_PER_SEC + 1] {
+            let budget = storm_budget(Some(asked_for), 64);
+            assert_eq!(budget, u64::from(asked_for) * 64);
+        }
     }
 }

@@ -132,6 +132,7 @@ pub fn run_top(args: &TopArgs) -> Result<(), Failure> {
         theme: Theme::new(style.color),
         mouse: !args.no_mouse,
         count: args.count,
+        ends_soon: args.read.is_some() && args.speed == Speed::AtOnce,
     };
     run(state, fed, &wishes, &look)
 }

@@ -286,6 +286,11 @@ pub fn render_summary(totals: &Totals) -> String {
     if totals.filtered > 0 {
         let _ = write!(text, "; {} filtered out", totals.filtered);
     }
+    // A recording without its end does not tell; whatever else there is names its stages.
+    if totals.lost.is_empty() {
+        text.push_str("; what was lost is not known\n");
+        return text;
+    }
     let _ = write!(text, "; {} lost", totals.lost_in_all());
     let lost: Vec<(&str, u64)> = totals
         .lost

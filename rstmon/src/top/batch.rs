@@ -84,19 +84,24 @@ fn table<R>(
     // Writing to a String cannot fail.
     let _ = writeln!(text, "\n{title}");
     let shown = rows.iter().take(ROWS_SHOWN);
-    let (columns, widths) = match width {
-        None => {
-            let columns: Vec<&Column<R>> = columns.iter().collect();
-            let widths = columns.iter().map(|column| column.width).collect();
-            (columns, widths)
-        }
+    let longest = |column: &Column<R>| {
+        let texts = shown.clone().map(|row| (column.text)(row, context));
+        texts
+            .map(|text| columns_of(&text))
+            .max()
+            .unwrap_or_default()
+    };
+    let (columns, widths): (Vec<&Column<R>>, Vec<u16>) = match width {
+        // All of every row: what is longer than its column makes it wider, for all rows.
+        None => columns
+            .iter()
+            .map(|column| {
+                let longest = u16::try_from(longest(column)).unwrap_or(u16::MAX);
+                (column, column.width.max(longest))
+            })
+            .unzip(),
         Some(width) => {
             let columns = fitting(columns, width);
-            let longest = |column: &Column<R>| {
-                let texts = shown.clone().map(|row| (column.text)(row, context));
-                let lengths = texts.map(|text| text.chars().count());
-                lengths.max().unwrap_or_default()
-            };
             let widths = widths(&columns, width, longest);
             (columns, widths)
         }
@@ -104,12 +109,13 @@ fn table<R>(
     let line = |cell: &dyn Fn(&Column<R>) -> String| {
         let mut line = String::new();
         for (column, width) in columns.iter().zip(&widths) {
-            let text = cell(column);
-            let width = usize::from(*width);
+            // No cell stands in the next one's column.
+            let text = cut(cell(column), *width, context.unicode);
+            let gap = " ".repeat(usize::from(*width).saturating_sub(columns_of(&text)));
             let _ = if column.habit == Habit::Right {
-                write!(line, "{text:>width$} ")
+                write!(line, "{gap}{text} ")
             } else {
-                write!(line, "{text:<width$} ")
+                write!(line, "{text}{gap} ")
             };
         }
         let line = line.trim_end();
@@ -119,13 +125,18 @@ fn table<R>(
         )
     };
     let _ = writeln!(text, "{}", line(&|column| column.title.to_owned()));
-    for row in shown {
+    for row in shown.clone() {
         let _ = writeln!(text, "{}", line(&|column| (column.text)(row, context)));
     }
     if rows.len() > ROWS_SHOWN {
         let dots = spelled("…", context.unicode);
         let _ = writeln!(text, "{dots} {} more", rows.len() - ROWS_SHOWN);
     }
+}
+
+/// Columns of a terminal that a text takes.
+fn columns_of(text: &str) -> usize {
+    ratatui::text::Span::raw(text).width()
 }
 
 /// A line of `-o json`: that of the control socket, and of which host it is.
@@ -170,6 +181,43 @@ mod tests {
             state.context.unicode = unicode;
             let text = render_text(&state.header, &feed, &state.context, None);
             assert!(text.contains(more), "{text}");
+        }
+    }
+
+    /// A number that stands right ends where its title does.
+    #[test]
+    fn a_wide_value_shifts_no_row_of_its_table() {
+        let mut state = empty();
+        let comms = [
+            "x",
+            "\\xff\\xfe\\xfd\\xfc\\xfb\\xfa\\xf9\\xf8\\xf7\\xf6",
+            "漢字漢字",
+        ];
+        let events = comms.into_iter().zip(1..);
+        let events = events.map(|(comm, number)| event(number, Cause::Paws, Kind::Sent, comm));
+        let feed = feed(events.collect());
+        state.context.unicode = true;
+        for width in [None, Some(60), Some(80), Some(120)] {
+            let text = render_text(&state.header, &feed, &state.context, width);
+            let (_, table) = text.split_once("\nProcesses\n").unwrap();
+            let rows: Vec<&str> = table.lines().take(4).collect();
+            let title = rows[0].find("TOTAL").unwrap() + "TOTAL".len();
+            for row in &rows[1..] {
+                // Columns of the terminal up to where the number ends.
+                let mut before = String::new();
+                for letter in row.chars() {
+                    if columns_of(&before) == title {
+                        break;
+                    }
+                    before.push(letter);
+                }
+                assert!(
+                    before.ends_with(|last: char| last.is_ascii_digit())
+                        && row[before.len()..].starts_with(' '),
+                    "{width:?}\n{}",
+                    rows.join("\n")
+                );
+            }
         }
     }
 

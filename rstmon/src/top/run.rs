@@ -49,6 +49,8 @@ pub struct Look {
     pub mouse: bool,
     /// Leave after so many pictures.
     pub count: Option<u64>,
+    /// Whether the source is soon at its end, and how it ends is waited for after the last picture.
+    pub ends_soon: bool,
 }
 
 /// Counts the pictures of news. What a key changes is the same picture, and one that stands still
@@ -59,8 +61,9 @@ struct Pictures {
 }
 
 impl Pictures {
-    const fn hear(&mut self, action: &Action, paused: bool) {
-        self.is_new |= matches!(action, Action::Feed(_)) && !paused;
+    fn hear(&mut self, action: &Action, state: &State) {
+        let shows_it = !state.paused && state.unheard.is_empty();
+        self.is_new |= matches!(action, Action::Feed(_)) && shows_it;
     }
 
     /// What was heard is on the screen; whether that was the last picture.
@@ -98,6 +101,9 @@ pub fn run(
             .draw(|frame| draw(frame, &state, look.theme))
             .map_err(failed)?;
         if pictures.drawn() {
+            if look.ends_soon && state.ended.is_none() {
+                state.ended = next_end(&inputs);
+            }
             return outcome(state.ended.as_ref());
         }
         let Ok(input) = inputs.recv() else {
@@ -113,7 +119,7 @@ pub fn run(
                 let Some(action) = action else {
                     return outcome(state.ended.as_ref());
                 };
-                pictures.hear(&action, state.paused);
+                pictures.hear(&action, &state);
                 if let Some(effect) = update(&mut state, action)
                     && carry_out(effect, &mut state, &mut screen, wishes).map_err(failed)?
                 {
@@ -121,6 +127,17 @@ pub fn run(
                 }
             }
             next = inputs.try_recv().ok();
+        }
+    }
+}
+
+/// The end of the source, if that is what comes next of it.
+fn next_end(inputs: &Receiver<Input>) -> Option<Ended> {
+    loop {
+        match inputs.recv() {
+            Ok(Input::Source(SourceEvent::Ended(ended))) => return Some(ended),
+            Ok(Input::Source(_) | Input::Gone(_) | Input::End) | Err(_) => return None,
+            Ok(Input::Terminal(_)) => {}
         }
     }
 }
@@ -267,25 +284,51 @@ mod tests {
     #[test]
     fn pictures_of_news_are_counted() {
         let news = Action::Feed(Box::new(feed(Vec::new())));
+        let (shows, mut stopped, mut waiting) = (empty(), empty(), empty());
+        stopped.paused = true;
+        waiting.unheard.push_back(true);
         let mut pictures = Pictures {
             left: Some(2),
             is_new: false,
         };
         assert!(!pictures.drawn());
-        pictures.hear(&news, false);
+        pictures.hear(&news, &shows);
         // Two that come at once are one picture.
-        pictures.hear(&news, false);
+        pictures.hear(&news, &shows);
         assert!(!pictures.drawn());
-        pictures.hear(&Action::Scroll(1), false);
-        pictures.hear(&news, true);
+        pictures.hear(&Action::Scroll(1), &shows);
+        pictures.hear(&news, &stopped);
+        pictures.hear(&news, &waiting);
         assert!(!pictures.drawn());
-        pictures.hear(&news, false);
+        pictures.hear(&news, &shows);
         assert!(pictures.drawn());
         let mut endless = Pictures {
             left: None,
             is_new: true,
         };
         assert!(!endless.drawn());
+    }
+
+    #[test]
+    fn how_a_recording_ends_is_told_after_the_last_picture_and_keys_do_not_hide_it() {
+        let ended = Ended {
+            why: "cut off".to_owned(),
+            failed: true,
+        };
+        let news = || Input::Source(SourceEvent::Feed(Box::new(feed(Vec::new()))));
+        let end = || Input::Source(SourceEvent::Ended(ended.clone()));
+        let next = |said: Vec<Input>| {
+            let (sender, inputs) = sync_channel(WAITING);
+            for it in said {
+                assert!(sender.send(it).is_ok(), "there is room");
+            }
+            next_end(&inputs)
+        };
+        let resized = || Input::Terminal(TerminalEvent::Resize(80, 24));
+        assert_eq!(next(vec![resized(), end()]), Some(ended.clone()));
+        // There is more of it: what was shown is whole.
+        assert_eq!(next(vec![news(), end()]), None);
+        assert_eq!(next(vec![Input::End, end()]), None);
     }
 
     #[test]

@@ -155,6 +155,10 @@ pub struct State {
     pub recent: VecDeque<Event>,
     /// Those from before the filter, for when it is dropped.
     pub set_aside: VecDeque<Event>,
+    /// Wishes that the source has not heard yet, the oldest first: whether each wants all events.
+    pub unheard: VecDeque<bool>,
+    /// Whether the source tells of all events, by the last wish that it has heard.
+    pub hears_all: bool,
     /// Events that came while paused.
     pub unseen: u64,
     /// Whether the picture stands still.
@@ -198,6 +202,8 @@ impl State {
             newer: None,
             recent: VecDeque::new(),
             set_aside: VecDeque::new(),
+            unheard: VecDeque::new(),
+            hears_all: filter.is_empty(),
             unseen: 0,
             paused: false,
             lost: 0,

@@ -8,6 +8,7 @@ use crate::event::capture::CaptureFacts;
 use crate::event::model::{Event, Kind};
 use crate::filter::Filter;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 /// Something that happened.
@@ -58,6 +59,8 @@ pub struct Wish {
 /// How a source counts once it has heard a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counting {
+    /// From zero, as the user said, or as a recording is read again from its beginning.
+    FromStart,
     /// From zero; what was counted before has gone.
     FromNow,
     /// From zero; all events are counted on the side.
@@ -294,8 +297,11 @@ fn want(state: &mut State, text: &str, from_zero: bool) -> Option<Effect> {
             if from_zero {
                 state.set_aside.clear();
             } else if state.filter.is_empty() {
-                state.set_aside = std::mem::take(&mut state.recent);
+                // There may be some already: of a filter whose end the source has not heard yet.
+                let recent = std::mem::take(&mut state.recent);
+                state.set_aside.extend(recent);
             }
+            state.unheard.push_back(filter.is_all());
             text.trim().clone_into(&mut state.filter);
             state.editing = None;
             clear(state);
@@ -321,23 +327,29 @@ fn clear(state: &mut State) {
     state.unshown = 0;
 }
 
-/// The source has heard the filter. News that were on their way have come meanwhile, and are of the
-/// filter before.
+/// The source has heard a wish, and counts so from now on.
 fn count_so(state: &mut State, counting: Counting) {
+    state.hears_all = state.unheard.pop_front().unwrap_or(state.filter.is_empty());
     clear(state);
-    let before = std::mem::take(&mut state.set_aside);
     let message = match counting {
-        Counting::FromNow => "counting begins again here: the counts before are not kept",
+        Counting::FromStart | Counting::FromNow => {
+            state.set_aside.clear();
+            (counting == Counting::FromNow)
+                .then_some("counting begins again here: the counts before are not kept")
+        }
         Counting::Beside => {
-            state.set_aside = before;
-            "counting what fits from now on; without the filter the counts of all are back"
+            Some("counting what fits from now on; without the filter the counts of all are back")
         }
         Counting::Resumed => {
-            state.recent = before;
-            "all events again, with those that came meanwhile"
+            if state.unheard.is_empty() {
+                state.recent = std::mem::take(&mut state.set_aside);
+            }
+            Some("all events again, with those that came meanwhile")
         }
     };
-    state.message = Some(message.to_owned());
+    if let Some(message) = message {
+        state.message = Some(message.to_owned());
+    }
 }
 
 /// Takes news in. While paused they wait, but for the counts of what waits.
@@ -349,6 +361,13 @@ fn take(state: &mut State, feed: Feed) {
         lost,
     } = feed;
     state.lost = lost;
+    if !state.unheard.is_empty() {
+        // On its way when the user wished something else: no news of that, but of what was before.
+        if state.hears_all {
+            keep(&mut state.set_aside, events);
+        }
+        return;
+    }
     state.unshown = unshown;
     let total = |board: &BoardSnapshot| board.kinds.iter().map(|kind| kind.total).sum::<u64>();
     if state.paused {
@@ -357,12 +376,7 @@ fn take(state: &mut State, feed: Feed) {
         return;
     }
     let watched = watched(state);
-    for event in events {
-        if state.recent.len() == RECENT_EVENTS {
-            state.recent.pop_front();
-        }
-        state.recent.push_back(event);
-    }
+    keep(&mut state.recent, events);
     if let Some(seq_no) = watched {
         let rows = state.sorted(LIVE, &state.recent);
         // One that is too old to be kept any more leaves its row to another.
@@ -371,6 +385,16 @@ fn take(state: &mut State, feed: Feed) {
         }
     }
     show(state, board);
+}
+
+/// Adds events to those that are kept, of which the oldest go.
+fn keep(kept: &mut VecDeque<Event>, events: Vec<Event>) {
+    for event in events {
+        if kept.len() == RECENT_EVENTS {
+            kept.pop_front();
+        }
+        kept.push_back(event);
+    }
 }
 
 /// The event that the chosen row of the live view stays on when others come; none where the row is the

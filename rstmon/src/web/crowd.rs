@@ -1,8 +1,9 @@
 //! The connections that are there, and which of them gives way when there are too many.
 //!
-//! A connection that waits for its client gives way to a new one, the longest waiting first: whoever
-//! holds connections open without asking cannot keep others out. One that is being answered never
-//! gives way. `server` asks it for a place for each connection.
+//! A connection that is only being ended gives way to a new one before any other, for it has had what it
+//! came for; then one that waits for its client, the longest waiting first: whoever holds connections
+//! open without asking cannot keep others out. One that is being answered never gives way. `server` asks
+//! it for a place for each connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,8 @@ pub(super) enum Stage {
     Waiting(Instant),
     /// It answers one, and has until then.
     Answering(Instant),
+    /// It is over since then: only the ends are being told.
+    Ending(Instant),
     /// It gave way.
     Evicted,
 }
@@ -33,15 +36,16 @@ struct Places {
     taken: HashMap<u64, Arc<watch::Sender<Stage>>>,
 }
 
-/// Notes what a connection is doing now. Whoever gave way stays so.
-pub(super) fn note_stage(stage: &watch::Sender<Stage>, now: Stage) {
+/// Notes what a connection is doing now, and tells whether it may. Whoever gave way stays so, and one
+/// that is ending does nothing else any more.
+pub(super) fn note_stage(stage: &watch::Sender<Stage>, now: Stage) -> bool {
     stage.send_if_modified(|stage| {
-        let remains = *stage != Stage::Evicted;
-        if remains {
+        let goes_on = matches!(stage, Stage::Waiting(_) | Stage::Answering(_));
+        if goes_on {
             *stage = now;
         }
-        remains
-    });
+        goes_on
+    })
 }
 
 /// A connection's place; dropped, it is free.
@@ -62,13 +66,14 @@ impl Crowd {
 
     /// A place for a new connection; none if every connection is being answered.
     ///
-    /// With it comes whether another gave way.
+    /// With it comes whether another was refused for it: gave way before its end.
     pub(super) fn admit(&self) -> Option<(Place, bool)> {
         let mut places = self.lock();
-        let is_full = places.taken.len() >= self.limit;
-        if is_full {
-            let oldest = places.longest_waiting()?;
-            if let Some(stage) = places.taken.remove(&oldest) {
+        let mut is_refused = false;
+        if places.taken.len() >= self.limit {
+            let (number, was_ending) = places.first_to_go()?;
+            is_refused = !was_ending;
+            if let Some(stage) = places.taken.remove(&number) {
                 stage.send_replace(Stage::Evicted);
             }
         }
@@ -83,7 +88,7 @@ impl Crowd {
                 number,
                 stage,
             },
-            is_full,
+            is_refused,
         ))
     }
 
@@ -93,15 +98,15 @@ impl Crowd {
 }
 
 impl Places {
-    fn longest_waiting(&self) -> Option<u64> {
-        let waiting = self
-            .taken
-            .iter()
-            .filter_map(|(number, stage)| match *stage.borrow() {
-                Stage::Waiting(since) => Some((since, *number)),
-                Stage::Answering(_) | Stage::Evicted => None,
-            });
-        waiting.min().map(|(_, number)| number)
+    /// Who gives way first, and whether it is over anyway.
+    fn first_to_go(&self) -> Option<(u64, bool)> {
+        let may_go = self.taken.iter();
+        let may_go = may_go.filter_map(|(number, stage)| match *stage.borrow() {
+            Stage::Ending(since) => Some((0, since, *number)),
+            Stage::Waiting(since) => Some((1, since, *number)),
+            Stage::Answering(_) | Stage::Evicted => None,
+        });
+        may_go.min().map(|(rank, _, number)| (number, rank == 0))
     }
 }
 
@@ -146,6 +151,20 @@ mod tests {
         assert!(crowd.admit().is_none());
         drop(place);
         assert!(crowd.admit().is_some());
+    }
+
+    #[test]
+    fn who_is_ending_goes_first_is_not_refused_and_does_nothing_else() {
+        let crowd = Crowd::new(2);
+        let (waiting, _) = crowd.admit().unwrap();
+        let (ending, _) = crowd.admit().unwrap();
+        assert!(note_stage(&ending.stage, Stage::Ending(Instant::now())));
+        assert!(!note_stage(&ending.stage, Stage::Waiting(Instant::now())));
+        let (_third, is_refused) = crowd.admit().unwrap();
+        assert_eq!(stage(&ending), Stage::Evicted);
+        assert_ne!(stage(&waiting), Stage::Evicted);
+        assert!(!is_refused, "it had what it came for");
+        assert!(!note_stage(&ending.stage, Stage::Ending(Instant::now())));
     }
 
     #[test]

@@ -146,6 +146,14 @@ pub enum WebError {
         /// What is wrong, where, and what to do.
         reason: String,
     },
+    /// A web configuration, or a file that it names, that this user may not read.
+    #[error("web configuration {}: {reason}", file.display())]
+    Denied {
+        /// The file.
+        file: PathBuf,
+        /// What cannot be read.
+        reason: String,
+    },
     /// The kernel gives no random bits.
     #[error("the kernel gives no random bits, which keys are made of; see random(7)")]
     Randomness,

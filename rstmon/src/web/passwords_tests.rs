@@ -66,13 +66,9 @@ async fn whoever_guesses_holds_up_neither_the_known_nor_other_addresses() {
         })
         .collect();
     tokio::task::yield_now().await;
-    let began = Instant::now();
-    assert_eq!(gate.admit(&users, &known, PEER).await, Verdict::Allowed);
-    assert!(
-        began.elapsed() < Duration::from_millis(10),
-        "{:?}",
-        began.elapsed()
-    );
+    // It waits for nobody: the answer is there when it is asked for.
+    let at_once = tokio::time::timeout(Duration::ZERO, gate.admit(&users, &known, PEER));
+    assert_eq!(at_once.await, Ok(Verdict::Allowed));
     let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     let elsewhere = gate.admit(&users, &asking("alice:guess"), other).await;
     assert_eq!(elsewhere, Verdict::Wrong, "it had its turn");

@@ -12,6 +12,7 @@ use super::{Counters, WebError};
 use crate::agent::notice::{say, warn};
 use hyper::header::{HeaderName, HeaderValue};
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,11 +85,21 @@ impl Fingerprint {
 
 /// Whether a web configuration and its certificates can be used.
 pub fn check_config(file: &Path) -> Result<(), WebError> {
-    read_config(file).1.map_err(|reason| WebError::Config {
-        file: file.to_owned(),
-        reason,
-    })?;
-    Ok(())
+    let (seen, read) = read_config(file);
+    let file = file.to_owned();
+    match read {
+        Ok(_) => Ok(()),
+        Err(reason) if seen.iter().any(|(file, _)| is_denied(file)) => {
+            Err(WebError::Denied { file, reason })
+        }
+        Err(reason) => Err(WebError::Config { file, reason }),
+    }
+}
+
+/// Whether this user may not read a file.
+fn is_denied(file: &Path) -> bool {
+    let opened = fs::File::open(file);
+    opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 impl LiveConfig {

@@ -2,7 +2,7 @@
 //! an answer, in whole. Made by [`super::bind`], run by the agent on its serving thread.
 
 use super::closing::{Closing, Transport};
-use super::crowd::{Crowd, Place, Stage};
+use super::crowd::{Crowd, Place, Stage, note_stage};
 use super::passwords::PasswordGate;
 use super::reload::LiveConfig;
 use super::respond::Responder;
@@ -128,11 +128,11 @@ async fn accept<S: Site>(listener: TcpListener, shared: Shared<S>) {
             }
         };
         is_failing = false;
-        let Some((place, has_evicted)) = shared.crowd.admit() else {
+        let Some((place, is_another_refused)) = shared.crowd.admit() else {
             shared.counters.update(|counts| counts.refused += 1);
             continue;
         };
-        if has_evicted {
+        if is_another_refused {
             shared.counters.update(|counts| counts.refused += 1);
         }
         connections.spawn(converse(
@@ -157,11 +157,15 @@ async fn converse<S: Site>(stream: TcpStream, peer: IpAddr, place: Place, shared
         let accepting = acceptor.accept(stream).into_fallible();
         match timeout(HANDSHAKE_TIME, accepting).await {
             Ok(Ok(stream)) => serve_http(stream, peer, &place, &shared.responder).await,
-            Ok(Err((_, stream))) => {
-                shared.counters.update(|counts| counts.refused += 1);
-                Closing::new(stream).end(true).await;
+            failed => {
+                // One that gave way has been counted.
+                if note_stage(&stage, Stage::Ending(Instant::now())) {
+                    shared.counters.update(|counts| counts.refused += 1);
+                }
+                if let Ok(Err((_, stream))) = failed {
+                    Closing::new(stream).end(true).await;
+                }
             }
-            Err(_) => shared.counters.update(|counts| counts.refused += 1),
         }
     };
     tokio::select! {
@@ -178,7 +182,7 @@ async fn overdue(stage: &watch::Sender<Stage>, until: Instant) {
         let deadline = match stage {
             Stage::Evicted => return,
             Stage::Answering(deadline) => deadline.min(until),
-            Stage::Waiting(_) => until,
+            Stage::Waiting(_) | Stage::Ending(_) => until,
         };
         tokio::select! {
             () = sleep_until(deadline) => return,
@@ -208,5 +212,6 @@ async fn serve_http<S: Site>(
     let ended = (&mut connection).await;
     let was_idle = ended.is_err_and(|error| error.is_timeout());
     let closing = connection.into_parts().io.into_inner();
+    note_stage(&place.stage, Stage::Ending(Instant::now()));
     closing.end(!was_idle).await;
 }

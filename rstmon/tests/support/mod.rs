@@ -15,10 +15,11 @@
 pub mod agent;
 pub mod process;
 pub mod programs;
+pub mod skip;
 pub mod tmux;
 
-use rstmon_lab::say_skipped;
 use serde_json::Value;
+use skip::cannot_run;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -38,18 +39,29 @@ pub fn bpf_works() -> bool {
     if root && btf {
         return true;
     }
-    let reason = format!("root: {root}, kernel BTF: {btf}");
-    assert!(
-        std::env::var_os("RSTMON_REQUIRE_BPF").is_none_or(|value| value != "1"),
-        "RSTMON_REQUIRE_BPF=1, but BPF cannot be used here ({reason})"
-    );
-    say_skipped(&format!("needs root and a kernel with BTF ({reason})"));
+    cannot_run(&format!(
+        "it needs root and a kernel with BTF (root: {root}, kernel BTF: {btf})"
+    ));
     false
 }
 
+/// Names a release build to be measured in place of what cargo has built beside the tests.
+const RELEASE_BINARY: &str = "RSTMON_TEST_RELEASE_BINARY";
+
 /// The binary under test.
 pub fn rstmon() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_rstmon"))
+    Command::new(binary())
+}
+
+/// Its path.
+pub fn binary() -> PathBuf {
+    let release = std::env::var_os(RELEASE_BINARY);
+    release.map_or_else(|| env!("CARGO_BIN_EXE_rstmon").into(), PathBuf::from)
+}
+
+/// Whether the binary under test is one that promises are made of, and not a debug build.
+pub fn is_release() -> bool {
+    !cfg!(debug_assertions) || std::env::var_os(RELEASE_BINARY).is_some()
 }
 
 /// A running `rstmon trace -o jsonl`, its hooks attached.
@@ -286,7 +298,12 @@ const ROLE: &str = "RSTMON_TEST_ROLE";
 /// The test binary, to be run as the child of a test: only its test `role`, which asks
 /// [`is_role`].
 pub fn role(name: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    role_of(&std::env::current_exe().unwrap(), name)
+}
+
+/// The same of a copy of the test binary.
+pub fn role_of(binary: &Path, name: &str) -> Command {
+    let mut command = Command::new(binary);
     command.args(["--exact", "role", "--quiet"]).env(ROLE, name);
     command.stdout(Stdio::null());
     command

@@ -3,6 +3,7 @@
 //! All run in the network namespace of the thread that starts them, and end with their handle.
 
 use super::Family;
+use super::skip::cannot_run;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -28,11 +29,7 @@ pub fn installed(programs: &[&str]) -> bool {
     if missing.is_empty() {
         return true;
     }
-    assert!(
-        std::env::var_os("RSTMON_REQUIRE_BPF").is_none_or(|value| value != "1"),
-        "RSTMON_REQUIRE_BPF=1, but these programs are missing: {missing:?}"
-    );
-    rstmon_lab::say_skipped(&format!("needs the programs {missing:?}"));
+    cannot_run(&format!("it needs the programs {missing:?}"));
     false
 }
 

@@ -2,8 +2,8 @@
 
 use super::running::Running;
 use super::secured::{CLIENTS, TLS};
+use super::support::skip::cannot_run;
 use super::support::{in_private_netns, out_rsts};
-use rstmon_lab::say_skipped;
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,9 +54,7 @@ fn resets_of(config: impl Into<String>, ask: impl FnOnce(&Running) + Send + 'sta
 fn may_unshare() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        let must = std::env::var_os("RSTMON_REQUIRE_BPF").is_some_and(|it| it == "1");
-        assert!(!must, "needs root for a network namespace");
-        say_skipped("needs root for a network namespace");
+        cannot_run("it needs root for a network namespace");
     }
     root
 }

@@ -1,6 +1,8 @@
 //! Slow, many, large: what hostile clients do, and that a scrape still gets its page.
 
-use super::running::{Running, metrics};
+use super::running::{Curled, Running, metrics};
+use super::secured::TLS;
+use super::support::programs::wait_until;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -99,15 +101,43 @@ fn more_connections_than_there_are_places_do_not_stop_a_scrape() {
     drop(held);
 }
 
+/// Each is refused once, though it holds its place for a moment until its end is told.
+#[test]
+fn connections_whose_handshake_fails_are_counted_once_and_make_room() {
+    const CLIENTS: u64 = 400;
+    let server = Running::configured(TLS);
+    let held: Vec<TcpStream> = (0..CLIENTS)
+        .map(|_| {
+            let mut stream = connect(&server);
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    wait_until("the refusals", || server.counts().refused >= CLIENTS);
+    assert_eq!(server.curl_tls("/metrics", &[]).body, metrics());
+    assert_eq!(server.counts().refused, CLIENTS);
+    drop(held);
+}
+
+/// The refusal of a server that is answering as many requests as it may, once it is.
+fn until_refused(server: &Running) -> Curled {
+    let mut refused = None;
+    wait_until("a refusal", || {
+        let answer = server.curl("/metrics", &[]);
+        let is_refused = answer.status == Some(503);
+        refused = is_refused.then_some(answer);
+        is_refused
+    });
+    refused.unwrap()
+}
+
 #[test]
 fn more_requests_than_allowed_are_told_to_come_back() {
     let server = Running::plain(1);
     let mut slow = connect(&server);
     slow.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         .unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    let refused = server.curl("/metrics", &[]);
-    assert_eq!(refused.status, Some(503));
+    let refused = until_refused(&server);
     assert!(refused.head.contains("retry-after"), "{}", refused.head);
     assert!(read_all(slow).ends_with("slow"));
     assert_eq!(server.curl("/metrics", &[]).status, Some(200));
@@ -120,8 +150,7 @@ fn a_client_that_does_not_read_is_closed() {
     let mut idle = connect(&server);
     idle.write_all(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n")
         .unwrap();
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(server.curl("/metrics", &[]).status, Some(503));
+    until_refused(&server);
     let began = Instant::now();
     while server.curl("/metrics", &[]).status != Some(200) {
         assert!(

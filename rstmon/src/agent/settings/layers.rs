@@ -87,7 +87,8 @@ pub fn load(layers: &Layers) -> Result<(Settings, Effective), SettingsError> {
 fn files(asked_for: Option<&Path>) -> Result<Vec<PathBuf>, SettingsError> {
     let main = asked_for.unwrap_or(Path::new(DEFAULT_FILE));
     let mut files = Vec::new();
-    if asked_for.is_some() || main.exists() {
+    // Where it cannot be told, reading it says why.
+    if asked_for.is_some() || main.try_exists().unwrap_or(true) {
         files.push(main.to_owned());
     }
     let mut folder = main.as_os_str().to_owned();
@@ -103,18 +104,20 @@ fn files(asked_for: Option<&Path>) -> Result<Vec<PathBuf>, SettingsError> {
             Ok(files)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(files),
-        Err(error) => Err(SettingsError::Unreadable {
-            path: folder,
-            reason: error.to_string(),
-        }),
+        Err(error) => Err(unreadable(folder, &error)),
+    }
+}
+
+fn unreadable(path: PathBuf, error: &io::Error) -> SettingsError {
+    SettingsError::Unreadable {
+        path,
+        reason: error.to_string(),
+        is_denied: error.kind() == io::ErrorKind::PermissionDenied,
     }
 }
 
 fn read_file(path: &Path, effective: &mut Effective) -> Result<(), SettingsError> {
-    let text = fs::read_to_string(path).map_err(|error| SettingsError::Unreadable {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path.to_owned(), &error))?;
     let at = |offset: usize, message: String| SettingsError::InFile {
         path: path.to_owned(),
         line: line_of(&text, offset),

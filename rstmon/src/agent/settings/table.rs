@@ -2,8 +2,8 @@
 //! environment variable follows from the key, the help from the text.
 
 use super::values::{
-    ByteSize, EventsOutput, ListenAddresses, MaxSeries, OptionalPath, OptionalWord, PagePath,
-    Period, SettingValue,
+    ByteSize, EventsOutput, EventsPerSec, ListenAddresses, MaxSeries, OptionalPath, OptionalWord,
+    PagePath, Period, SettingValue,
 };
 use crate::filter::Filter;
 use crate::kernel::mode::ModeRequest;
@@ -63,6 +63,8 @@ pub enum SettingsError {
         path: PathBuf,
         /// What the system said.
         reason: String,
+        /// That this user may not.
+        is_denied: bool,
     },
     /// A file says what it may not say.
     #[error("{}:{line}: {message}", path.display())]
@@ -136,9 +138,10 @@ settings! {
         "How to capture: auto, probe, tracepoint or classic";
     capture_btf: OptionalPath = "capture.btf", "btf", "", false,
         "BTF of this kernel, where it brings none of its own";
-    capture_max_events_per_sec: u32 = "capture.max-events-per-sec", "max-events-per-sec", "76000", false,
+    capture_max_events_per_sec: EventsPerSec = "capture.max-events-per-sec", "max-events-per-sec", "auto", false,
         "Events a second that may be reported, for each CPU; more are counted, not reported, and \
-         while such a flood goes on, a sixteenth is reported";
+         while such a flood goes on, a sixteenth is reported; auto: 76000, and no more than 608000 \
+         for all CPUs";
     events_output: EventsOutput = "events.output", "events", "off", false,
         "Where the event log goes besides the file: stdout, journald or off";
     events_file: OptionalPath = "events.file", "events-file", "", false,

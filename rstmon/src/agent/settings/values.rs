@@ -39,6 +39,10 @@ pub struct OptionalWord(pub Option<String>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteSize(pub u64);
 
+/// Events a second for each CPU; none: what rstmon takes by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventsPerSec(pub Option<u32>);
+
 /// A time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period(pub Duration);
@@ -84,6 +88,20 @@ impl SettingValue for u32 {
             Ok(0) | Err(_) => Err(format!("`{text}` is no number from 1 to {}", Self::MAX)),
             Ok(number) => Ok(number),
         }
+    }
+}
+
+impl SettingValue for EventsPerSec {
+    const FORM: &'static str = "N|auto";
+
+    fn parse_setting(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        let number = u32::parse_setting(text);
+        number
+            .map(|number| Self(Some(number)))
+            .map_err(|error| format!("{error}, nor auto"))
     }
 }
 

@@ -74,6 +74,8 @@ pub(super) struct Output {
     unwritten: Vec<Cause>,
     /// The reader took nothing for too long: nothing is written to it any more.
     is_stuck: bool,
+    /// A write failed, perhaps in the middle of a line, which nothing must stand behind.
+    is_broken: bool,
     recording: Option<Recording>,
     /// Events that may still be written (`-c N`).
     remaining: Option<u64>,
@@ -90,6 +92,7 @@ impl Output {
             buffer: Vec::with_capacity(2 * BUFFER_BYTES),
             unwritten: Vec::new(),
             is_stuck: false,
+            is_broken: false,
             recording: None,
             remaining: args.count,
         }
@@ -174,7 +177,7 @@ impl Output {
 
     /// Writes what has gathered.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() && !self.is_stuck {
+        if !self.buffer.is_empty() && !self.is_stuck && !self.is_broken {
             match self.stdout.write_all(&self.buffer) {
                 Ok(()) => {
                     self.unwritten.clear();
@@ -183,6 +186,7 @@ impl Output {
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => self.is_stuck = true,
                 Err(error) => {
+                    self.is_broken = true;
                     self.buffer.clear();
                     return Err(error);
                 }

@@ -234,6 +234,11 @@ fn names_from_outside_cannot_steer_the_terminal() {
 #[test]
 fn the_summary_counts_what_was_shown_and_lost() {
     let mut totals = Totals::default();
+    assert_eq!(
+        render_summary(&totals),
+        "0 resets; what was lost is not known\n"
+    );
+    totals.lost.insert("ring-full".into(), 0);
     assert_eq!(render_summary(&totals), "0 resets; 0 lost\n");
     totals.count_written(Cause::PeerGone);
     assert_eq!(render_summary(&totals), "1 reset: 1 peer-gone; 0 lost\n");

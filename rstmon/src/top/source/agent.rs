@@ -65,9 +65,12 @@ pub fn run(socket: &Path, filter: Filter, interval: Duration, wishes: &Wishes, f
             }
         };
         // The agent keeps a board for each connection: this one's goes with it.
-        if !wish.from_zero {
-            let _ = feeds.send(SourceEvent::Counting(Counting::FromNow));
-        }
+        let counting = if wish.from_zero {
+            Counting::FromStart
+        } else {
+            Counting::FromNow
+        };
+        let _ = feeds.send(SourceEvent::Counting(counting));
         filter = wish.filter;
     }
 }

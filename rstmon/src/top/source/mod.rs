@@ -30,7 +30,7 @@ pub enum SourceEvent {
     Started(Box<Header>),
     /// The interval is over.
     Feed(Box<Feed>),
-    /// It has heard a filter, and counts so from now on.
+    /// It has heard a wish, one for each, and counts so from now on: what it says later is of that.
     Counting(Counting),
     /// It has ended.
     Ended(Ended),
@@ -114,8 +114,8 @@ impl Feeder {
         self
     }
 
-    /// Gathers something else; how it counts from here on, where that is not what the user has said.
-    pub fn want(&mut self, wish: Wish) -> Option<Counting> {
+    /// Gathers something else; how it counts from here on.
+    pub fn want(&mut self, wish: Wish) -> Counting {
         let Wish { filter, from_zero } = wish;
         let wants_all = filter.is_all();
         self.filter = filter;
@@ -123,19 +123,19 @@ impl Feeder {
         if from_zero {
             self.wanted = nothing();
             self.all = (self.keeps_all && !wants_all).then(nothing);
-            return None;
+            return Counting::FromStart;
         }
         if !self.keeps_all {
             self.wanted = nothing();
-            return Some(Counting::FromNow);
+            return Counting::FromNow;
         }
         if wants_all {
             self.wanted = self.all.take().unwrap_or_else(nothing);
-            return Some(Counting::Resumed);
+            return Counting::Resumed;
         }
         let wanted = std::mem::replace(&mut self.wanted, nothing());
         self.all.get_or_insert(wanted);
-        Some(Counting::Beside)
+        Counting::Beside
     }
 
     /// How long until the next feed.
@@ -219,24 +219,21 @@ mod tests {
         assert_eq!(fed(&mut feeder), (1, vec![1]));
         take(&mut feeder, 2, Kind::Sent);
         let stray = wish("kind stray", false);
-        assert_eq!(feeder.want(stray), Some(Counting::Beside));
+        assert_eq!(feeder.want(stray), Counting::Beside);
         take(&mut feeder, 3, Kind::Stray);
         take(&mut feeder, 4, Kind::Sent);
         assert_eq!(fed(&mut feeder), (1, vec![3]));
         // Another filter is no way back.
         let rejected = wish("kind rejected", false);
-        assert_eq!(feeder.want(rejected), Some(Counting::Beside));
+        assert_eq!(feeder.want(rejected), Counting::Beside);
         assert_eq!(fed(&mut feeder), (0, vec![]));
-        assert_eq!(feeder.want(wish("", false)), Some(Counting::Resumed));
+        assert_eq!(feeder.want(wish("", false)), Counting::Resumed);
         assert_eq!(fed(&mut feeder), (4, vec![2, 3, 4]));
         take(&mut feeder, 5, Kind::Sent);
         assert_eq!(fed(&mut feeder), (5, vec![5]));
         // From zero is from zero, of all.
-        assert_eq!(
-            feeder.want(wish("kind sent", false)),
-            Some(Counting::Beside)
-        );
-        assert_eq!(feeder.want(wish("kind sent", true)), None);
+        assert_eq!(feeder.want(wish("kind sent", false)), Counting::Beside);
+        assert_eq!(feeder.want(wish("kind sent", true)), Counting::FromStart);
         take(&mut feeder, 6, Kind::Sent);
         assert_eq!(fed(&mut feeder), (1, vec![6]));
         feeder.want(wish("", false));

@@ -33,10 +33,9 @@ fn watch(
     loop {
         match wishes.try_recv() {
             Ok(wish) => {
-                if let Some(counting) = feeder.want(wish) {
-                    // A loop that has ended hears nothing; the wishes tell.
-                    let _ = feeds.send(SourceEvent::Counting(counting));
-                }
+                let counting = feeder.want(wish);
+                // A loop that has ended hears nothing; the wishes tell.
+                let _ = feeds.send(SourceEvent::Counting(counting));
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => return Ok(()),

@@ -6,7 +6,7 @@ use crate::pipeline::Pipeline;
 use crate::sink::recording::Reader;
 use crate::sink::totals::Totals;
 use crate::top::state::{Ended, Header};
-use crate::top::update::Wish;
+use crate::top::update::{Counting, Wish};
 use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
@@ -28,7 +28,7 @@ pub fn run(path: &Path, speed: Speed, mut feeder: Feeder, wishes: &Wishes, feeds
         let (why, failed) = match outcome {
             Ok(Next::Gone) => return,
             Ok(Next::Again(wish)) => {
-                feeder.want(wish);
+                want(&mut feeder, wish, feeds);
                 continue;
             }
             Ok(Next::Over) => ("the recording is over".to_owned(), false),
@@ -40,10 +40,17 @@ pub fn run(path: &Path, speed: Speed, mut feeder: Feeder, wishes: &Wishes, feeds
         // A loop that has ended hears nothing; the wishes tell.
         let _ = feeds.send(SourceEvent::Ended(Ended { why, failed }));
         match wishes.recv() {
-            Ok(wish) => feeder.want(wish),
+            Ok(wish) => want(&mut feeder, wish, feeds),
             Err(_) => return,
-        };
+        }
     }
+}
+
+/// Takes a wish, for when the recording is shown again.
+fn want(feeder: &mut Feeder, wish: Wish, feeds: &Feeds) {
+    feeder.want(wish);
+    // A loop that has ended hears nothing; the wishes tell.
+    let _ = feeds.send(SourceEvent::Counting(Counting::FromStart));
 }
 
 /// What comes after.

@@ -297,7 +297,9 @@ fn what_was_seen_before_a_filter_is_back_without_it() {
     );
     press_all(&mut state, "<Esc>");
     update(&mut state, Action::Counting(Counting::Resumed));
-    assert_eq!((state.recent.len(), state.set_aside.len()), (60, 0));
+    // What was under way when the filter came is no less there than what came before.
+    assert_eq!((state.recent.len(), state.set_aside.len()), (61, 0));
+    assert_eq!(state.recent.back().unwrap().seq_no, 61);
     // An agent's come back no more, and are told to.
     press_all(&mut state, "/kind stray<Enter>");
     update(&mut state, Action::Counting(Counting::FromNow));
@@ -308,6 +310,45 @@ fn what_was_seen_before_a_filter_is_back_without_it() {
             .is_some_and(|it| it.contains("not kept"))
     );
     assert!(state.set_aside.is_empty());
+}
+
+#[test]
+fn news_from_before_a_wish_are_not_shown_as_news_of_it() {
+    let came = |number| {
+        let events = vec![event(number, Cause::Paws, Kind::Sent, "x")];
+        Action::Feed(Box::new(feed(events)))
+    };
+    let mut state = busy();
+    press_all(&mut state, "r");
+    update(&mut state, came(61));
+    assert!(state.board.causes.is_empty() && state.recent.is_empty());
+    update(&mut state, Action::Counting(Counting::FromStart));
+    assert_eq!(state.message, None, "it was asked for");
+    assert!(state.recent.is_empty() && state.set_aside.is_empty());
+    update(&mut state, came(62));
+    assert_eq!((state.board.causes.len(), state.recent.len()), (1, 1));
+    // Wishes faster than the source hears them: each is waited for, and nothing of before is lost.
+    let mut state = busy();
+    press_all(&mut state, "/kind stray<Enter><Esc>/kind sent<Enter>");
+    update(&mut state, came(61));
+    update(&mut state, Action::Counting(Counting::Beside));
+    update(&mut state, came(62));
+    update(&mut state, Action::Counting(Counting::Resumed));
+    update(&mut state, came(63));
+    assert!(state.board.causes.is_empty() && state.recent.is_empty());
+    update(&mut state, Action::Counting(Counting::Beside));
+    update(&mut state, came(64));
+    assert_eq!(state.recent.len(), 1);
+    press_all(&mut state, "<Esc>");
+    update(&mut state, Action::Counting(Counting::Resumed));
+    let newest: Vec<u64> = state
+        .recent
+        .iter()
+        .rev()
+        .map(|it| it.seq_no)
+        .take(3)
+        .collect();
+    assert_eq!(newest, [63, 61, 60]);
 }
 
 #[test]
