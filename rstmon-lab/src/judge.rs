@@ -172,7 +172,9 @@ impl Observation {
     /// its connections.
     #[must_use]
     pub fn concerns(&self, event: &Value) -> bool {
-        if number(event, "mono_ns").is_some_and(|at| at < self.started_mono_ns) {
+        let at = number(event, "mono_ns");
+        let is_late = remote_of(event).is_none() && at > Some(self.ended_mono_ns);
+        if at.is_some_and(|at| at < self.started_mono_ns) || is_late {
             return false;
         }
         match number(event, "netns") {

@@ -323,6 +323,7 @@ impl Stage {
             family: self.family,
             netns: self.namespace.inode(),
             started_mono_ns: self.started_mono_ns,
+            ended_mono_ns: read_monotonic_ns()?,
             owner: own_identity()?,
             wire_resets,
             out_rsts_delta: self.out_rsts_delta()?,

@@ -384,6 +384,9 @@ pub struct Observation {
     pub netns: u32,
     /// `CLOCK_MONOTONIC` at the start, nanoseconds; older events are others'.
     pub started_mono_ns: u64,
+    /// The same at the end, when all resets had been sent: an event that tells neither its namespace
+    /// nor the other end is of this run only until then.
+    pub ended_mono_ns: u64,
     /// Who the lab is.
     pub owner: Owner,
     /// What must be seen, and nothing else. Empty: no event at all.

@@ -114,9 +114,9 @@ impl Sights {
         expected.is_owned && self.sees_owner && is_known
     }
 
-    /// Whether the reason for a drop must be there.
+    /// Whether the reason for a drop must be there. Where a probe judges before the drop, it gives none.
     pub(super) fn must_show_drop_reason(self, expected: &Expectation) -> bool {
-        expected.needs == Needs::Dropped && self.has_drop_reason
+        expected.needs == Needs::Dropped && self.has_drop_reason && !self.sees_refusals
     }
 
     /// Whether the reason for a sent RST must be there. netfilter gives none.

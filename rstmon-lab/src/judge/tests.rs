@@ -21,7 +21,7 @@ const SEES_ALL: Sights = Sights {
     sees_dropped: true,
     has_drop_reason: true,
     names_receiver_of_dropped: true,
-    sees_refusals: true,
+    sees_refusals: false,
     has_kernel_reason: true,
     sees_owner: true,
 };
@@ -51,6 +51,9 @@ const CLASSIC: Sights = Sights {
 /// When the run of the tests began.
 const STARTED_NS: u64 = 1_000;
 
+/// And when it ended.
+const ENDED_NS: u64 = 9_000;
+
 fn ends() -> (SocketAddr, SocketAddr) {
     (
         "10.77.0.1:7080".parse().unwrap(),
@@ -75,6 +78,7 @@ fn observation(expectations: Vec<Expectation>) -> Observation {
         family: Family::Ipv4,
         netns: 4_026_532_000,
         started_mono_ns: STARTED_NS,
+        ended_mono_ns: ENDED_NS,
         owner: Owner {
             pid: 77,
             comms: vec!["rstmon".to_owned()],

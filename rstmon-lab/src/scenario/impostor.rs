@@ -266,7 +266,7 @@ fn forged_attempts(stage: &mut Stage) -> Result<(), LabError> {
             Expectation::new(Kind::Rejected, "blind-reset", end.local, end.fake)
                 .certain_given(&[Given::DropReason, Given::Receiver])
                 .state(&["established"])
-                .role("server")
+                .owned("server")
                 .rst(&miss)
                 .needs(Needs::Dropped),
         );

@@ -140,6 +140,7 @@ fn segment_after_abort(stage: &mut Stage) -> Result<(), LabError> {
     );
     stage.expect(
         Expectation::new(Kind::Sent, "segment-after-close", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["none"])
             .rst_answering(&data)
             .needs(Needs::Socketless),
@@ -183,6 +184,7 @@ fn segment_after_last_ack(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&old)?;
     stage.expect(
         Expectation::new(Kind::Sent, "segment-after-close", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["none"])
             .rst_answering(&old)
             .needs(Needs::Socketless),
@@ -199,6 +201,7 @@ fn abandoned_connect(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&answer)?;
     stage.expect(
         Expectation::new(Kind::Sent, "segment-after-close", end.local, end.fake)
+            .certain_given(&[Given::Reason, Given::Objects])
             .state(&["none"])
             .rst_answering(&answer)
             .needs(Needs::Socketless),

@@ -73,7 +73,7 @@ fn blind(
         Expectation::new(Kind::Rejected, "blind-reset", end.local, end.fake)
             .certain_given(&[Given::DropReason, Given::Receiver])
             .state(&["established"])
-            .role("server")
+            .owned("server")
             .rst(&reset)
             .needs(Needs::Dropped),
     );
