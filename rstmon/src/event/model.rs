@@ -257,6 +257,10 @@ pub struct HookId(pub u8);
 
 /// One reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one reset"
+)]
 pub struct Event {
     /// Number of the event in this run, from 1 up.
     pub seq_no: u64,

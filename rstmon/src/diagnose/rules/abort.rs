@@ -39,7 +39,7 @@ pub(super) const SOCKET_DESTROYED: Rule = Rule {
 pub(super) const ECONNABORTED: u32 = 103;
 
 /// An active reset from `tcp_disconnect`, as far as reason and state tell.
-fn is_disconnect_path(case: &Case<'_>) -> bool {
+pub(super) fn is_disconnect_path(case: &Case<'_>) -> bool {
     case.is_active()
         && case.is_closed_at_hook()
         && (case.may_have_reason("TCP_STATE") || case.has_reason("TCP_DISCONNECT_WITH_DATA"))

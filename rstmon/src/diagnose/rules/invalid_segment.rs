@@ -9,18 +9,13 @@
 //! Without a reason: only a SYN that reached a listener, which is answered with a reset for nothing
 //! but an unacceptable sequence number (`tcp_check_req`), or for its `MP_JOIN`.
 
-use super::abort::ECONNABORTED;
+use super::abort::{ECONNABORTED, is_disconnect_path};
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, SocketState};
 
 pub(super) const MPTCP: Rule = Rule {
     cause: Cause::Mptcp,
     judge: mptcp,
-};
-
-pub(super) const MPTCP_SUBFLOW: Rule = Rule {
-    cause: Cause::Mptcp,
-    judge: mptcp_subflow,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -30,7 +25,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn mptcp<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let Some(reason) = case.reason() else {
-        return refused_subflow(case);
+        return refused_subflow(case).or_else(|| given_up_subflow(case));
     };
     let is_fast_close = case.is_active()
         && reason == "TCP_ABORT_ON_CLOSE"
@@ -38,7 +33,7 @@ fn mptcp<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
         && !case.is_closed_at_hook();
     let (initiator, confidence) = if reason.starts_with("MPTCP_RST_") {
         (Initiator::LocalKernel, Confidence::Certain)
-    } else if is_fast_close {
+    } else if is_fast_close || is_disconnected_subflow(case) {
         (Initiator::LocalApp, Confidence::Likely)
     } else {
         return None;
@@ -46,8 +41,22 @@ fn mptcp<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     Some(Finding {
         initiator,
         confidence,
-        evidence: case.evidence().kernel_reason().state().trigger(),
+        evidence: case
+            .evidence()
+            .kernel_reason()
+            .value("mptcp_subflow", is_subflow(case).then_some(true))
+            .state()
+            .trigger(),
     })
+}
+
+fn is_subflow(case: &Case<'_>) -> bool {
+    case.socket_is(|socket| socket.mptcp_subflow)
+}
+
+/// A fast close of the releases that disconnect the subflow. `SO_LINGER` 0 is the application's own.
+fn is_disconnected_subflow(case: &Case<'_>) -> bool {
+    is_subflow(case) && is_disconnect_path(case) && case.socket_is(|socket| !socket.linger_zero)
 }
 
 /// Without a reason, `MP_JOIN` in what a listener or a request socket answers: no token of a connection
@@ -62,29 +71,22 @@ fn refused_subflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     })
 }
 
-/// A subflow that MPTCP resets under a name that is not its own, or without a reason; then it does so
-/// before the socket is CLOSED, as timers and `tcp_abort` do.
-fn mptcp_subflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let is_subflow = case.socket_is(|socket| socket.mptcp_subflow);
-    if !case.is_active() || !is_subflow {
-        return None;
-    }
-    let by_disconnect = case.is_closed_at_hook() && case.has_reason("TCP_DISCONNECT_WITH_DATA");
-    let aborted = case.socket_is(|socket| socket.error == ECONNABORTED);
-    let without_reason = case.reason().is_none() && !case.is_closed_at_hook() && !aborted;
-    (by_disconnect || without_reason).then(|| Finding {
+/// Without a reason, a subflow that is reset before it is CLOSED, as timers and `tcp_abort` do, too.
+fn given_up_subflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
+    let by_others = case.socket_is(|socket| {
+        let by_timer = socket.dead || socket.probes_out != 0 || socket.retransmits != 0;
+        by_timer || socket.error == ECONNABORTED
+    });
+    let found = case.is_active() && is_subflow(case) && !case.is_closed_at_hook() && !by_others;
+    found.then(|| Finding {
         // A fast close comes from close(); else the protocol has refused the subflow.
-        initiator: if by_disconnect || case.is_by_owner() {
+        initiator: if case.is_by_owner() {
             Initiator::LocalApp
         } else {
             Initiator::LocalKernel
         },
         confidence: Confidence::Likely,
-        evidence: case
-            .evidence()
-            .kernel_reason()
-            .fact("mptcp_subflow=true")
-            .state(),
+        evidence: case.evidence().fact("mptcp_subflow=true").state(),
     })
 }
 

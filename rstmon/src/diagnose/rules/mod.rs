@@ -78,8 +78,6 @@ pub const RULES: &[Rule] = &[
     kernel_gave_up::USER_TIMEOUT,
     kernel_gave_up::KEEPALIVE_TIMEOUT,
     kernel_gave_up::FIN_WAIT2_TIMEOUT,
-    // The case of a disconnect, or of a socket destroyed, that MPTCP makes of its own subflow.
-    invalid_segment::MPTCP_SUBFLOW,
     abort::LISTENER_CLOSED,
     abort::DISCONNECT,
     abort::SOCKET_DESTROYED,

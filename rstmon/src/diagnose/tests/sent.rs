@@ -166,6 +166,13 @@ fn closes() {
             Unknown,
             Guess,
         ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn mptcp_resets_its_subflows() {
+    let rows: Vec<Row> = vec![
         (
             "MPTCP fast close",
             Scene::active(ESTABLISHED, ESTABLISHED).reason("TCP_ABORT_ON_CLOSE"),
@@ -184,25 +191,11 @@ fn closes() {
             Likely,
         ),
         (
-            "no BTF: who closed may have been killed",
-            without_socket(established()).reason("TCP_ABORT_ON_CLOSE"),
-            Cause::CloseUnreadData,
-            LocalApp,
-            Likely,
-        ),
-        (
             "MPTCP fast close, old kernel",
             Scene::active(ESTABLISHED, ESTABLISHED)
                 .subflow()
                 .owner_and_current(10, 10),
             Cause::Mptcp,
-            LocalApp,
-            Likely,
-        ),
-        (
-            "no BTF: TCP_LINGER2 may be below zero",
-            without_socket(Scene::passive(FIN_WAIT1)).reason("TCP_ABORT_ON_DATA"),
-            Cause::DataAfterClose,
             LocalApp,
             Likely,
         ),
@@ -223,11 +216,94 @@ fn closes() {
             Likely,
         ),
         (
+            "the same by a state",
+            Scene::active(ESTABLISHED, CLOSE)
+                .subflow()
+                .owner_and_current(10, 10)
+                .reason("TCP_STATE"),
+            Cause::Mptcp,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "linger 0 on an MPTCP socket",
+            Scene::closing(ESTABLISHED)
+                .subflow()
+                .linger_zero()
+                .reason("TCP_STATE"),
+            Cause::LingerAbort,
+            LocalApp,
+            Certain,
+        ),
+        (
+            "a timer on a subflow, old kernel",
+            Scene::active(ESTABLISHED, ESTABLISHED)
+                .subflow()
+                .with(|raw| raw.retransmits = 1),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn without_btf_nothing_of_the_socket_is_known() {
+    let established = || Scene::closing(ESTABLISHED);
+    let rows: Vec<Row> = vec![
+        (
+            "no BTF: who closed may have been killed",
+            without_socket(established()).reason("TCP_ABORT_ON_CLOSE"),
+            Cause::CloseUnreadData,
+            LocalApp,
+            Likely,
+        ),
+        (
+            "no BTF: TCP_LINGER2 may be below zero",
+            without_socket(Scene::passive(FIN_WAIT1)).reason("TCP_ABORT_ON_DATA"),
+            Cause::DataAfterClose,
+            LocalApp,
+            Likely,
+        ),
+        (
             "no BTF: nothing known of the socket",
             without_socket(established().linger_zero()),
             Cause::Undiagnosed,
             Unknown,
             Guess,
+        ),
+    ];
+    check(rows);
+}
+
+#[test]
+fn a_socket_that_no_timer_resets_is_destroyed() {
+    let by_itself = || Scene::active(ESTABLISHED, ESTABLISHED);
+    let destroyed = || by_itself().owner_and_current(10, 20);
+    let rows: Vec<Row> = vec![
+        (
+            "somebody else, and a timer may be behind it, old kernel",
+            destroyed().with(|raw| raw.retransmits = 1),
+            Cause::SocketDestroyed,
+            LocalAdmin,
+            Guess,
+        ),
+        (
+            "nobody else, and a timer may be behind it, old kernel",
+            by_itself()
+                .owner_and_current(10, 10)
+                .with(|raw| raw.retransmits = 1),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
+        ),
+        (
+            "by its own process, old kernel",
+            by_itself().owner_and_current(10, 10),
+            Cause::SocketDestroyed,
+            LocalAdmin,
+            Likely,
         ),
     ];
     check(rows);
@@ -318,41 +394,11 @@ fn other_aborts_of_the_application_or_the_administrator() {
             Likely,
         ),
         (
-            "by its own process, old kernel",
-            established().owner_and_current(10, 10),
-            Cause::SocketDestroyed,
-            LocalAdmin,
-            Likely,
-        ),
-        (
-            "somebody else, and a timer may be behind it, old kernel",
-            destroyed().with(|raw| raw.retransmits = 1),
-            Cause::SocketDestroyed,
-            LocalAdmin,
-            Guess,
-        ),
-        (
-            "nobody else, and a timer may be behind it, old kernel",
-            established()
-                .owner_and_current(10, 10)
-                .with(|raw| raw.retransmits = 1),
-            Cause::Undiagnosed,
-            Unknown,
-            Guess,
-        ),
-        (
             "ss -K, old kernel with its error",
             destroyed().with(|raw| raw.sock_err = 103),
             Cause::SocketDestroyed,
             LocalAdmin,
             Likely,
-        ),
-        (
-            "its own task and no reason",
-            destroyed().owner_and_current(10, 10),
-            Cause::Undiagnosed,
-            Unknown,
-            Guess,
         ),
     ];
     check(rows);
@@ -395,9 +441,9 @@ fn the_kernel_gives_up() {
         (
             "keepalive on, no probe out",
             keepalive().with(|raw| raw.probes_out = 0),
-            Cause::Undiagnosed,
-            Unknown,
-            Guess,
+            Cause::SocketDestroyed,
+            LocalAdmin,
+            Likely,
         ),
         (
             "linger2",

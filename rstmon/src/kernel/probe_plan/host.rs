@@ -12,6 +12,9 @@ const MEMLOCK_ENOUGH: u64 = 64 << 20;
 /// Fields that need not be there if another is: the row, and its stand-in.
 const STAND_INS: &[(&str, &str)] = &[("sock_ino", "socket_inode")];
 
+/// Fields of what a kernel may be built without; then there is nothing that they could tell.
+const OF_FEATURES: &[&str] = &["tcp_is_mptcp"];
+
 /// Adds the degradations that do not depend on the hooks.
 pub(super) fn note_host(facts: &KernelFacts, plan: &mut ProbePlan) {
     let notes = &mut plan.degradations;
@@ -45,7 +48,7 @@ fn missed_fields(btf: &BtfFacts) -> Vec<&'static str> {
             .any(|(row, stand_in)| *row == name && !missing.contains(stand_in))
     };
     let mut missed = missing.clone();
-    missed.retain(|name| !stood_in_for(name));
+    missed.retain(|name| !stood_in_for(name) && !OF_FEATURES.contains(name));
     missed
 }
 

@@ -437,7 +437,7 @@ fn what_the_host_withholds_is_told_in_every_mode() {
     facts.cgroup_mode = Some(CgroupMode::Legacy);
     facts.bpf_jit_enable = Some(0);
     if let BtfState::Present(btf) = &mut facts.btf {
-        for name in ["sock_ino", "tcp_linger2"] {
+        for name in ["sock_ino", "tcp_linger2", "tcp_is_mptcp"] {
             btf.fields.push(FieldFact {
                 name,
                 structure: "sock",
@@ -451,7 +451,7 @@ fn what_the_host_withholds_is_told_in_every_mode() {
     assert_eq!(
         last,
         [
-            // The inode is also found through the socket's allocation.
+            // The inode is also found through the socket's allocation, and without MPTCP there is no subflow.
             &Degradation::FieldsAbsent {
                 names: vec!["tcp_linger2"]
             },
@@ -501,6 +501,7 @@ fn the_programs_are_told_of_every_switch_that_is_on() {
     let expected = ProbeConfig {
         passive_by_probe: 1,
         receive_by_probe: 1,
+        killed_request_by_probe: 1,
         refused_by_probe: 1,
         cgroup_is_tagged: 1,
         ..ProbeConfig::NONE
