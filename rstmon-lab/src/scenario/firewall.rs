@@ -2,6 +2,7 @@
 
 use super::Scenario;
 use crate::error::LabError;
+use crate::netns::write_sysctl;
 use crate::peer::FakeEnd;
 use crate::program;
 use crate::segment::flag;
@@ -81,6 +82,10 @@ fn outgoing(stage: &mut Stage) -> Result<(), LabError> {
 
 /// On loopback, as netfilter goes by the header of the link layer there, which a TUN device has not.
 fn ingress(stage: &mut Stage) -> Result<(), LabError> {
+    // The firewall's RST comes without the route that the kernel keeps with what it sends to itself.
+    for setting in ["accept_local", "route_localnet"] {
+        write_sysctl(&format!("ipv4/conf/lo/{setting}"), "1")?;
+    }
     let server = stage.loopback(SERVICE_PORT);
     let _listener = Endpoint::listen(server, 8)?;
     reject_on_ingress()?;
