@@ -12,6 +12,7 @@ mod args;
 mod boot;
 mod declared;
 mod document;
+mod here;
 mod initramfs;
 mod judge;
 mod kernels;
@@ -24,6 +25,7 @@ mod runs;
 mod target;
 
 pub(crate) use args::VmArgs;
+pub(crate) use here::DeclaredHere;
 
 use crate::process::{cargo, output_of, root, run};
 use anyhow::{Context, Result, bail};
