@@ -103,6 +103,8 @@ pub const HAVE_KILLER: u32 = 1 << 22;
 /// [`RawEvent::have`]: the segment carried `MP_JOIN` (RFC 8684, 3.2). Looked for only in what a RST
 /// answers that the kernel gives no reason for.
 pub const HAVE_MPTCP_JOIN: u32 = 1 << 23;
+/// [`RawEvent::have`]: [`FLAG_MPTCP_SUBFLOW`] tells; of a kernel without MPTCP, too.
+pub const HAVE_MPTCP: u32 = 1 << 24;
 
 /// [`RawEvent::flags`]: the segment fields are of the RST itself (else of the segment that
 /// triggered it).
@@ -123,7 +125,8 @@ pub const FLAG_SERVER: u16 = 1 << 6;
 
 /// [`RawEvent::flags`]: the kernel had chosen the exiting owner to free memory.
 pub const FLAG_OOM_VICTIM: u16 = 1 << 7;
-/// [`RawEvent::flags`]: the socket carries a subflow of an MPTCP connection (`tcp_sock.is_mptcp`).
+/// [`RawEvent::flags`]: the socket carries a subflow of an MPTCP connection (`tcp_sock.is_mptcp`). Without
+/// [`HAVE_MPTCP`] nobody looked.
 pub const FLAG_MPTCP_SUBFLOW: u16 = 1 << 8;
 
 /// Bytes of a RST's payload that the record has room for. The longest that a middlebox is known to

@@ -403,7 +403,7 @@ fn fill_tcp(event: &mut RawEvent, sock: KernelAddr, room: &mut [u8; TCP_WINDOW_L
         // A bool; without a branch.
         event.flags |= u16::from(is_mptcp & 1) * wire::FLAG_MPTCP_SUBFLOW;
     }
-    event.have |= wire::HAVE_TCP;
+    event.have |= wire::HAVE_TCP | wire::HAVE_MPTCP;
 }
 
 #[inline(always)]

@@ -135,9 +135,10 @@ pub(crate) struct CpuState {
     /// Notes drawn from the log of closed connections, up to the one that comes next; at a multiple of
     /// the portion, all are used.
     pub(crate) closed: u64,
-    /// Tag of the request socket that was given up last, and when, monotonic nanoseconds.
-    pub(crate) killed_request: u64,
-    pub(crate) killed_ns: u64,
+    /// Tag of the request socket that was given up last.
+    pub(crate) request_given_up: u64,
+    /// When, monotonic nanoseconds; 0: a connection came of it, or its RST is told.
+    pub(crate) request_given_up_ns: u64,
 }
 
 /// The storm budget of the current second.

@@ -158,8 +158,7 @@ impl Skb<'_> {
 }
 
 /// Reads the segment in `skb` into `segment`; `None` if it holds no TCP segment that can be read. With
-/// `options`,
-/// room for them, those that tell something are read too.
+/// `options`, room for them, those that tell something are read too.
 #[inline(always)]
 pub(crate) fn read_segment<'s>(
     skb: &Skb<'_>,

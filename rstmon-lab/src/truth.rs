@@ -89,6 +89,8 @@ pub enum Given {
     DropReason,
     /// The socket that a dropped RST was for.
     Receiver,
+    /// Which handshake a dropped RST has ended.
+    EndedHandshake,
     /// The kernel's reason for sending a RST.
     Reason,
     /// The socket and the segment themselves, not only the tracepoint's record of them.

@@ -8,6 +8,9 @@
     reason = "a failed test panics, and one that cannot run says so"
 )]
 
+#[path = "../../rstmon/tests/support/skip.rs"]
+mod skip;
+
 use std::sync::Mutex;
 use std::thread;
 
@@ -22,9 +25,8 @@ fn must_run() -> bool {
 fn lab() -> Option<Lab> {
     match Lab::prepare() {
         Ok(lab) => Some(lab),
-        Err(error) if must_run() => panic!("RSTMON_REQUIRE_BPF=1, but {error}"),
         Err(error) => {
-            say_skipped(&error.to_string());
+            skip::cannot_run(&error.to_string());
             None
         }
     }

@@ -164,7 +164,7 @@ fn dropped_rst<'a>(
     } else if receiver.is_there() {
         seen.netns = receiver.other as u32;
         (seen.kind, seen.state) = judge(receiver.state as u8, reason);
-    } else if config!(killed_request_by_probe) != 0 && was_killed(seen.ends, seen.netns) {
+    } else if may_have_killed_request(skb, reason) && was_killed(seen.ends, seen.netns) {
         (seen.kind, seen.state) = (wire::KIND_RECEIVED, tcp_state::NEW_SYN_RECV);
         seen.socket_kind = wire::SOCKET_REQUEST;
     } else if config!(kfree_has_socket) == 0 && skb.device().is_null() {
@@ -178,6 +178,15 @@ fn dropped_rst<'a>(
     }
     seen.counted_as = seen.kind;
     seen
+}
+
+/// Whether a RST may be one for which a request socket was given up: its segment has kept its device, and
+/// the kernel has no reason of its own for the drop.
+#[inline(always)]
+fn may_have_killed_request(skb: &Skb<'_>, reason: Reason) -> bool {
+    config!(killed_request_by_probe) != 0
+        && !skb.device().is_null()
+        && (config!(kfree_has_reason) == 0 || reason.is_drop(config!(drop_not_specified)))
 }
 
 /// Kind and state of a RST that the socket in `state` got and the kernel dropped for `reason`.

@@ -1,9 +1,11 @@
 //! Handshakes that a RST ended, where `kfree_skb` does not name the socket (before Linux 6.11).
 //!
 //! `tcp_check_req()` gives the request socket up and leaves the RST to be dropped like one that changed
-//! nothing. The function that it gives it up by is called seldom: for a RST, for a SYN out of place, and when
-//! nobody has answered. What is noted here is looked at by `hooks::drop` in the same softirq.
+//! nothing. What is noted here is looked at by `hooks::drop` in the same softirq. The function that gives a
+//! request up also runs for each handshake that ends well, in which case `hooks::set_state` forgets the note
+//! when the connection begins, a moment later; for a SYN out of place; and when nobody has answered.
 
+use crate::globals::config;
 use crate::hooks::{fentry_arg, kprobe_arg};
 use crate::maps::{CPU, CpuState};
 use crate::read::{KernelAddr, clear};
@@ -12,7 +14,10 @@ use crate::sock::{self, Ends};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
-use rstmon_common::wire::TENTATIVE_NS;
+
+/// How long a note may wait for its RST. The two are some microseconds apart in one softirq; an emulated
+/// processor may be stopped for a while between them.
+const SAME_SOFTIRQ_NS: u64 = 10_000_000;
 
 /// `inet_csk_reqsk_queue_drop(sk, req)`.
 #[fentry(function = "inet_csk_reqsk_queue_drop")]
@@ -37,25 +42,35 @@ fn given_up(room: &mut Scratch, request: KernelAddr) {
     clear(&mut room.ends);
     sock::read_request_ends(&common, &mut room.ends);
     if let Some(cpu) = this_cpu() {
-        cpu.killed_request = room.ends.tag(sock::netns(&common));
+        cpu.request_given_up = room.ends.tag(sock::netns(&common));
         // SAFETY: a helper without arguments.
-        cpu.killed_ns = unsafe { bpf_ktime_get_ns() };
+        cpu.request_given_up_ns = unsafe { bpf_ktime_get_ns() };
     }
 }
 
-/// Whether the RST between these ends, which is being dropped, has ended their handshake. Says so once.
+/// Forgets it: a connection came of it.
+#[inline(always)]
+pub(super) fn forget_accepted() {
+    if config!(killed_request_by_probe) != 0
+        && let Some(cpu) = this_cpu()
+    {
+        cpu.request_given_up_ns = 0;
+    }
+}
+
+/// Whether the request between these ends was given up for the RST that is being dropped. Says so once.
 #[inline(always)]
 pub(super) fn was_killed(ends: &Ends, netns: u32) -> bool {
     let Some(cpu) = this_cpu() else {
         return false;
     };
-    if cpu.killed_ns == 0 || cpu.killed_request != ends.tag(netns) {
+    if cpu.request_given_up_ns == 0 || cpu.request_given_up != ends.tag(netns) {
         return false;
     }
     // SAFETY: a helper without arguments.
-    let since = unsafe { bpf_ktime_get_ns() }.wrapping_sub(cpu.killed_ns);
-    cpu.killed_ns = 0;
-    since < TENTATIVE_NS
+    let since = unsafe { bpf_ktime_get_ns() }.wrapping_sub(cpu.request_given_up_ns);
+    cpu.request_given_up_ns = 0;
+    since < SAME_SOFTIRQ_NS
 }
 
 #[inline(always)]

@@ -4,6 +4,7 @@
 //! something leave at once, before any memory is read.
 
 use crate::globals::{classic, offset};
+use crate::hooks::request::forget_accepted;
 use crate::hooks::{raw_tp_arg, read_record_ends, tp_btf_arg};
 use crate::notes;
 use crate::owner::{self, Actor};
@@ -203,6 +204,7 @@ fn connecting(sock: KernelAddr) {
 /// is noted is of a former socket at this address, whose end was missed.
 #[inline(always)]
 fn accepted(sock: KernelAddr) {
+    forget_accepted();
     let mut note = new_note(NOTE_SERVER);
     if let Some(noted) = notes::note(sock)
         && noted.flags & NOTE_CLIENT == 0

@@ -86,6 +86,7 @@ pub(super) struct Comparison<'a> {
 impl Comparison<'_> {
     pub(super) fn differences(&self) -> Vec<Difference> {
         let mut differences = Vec::new();
+        differences.extend(self.kind());
         differences.extend(self.remote());
         differences.extend(self.cause());
         differences.extend(self.confidence());
@@ -156,6 +157,10 @@ impl Comparison<'_> {
                 self.sights.names_receiver_of_dropped,
                 "this kernel does not say whose the dropped RST was",
             ),
+            Given::EndedHandshake => (
+                self.sights.tells_ended_handshakes,
+                "this capture does not tell which handshake a RST has ended",
+            ),
             Given::Reason => (
                 text(self.event, KERNEL_REASON).is_some_and(|reason| reason != NOT_SPECIFIED),
                 "this kernel does not say why it sent the RST",
@@ -166,6 +171,14 @@ impl Comparison<'_> {
             ),
         };
         (!has_it).then_some(why)
+    }
+
+    /// A handshake that a RST has ended must be told as that where the capture can.
+    fn kind(&self) -> Option<Difference> {
+        let first = self.expected.kinds.first()?.name();
+        let found = text(self.event, "kind").unwrap_or("absent");
+        (self.sights.tells_ended_handshakes && found != first)
+            .then(|| Difference::wrong(format!("kind is {found}, expected {first}")))
     }
 
     /// Nothing else gets here without the right ends.
@@ -197,7 +210,7 @@ impl Comparison<'_> {
         };
         let expected = match self.told() {
             Told::Truth if found != CERTAIN && self.is_certainty_due() => CERTAIN,
-            Told::Less { is_true: false, .. } if found == CERTAIN => "less",
+            Told::NearTruth | Told::Less { is_true: false, .. } if found == CERTAIN => "less",
             _ => return None,
         };
         Some(Difference::wrong(format!(
@@ -214,7 +227,7 @@ impl Comparison<'_> {
                 || match given {
                     Given::Reason => is_missing(KERNEL_REASON),
                     Given::DropReason => is_missing(DROP_REASON),
-                    Given::Always | Given::Segment | Given::Receiver | Given::Objects => false,
+                    _ => false,
                 }
         };
         let given = &self.expected.certain_given;

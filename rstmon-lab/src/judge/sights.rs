@@ -37,6 +37,8 @@ pub struct Sights {
     pub has_drop_reason: bool,
     /// The socket that a dropped RST was for.
     pub names_receiver_of_dropped: bool,
+    /// Which handshake a dropped RST has ended.
+    pub tells_ended_handshakes: bool,
     /// That socket where it refuses the RST itself, by a probe.
     pub sees_refusals: bool,
     /// The kernel's reason for a sent RST.
@@ -93,10 +95,12 @@ impl Sights {
     pub(super) fn must_show_state(self, expected: &Expectation) -> bool {
         let found_none = expected.states == ["none"];
         let was_refused = expected.kinds == [Kind::Rejected];
+        let ends_handshake = expected.kinds.first() == Some(&Kind::Received);
         expected.needs != Needs::Dropped
             || self.names_receiver_of_dropped
             || (found_none && self.has_drop_reason)
             || (was_refused && self.sees_refusals)
+            || (ends_handshake && self.tells_ended_handshakes)
     }
 
     /// Whether it must be there which end this host is: where there is a full socket, or a listener.

@@ -208,6 +208,7 @@ fn aborted(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.send(&reset)?;
     stage.expect(
         Expectation::new(Kind::Received, "handshake-aborted", end.local, end.fake)
+            .certain_given(&[Given::EndedHandshake])
             .or_kind(Kind::Stray)
             .or_without_drop_reason("stray-reset")
             .state(&["syn-recv"])

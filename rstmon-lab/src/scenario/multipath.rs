@@ -63,7 +63,8 @@ fn fast_close(stage: &mut Stage) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "mptcp", remote, local)
             // The reason is borrowed.
             .or_without_objects("close-unread-data")
-            .state(&["established"]),
+            .state(&["established"])
+            .initiator("local-app"),
     );
     stage.expect(
         // Not every kernel gives the RST a reason.

@@ -246,6 +246,8 @@ fn sights(started: &Started) -> Sights {
         sees_dropped: planned(Hook::KfreeSkb) && drops_are_whole,
         has_drop_reason: switches.kfree_has_reason,
         names_receiver_of_dropped: switches.kfree_has_socket,
+        tells_ended_handshakes: switches.killed_request_by_probe
+            || (switches.kfree_has_socket && switches.embryonic_kill_is_told),
         sees_refusals: switches.refused_by_probe,
         has_kernel_reason: switches.send_reset_has_reason,
         sees_owner: true,
@@ -387,8 +389,9 @@ type Job = (&'static Scenario, Family);
 type Ran = (Job, Result<Observation, LabError>);
 
 /// Runs the jobs of a round one after another on a thread of its own while this one reads the
-/// capture, then judges them and lets their namespaces go. Not at once: since the kernel leaves a program out where it would interrupt itself,
-/// runs beside each other on a slow machine could hide each other's events.
+/// capture, then judges them and lets their namespaces go. Not at once: since the kernel leaves a program
+/// out where it would interrupt itself, runs beside each other on a slow machine could hide each other's
+/// events.
 fn run_jobs(
     lab: Lab,
     jobs: Vec<Job>,

@@ -105,7 +105,7 @@ impl Scene {
 
     fn socket(self, state: u8) -> Self {
         self.with(|raw| {
-            raw.have |= wire::HAVE_STATE | wire::HAVE_SOCK | wire::HAVE_TCP;
+            raw.have |= wire::HAVE_STATE | wire::HAVE_SOCK | wire::HAVE_TCP | wire::HAVE_MPTCP;
             raw.state = state;
             raw.state_at_hook = state;
             raw.socket_kind = wire::SOCKET_FULL;

@@ -197,8 +197,8 @@ pub struct SocketFacts {
     pub shutdown_receive: bool,
     /// Sending side was shut down.
     pub shutdown_send: bool,
-    /// It carries a subflow of an MPTCP connection.
-    pub mptcp_subflow: bool,
+    /// Whether it carries a subflow of an MPTCP connection.
+    pub mptcp_subflow: Option<bool>,
     /// Pending error, errno.
     pub error: u32,
     /// Keepalive or window probes out.

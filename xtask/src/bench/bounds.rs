@@ -108,15 +108,16 @@ impl Limit {
     }
 
     fn outcome_for(self, measured: Option<Spread>, unit: &str) -> Outcome {
-        match measured {
-            Some(ratio)
-                if unit == RATIO
-                    && self.holds_for(ratio.lowest) != self.holds_for(ratio.highest) =>
-            {
-                Outcome::Undecided
-            }
-            Some(spread) if self.holds_for(spread.median) => Outcome::Holds,
-            _ => Outcome::Missed,
+        let Some(spread) = measured else {
+            return Outcome::Missed;
+        };
+        let some_rounds_hold = self.holds_for(spread.lowest) || self.holds_for(spread.highest);
+        if self.holds_for(spread.median) {
+            Outcome::Holds
+        } else if unit == RATIO && some_rounds_hold {
+            Outcome::Undecided
+        } else {
+            Outcome::Missed
         }
     }
 }
@@ -132,9 +133,7 @@ pub(super) enum Outcome {
     Holds,
     /// Not so.
     Missed,
-    /// Of a ratio, some rounds lie as they must and some do not. Each is of two rates that drift, so
-    /// which is the larger is not known then: that at least four of five rounds agree happens by chance
-    /// alone three times in eight.
+    /// The median of a ratio misses, and some rounds do not: more of them may tell. It is not kept.
     Undecided,
 }
 
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_with_rounds_on_both_sides_of_the_limit_is_undecided_and_other_measures_are_not() {
+    fn medians_are_judged_and_a_ratio_that_some_rounds_keep_is_undecided() {
         let outcome = |values: &[f64], unit| {
             let limit = Some(Limit::at_least(0.95));
             let bound = Bound::new("it", Spread::of(values), unit, limit, None);
@@ -222,7 +221,7 @@ mod tests {
         for (values, expected) in [
             ([0.95, 0.96, 0.97], Outcome::Holds),
             ([0.92, 0.93, 0.94], Outcome::Missed),
-            ([0.94, 0.96, 0.97], Outcome::Undecided),
+            ([0.94, 0.96, 0.97], Outcome::Holds),
             ([0.92, 0.94, 0.96], Outcome::Undecided),
         ] {
             assert_eq!(outcome(&values, RATIO), expected, "{values:?}");

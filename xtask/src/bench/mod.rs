@@ -57,7 +57,7 @@ pub(crate) enum ReportFormat {
     Json,
 }
 
-/// What a bench that checks fails for. What is undecided is not missed.
+/// What a bench that checks fails for. What is undecided is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Strictness {
     /// A promise that is missed

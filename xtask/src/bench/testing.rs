@@ -7,6 +7,9 @@
     reason = "a failed test panics"
 )]
 
+#[path = "../../../rstmon/tests/support/skip.rs"]
+mod skip;
+
 use super::{Interrupt, Workshop};
 use crate::process::{is_installed, is_root};
 use std::path::PathBuf;
@@ -20,7 +23,8 @@ pub(super) fn can_run(programs: &[&str]) -> bool {
         None if !is_root() => "this is not root".to_owned(),
         None => return true,
     };
-    skip(&reason)
+    skip::cannot_run(&reason);
+    false
 }
 
 /// The rstmon that was built beside this test, if it was.
@@ -30,17 +34,8 @@ pub(super) fn rstmon() -> Option<PathBuf> {
     if binary.is_file() {
         return Some(binary);
     }
-    skip(&format!("{} is not built", binary.display()));
+    skip::cannot_run(&format!("{} is not built", binary.display()));
     None
-}
-
-fn skip(reason: &str) -> bool {
-    assert!(
-        std::env::var_os("RSTMON_REQUIRE_BPF").is_none_or(|value| value != "1"),
-        "RSTMON_REQUIRE_BPF=1, but {reason}"
-    );
-    println!("SKIPPED: {reason}");
-    false
 }
 
 /// A workshop of a test: short, and beside others.

@@ -299,7 +299,7 @@ impl Judge<'_> {
             .collect();
         let failure = match (code, lab.verdicts.len()) {
             ("0", 0) => Some("no scenario was run".to_owned()),
-            ("0", _) if !unknown.is_empty() => Some(format!(
+            ("0" | "1", 1..) if !unknown.is_empty() => Some(format!(
                 "declared, but there is no such scenario: {}",
                 listed(&unknown)
             )),

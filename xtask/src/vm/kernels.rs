@@ -176,7 +176,8 @@ pub(super) fn get_programs(arch: Arch) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// The kernel below `root`, of packages of this version. The image is `boot/vmlinuz-RELEASE`, or since 7.2 lies with the modules.
+/// The kernel below `root`, of packages of this version. The image is `boot/vmlinuz-RELEASE`, or since 7.2
+/// lies with the modules.
 fn find_kernel(root: &Path, version: &str) -> Option<Kernel> {
     let places = ["lib/modules", "usr/lib/modules"].map(|place| root.join(place));
     let with_modules = places.iter().flat_map(|place| entries(place));

@@ -264,6 +264,7 @@ fn a_dropped_rst_shows_its_segment_and_why() {
 fn a_dropped_rst_shows_its_socket_where_the_kernel_names_it() {
     let names_nobody = Sights {
         names_receiver_of_dropped: false,
+        tells_ended_handshakes: false,
         sees_refusals: false,
         ..SEES_ALL
     };
@@ -305,6 +306,7 @@ fn that_there_was_no_socket_is_told_by_the_reason() {
     let event = with(refused_event(), "state", json!("none"));
     let names_nobody = Sights {
         names_receiver_of_dropped: false,
+        tells_ended_handshakes: false,
         sees_refusals: false,
         ..SEES_ALL
     };

@@ -483,7 +483,7 @@ pub(super) const MPTCP: CausePage = CausePage {
         Sign {
             fact: "mptcp_subflow=true",
             says: "the socket carries a subflow; told where the reason is another's or there is none \
-                (before Linux 6.10)",
+                (before Linux 6.12)",
         },
         Sign {
             fact: "trigger=S seq=… len=0",

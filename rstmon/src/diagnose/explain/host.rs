@@ -378,9 +378,9 @@ pub(super) const SOCKET_DESTROYED: CausePage = CausePage {
             says: "set before the RST, on kernels up to Linux 6.9 (not in all of them)",
         },
         Sign {
-            fact: "orphan=false probes_out=0",
-            says: "where the kernel gives no reason: no timer resets such a socket, and it is none of \
-                MPTCP's",
+            fact: "orphan=false probes_out=0 retransmits=0",
+            says: "where the kernel gives no reason: no timer that rstmon knows of resets such a \
+                socket, and it is none of MPTCP's",
         },
         Sign {
             fact: "current=ss",

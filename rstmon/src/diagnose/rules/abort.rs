@@ -111,18 +111,17 @@ fn socket_destroyed<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
             .state()
             .value("sk_err", aborted.then_some("ECONNABORTED"));
         if no_other {
-            evidence = evidence.fact("orphan=false").fact("probes_out=0");
+            evidence = evidence
+                .fact("orphan=false")
+                .fact("probes_out=0")
+                .fact("retransmits=0");
         }
         let evidence = evidence.value("current", foreign.map(|task| task.comm));
         case.finding(Initiator::LocalAdmin, without_reason, evidence)
     })
 }
 
-/// Whether neither a timer nor MPTCP may have reset a socket that is not CLOSED.
+/// Whether nothing that is known to reset a socket that is not CLOSED, timers and MPTCP, can have been it.
 fn nothing_else_resets_it(case: &Case<'_>) -> bool {
-    case.socket_is(|socket| {
-        let by_timer = socket.dead || socket.probes_out != 0 || socket.retransmits != 0;
-        // Whatever else TCP tells of the socket, this was read with it.
-        socket.snd_nxt.is_some() && !by_timer && !socket.mptcp_subflow
-    })
+    case.socket_is(|socket| socket.mptcp_subflow == Some(false)) && !case.may_be_a_timers()
 }

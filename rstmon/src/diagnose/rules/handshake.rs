@@ -2,12 +2,12 @@
 //! `handshake-aborted` received.
 //!
 //! A listener (LISTEN, also for its request sockets, as `tcp_check_req` hands the listener on)
-//! answers three things with a reset: an ACK that fits no handshake (reason `TCP_FLAGS`, cookies
+//! answers several things with a reset: an ACK that fits no handshake (reason `TCP_FLAGS`, cookies
 //! included; [`super::no_socket`] takes those of old connections out), the last ACK of a good
 //! handshake when the accept queue is full and `tcp_abort_on_overflow` is on (reason `INVALID_SYN`,
 //! which the kernel borrows: it says no more than that no child came, so only a backlog that is full
-//! makes it certain), and a SYN out of place (`invalid-segment`). Before Linux 6.10 only the
-//! backlog tells the first two apart. RFC 9293, 3.10.7.
+//! makes it certain), a SYN out of place (`invalid-segment`), and an MPTCP join (`mptcp`). Before Linux
+//! 6.10 only the backlog tells the first two apart. RFC 9293, 3.10.7.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, Segment, SocketState};
@@ -106,8 +106,8 @@ fn bad_handshake_ack<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
     let without_reason = match &case.event.trigger {
         Some(trigger) if trigger.flags.has(tcp_flag::ACK) => Confidence::Likely,
         Some(_) => return None,
-        // A listener answers four things so, and in classic mode none of them is seen.
-        None if case.is_state(SocketState::Listen) => return None,
+        // What a listener answers tells which of several things it is; a classic record shows none of it.
+        None if case.is_state(SocketState::Listen) && !bad_ack => return None,
         None => Confidence::Guess,
     };
     let by_fields = opening && case.reason().is_none();

@@ -51,12 +51,14 @@ fn mptcp<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
 }
 
 fn is_subflow(case: &Case<'_>) -> bool {
-    case.socket_is(|socket| socket.mptcp_subflow)
+    case.socket_is(|socket| socket.mptcp_subflow == Some(true))
 }
 
-/// A fast close of the releases that disconnect the subflow. `SO_LINGER` 0 is the application's own.
+/// A fast close of the releases that disconnect the subflow. `__mptcp_close_ssk` sets `SO_LINGER` to 0
+/// for that; where both directions are shut down, it is `linger-abort`.
 fn is_disconnected_subflow(case: &Case<'_>) -> bool {
-    is_subflow(case) && is_disconnect_path(case) && case.socket_is(|socket| !socket.linger_zero)
+    let by_linger = case.is_shut_down() && case.socket_is(|socket| socket.linger_zero);
+    is_subflow(case) && is_disconnect_path(case) && !by_linger
 }
 
 /// Without a reason, `MP_JOIN` in what a listener or a request socket answers: no token of a connection
@@ -73,10 +75,8 @@ fn refused_subflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
 
 /// Without a reason, a subflow that is reset before it is CLOSED, as timers and `tcp_abort` do, too.
 fn given_up_subflow<'a>(case: &Case<'a>) -> Option<Finding<'a>> {
-    let by_others = case.socket_is(|socket| {
-        let by_timer = socket.dead || socket.probes_out != 0 || socket.retransmits != 0;
-        by_timer || socket.error == ECONNABORTED
-    });
+    let aborted = case.socket_is(|socket| socket.error == ECONNABORTED);
+    let by_others = aborted || case.may_be_a_timers();
     let found = case.is_active() && is_subflow(case) && !case.is_closed_at_hook() && !by_others;
     found.then(|| Finding {
         // A fast close comes from close(); else the protocol has refused the subflow.

@@ -188,6 +188,11 @@ impl<'a> Case<'a> {
             || self.is_state(SocketState::Closed)
     }
 
+    /// Whether a timer may have reset the socket: that of an orphan, or one that waits for an answer.
+    fn may_be_a_timers(&self) -> bool {
+        self.socket_is(|socket| socket.dead || socket.probes_out != 0 || socket.retransmits != 0)
+    }
+
     /// Whether both directions are shut down: the first thing that `__tcp_close` does.
     fn is_shut_down(&self) -> bool {
         self.socket_is(|socket| socket.shutdown_receive && socket.shutdown_send)

@@ -4,9 +4,10 @@
 //! acknowledgment: the answer of a host without the socket to a segment of ours (RFC 9293, 3.5.2).
 //! Likely where something of ours was on its way (data, a FIN, a probe); a guess where nothing was,
 //! or where the RST was not seen. Where neither the RST nor what was on its way is known, as in
-//! classic mode, an abort shows the same, and there is nothing to go by. Takes what `idle-timeout`, `peer-data-after-close` and
-//! `peer-aborted` left: above all, a connection that was in use a short while ago. Initiator: the
-//! peer's TCP, or whoever answers in its place if the RST came another way than the handshake.
+//! classic mode, an abort shows the same, and there is nothing to go by. Takes what `idle-timeout`,
+//! `peer-data-after-close` and `peer-aborted` left: above all, a connection that was in use a short while
+//! ago. Initiator: the peer's TCP, or whoever answers in its place if the RST came another way than the
+//! handshake.
 
 use super::{Case, Finding, Rule};
 use crate::event::model::{Cause, Confidence, Initiator, Kind, SocketState};

@@ -219,6 +219,7 @@ fn mptcp_resets_its_subflows() {
             "the same by a state",
             Scene::active(ESTABLISHED, CLOSE)
                 .subflow()
+                .linger_zero()
                 .owner_and_current(10, 10)
                 .reason("TCP_STATE"),
             Cause::Mptcp,
@@ -282,6 +283,15 @@ fn a_socket_that_no_timer_resets_is_destroyed() {
     let by_itself = || Scene::active(ESTABLISHED, ESTABLISHED);
     let destroyed = || by_itself().owner_and_current(10, 20);
     let rows: Vec<Row> = vec![
+        (
+            "its own task, of a recording that does not tell of MPTCP, old kernel",
+            by_itself()
+                .owner_and_current(10, 10)
+                .with(|raw| raw.have &= !rstmon_common::wire::HAVE_MPTCP),
+            Cause::Undiagnosed,
+            Unknown,
+            Guess,
+        ),
         (
             "somebody else, and a timer may be behind it, old kernel",
             destroyed().with(|raw| raw.retransmits = 1),

@@ -206,7 +206,8 @@ pub(super) fn socket_facts(
         facts.error = raw.sock_err;
     }
     if has(raw, wire::HAVE_TCP) {
-        facts.mptcp_subflow = raw.flags & wire::FLAG_MPTCP_SUBFLOW != 0;
+        let is_subflow = raw.flags & wire::FLAG_MPTCP_SUBFLOW != 0;
+        facts.mptcp_subflow = known(raw, wire::HAVE_MPTCP, is_subflow);
         facts.linger2_negative = raw.linger2 < 0;
         facts.probes_out = raw.probes_out;
         facts.retransmits = raw.retransmits;

@@ -297,8 +297,8 @@ fn render_bounds(page: &mut String, bounds: &[Bound]) {
     line!(page, "## Promises and goals\n");
     line!(
         page,
-        "Medians are judged; in parentheses the lowest and the highest value. A ratio of which these \
-         lie on both sides of a limit is undecided.\n"
+        "Medians are judged; in parentheses the lowest and the highest value. A ratio whose median \
+         misses a limit that some rounds keep is undecided.\n"
     );
     line!(page, "| measure | measured | promised | goal |");
     line!(page, "| --- | --- | --- | --- |");

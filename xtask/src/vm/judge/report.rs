@@ -37,7 +37,13 @@ impl Report {
         if runs.len() < RUNS.len() {
             return Err("not all of it was run".to_owned());
         }
-        if made.debian.is_empty() || self.result.release.is_empty() {
+        let known = [
+            &made.debian,
+            &made.day,
+            &made.programs,
+            &self.result.release,
+        ];
+        if known.into_iter().any(String::is_empty) {
             return Err("its console does not tell how it was made".to_owned());
         }
         Ok(&self.result)
