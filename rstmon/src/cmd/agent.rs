@@ -271,7 +271,7 @@ fn capture_args(settings: &Settings) -> CaptureArgs {
     CaptureArgs {
         mode: settings.capture_mode,
         btf: settings.capture_btf.0.clone(),
-        max_events_per_sec: settings.capture_max_events_per_sec.0,
+        max_events_per_sec: settings.capture_max_events_per_sec,
         ..CaptureArgs::default()
     }
 }
