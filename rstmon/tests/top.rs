@@ -9,10 +9,15 @@
 
 mod support;
 
+use bytemuck::Zeroable;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
+use rstmon::event::annotation::Annotation;
+use rstmon::event::capture::CaptureFacts;
+use rstmon::sink::recording::Writer;
+use rstmon_common::wire::{self, RawEvent};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -493,6 +498,46 @@ fn a_damaged_recording_is_shown_and_what_is_wrong_is_said_on_leaving() {
             "{screen}"
         );
     }
+}
+
+#[test]
+fn a_pipe_that_stands_still_does_not_keep_it_after_the_last_picture() {
+    if !installed(&["tmux", "mkfifo"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let tmux = Tmux::start(80, 24);
+    let binary = env!("CARGO_BIN_EXE_rstmon");
+    let path = pipe.display();
+    tmux.line(&format!(
+        "{binary} top -r {path} --speed 0 -n 1 -d 0.1; echo LEFT $?"
+    ));
+    let facts = CaptureFacts {
+        abi: wire::ABI,
+        mode: "probe".to_owned(),
+        ..CaptureFacts::default()
+    };
+    let mut writer = Writer::new(File::create(&pipe).unwrap(), &facts).unwrap();
+    // Apart, so that there is a picture between them.
+    for n in 1..=2 {
+        std::thread::sleep(Duration::from_millis(300));
+        let raw = RawEvent {
+            abi: wire::ABI,
+            have: wire::HAVE_TUPLE,
+            kind: wire::KIND_SENT,
+            hook: wire::HOOK_TCP_SEND_RESET,
+            family: wire::AF_INET,
+            mono_ns: n * 1_000_000_000,
+            ..RawEvent::zeroed()
+        };
+        writer.write_record(&raw, &Annotation::default()).unwrap();
+        writer.flush().unwrap();
+    }
+    tmux.wait_for("the shell", |screen| screen.contains("LEFT 0"));
+    drop(writer);
 }
 
 #[test]
