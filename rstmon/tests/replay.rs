@@ -130,4 +130,13 @@ fn what_a_full_disk_did_not_take_is_lost() {
         said.contains("0 resets; 8 lost (6 output-failed, 2 ring-full)"),
         "{said}"
     );
+    let whole = recording();
+    std::fs::write(file.path(), &whole[..whole.len() - 3]).unwrap();
+    let full = File::create("/dev/full").unwrap();
+    let (code, _, said) = replay(file.path(), &["-o", "text"], full.into());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("0 resets; what was lost is not known"),
+        "{said}"
+    );
 }

@@ -30,17 +30,17 @@ pub(super) fn run_replay(path: &Path, args: &TraceArgs, filter: Filter) -> Resul
         replay(&mut reader, &mut pipeline, &mut output).map_err(|e| e.failure(&fail))
     });
     let totals = &mut pipeline.totals;
-    match reader.totals() {
-        // What was lost when it was recorded is lost here too.
-        Some(recorded) => {
-            totals.lost.clone_from(&recorded.lost);
-            totals.notes.clone_from(&recorded.notes);
-            totals.kernel_counts.clone_from(&recorded.kernel_counts);
-        }
-        // It is cut, or was read as far as `-c` says.
-        None => totals.forget_lost(),
+    // What was lost when it was recorded is lost here too.
+    if let Some(recorded) = reader.totals() {
+        totals.lost.clone_from(&recorded.lost);
+        totals.notes.clone_from(&recorded.notes);
+        totals.kernel_counts.clone_from(&recorded.kernel_counts);
     }
     let settled = output.settle(totals);
+    // It is cut, or was read as far as `-c` says: what was lost here is not all.
+    if reader.totals().is_none() {
+        totals.forget_lost();
+    }
     let finished = if replayed.is_ok() || totals.is_lost_known() {
         output.finish(totals, None)
     } else {
