@@ -298,9 +298,9 @@ impl Pipeline {
             self.totals.filtered += 1;
             return sink.accept_unwanted(event, raw, annotation);
         }
-        sink.accept(event, raw, annotation, &self.facts)?;
+        // Before: what a sink could not write, it takes back with all that was to be written at once.
         self.totals.count_written(event.verdict.cause);
-        Ok(())
+        sink.accept(event, raw, annotation, &self.facts)
     }
 
     /// Counts a record that is none.

@@ -135,6 +135,18 @@ fn what_a_user_may_not_see_is_not_called_wrong_nor_right() {
             "{wrong:?}: {said}"
         );
     }
+    // A certificate that anybody can see to be none, beside a key that this user may not read.
+    let certificate = at("certificate.pem");
+    std::fs::write(&certificate, "none").unwrap();
+    let web = at("wrong.yml");
+    std::fs::write(
+        &web,
+        format!("tls_server_config: {{cert_file: {certificate}, key_file: {key}}}"),
+    )
+    .unwrap();
+    let (code, said) = as_nobody(&["--web.config.file", &web], folder.path());
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no PEM certificate"), "{said}");
     let both = ["--events-file", &log, "--socket-group", "nosuchgrp"];
     assert_eq!(as_nobody(&both, folder.path()).0, Some(2));
     let (code, said) = as_nobody(&["--events-file", "/dev/null"], folder.path());

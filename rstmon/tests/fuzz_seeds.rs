@@ -21,6 +21,7 @@
 // What the targets take from libFuzzer is here.
 extern crate self as libfuzzer_sys;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 #[path = "../../fuzz/targets/btf.rs"]
@@ -129,21 +130,34 @@ fn the_manifest_of_the_targets_names_them_and_what_they_use() {
     }
 }
 
+/// Crates as they are named in a source: this one, what it may use, which is all that a target compiles
+/// with here, and the one that stands for libFuzzer.
+fn known_crates() -> BTreeSet<String> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest: toml::Table = std::fs::read_to_string(manifest).unwrap().parse().unwrap();
+    let tables = ["dependencies", "dev-dependencies"].into_iter();
+    let used = tables.flat_map(|table| manifest[table].as_table().unwrap().keys());
+    let used = used.map(|name| name.replace('-', "_"));
+    used.chain(["rstmon", "libfuzzer_sys"].map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn the_crates_of_a_source_are_found() {
+    let source = "use toml::Table;\nfn f() { rstmon::log::g(crc32fast::hash(b\"\")) }";
+    assert_eq!(dependencies_of(source), ["toml", "rstmon", "crc32fast"]);
+}
+
 /// Crates that paths of a source begin with, in imports or in place.
 fn dependencies_of(source: &str) -> Vec<String> {
-    let known = [
-        "crc32fast",
-        "jiff",
-        "libfuzzer_sys",
-        "rstmon",
-        "rstmon_common",
-        "serde_json",
-    ];
+    let known = known_crates();
     let paths = source.match_indices("::").map(|(at, _)| &source[..at]);
     let heads = paths.filter_map(|before| {
-        let head = before.rsplit(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
-        head.into_iter().next()
+        let is_other = |letter: char| !(letter.is_ascii_alphanumeric() || letter == '_');
+        let head = before.rsplit(is_other).next()?;
+        // Not a module further on in a path.
+        (!before[..before.len() - head.len()].ends_with("::")).then_some(head)
     });
-    let heads = heads.filter(|head| known.contains(head));
+    let heads = heads.filter(|head| known.contains(*head));
     heads.map(str::to_owned).collect()
 }

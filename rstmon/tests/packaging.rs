@@ -141,13 +141,59 @@ fn rules_pass_the_tests_of_promtool() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Names of the alerts, and of those that the rules' tests want not to fire at some time.
-#[test]
-fn each_alert_has_a_test_of_when_it_fires_and_of_when_it_does_not() {
-    let rules = yaml(&text("prometheus/alerts.yml"));
+/// Families that the expression of an alert reads first, by itself or through a recorded one.
+fn first_family(expression: &str, recorded: &BTreeMap<String, String>) -> String {
+    let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    let mut words = words.filter(|word| *word == "up" || word.contains("rstmon_"));
+    let first = words.next().unwrap_or_else(|| panic!("{expression}"));
+    recorded.get(first).map_or_else(
+        || first.to_owned(),
+        |expression| first_family(expression, &BTreeMap::new()),
+    )
+}
+
+/// The rules of a file.
+fn rules_of(file: &str) -> Vec<Value> {
+    let rules = yaml(&text(file));
     let groups = rules["groups"].as_array().unwrap().iter();
     let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
-    let alerts: BTreeSet<String> = rules
+    rules.cloned().collect()
+}
+
+/// A test that gives an alert nothing to look at says nothing of it.
+#[test]
+fn each_test_of_an_alert_gives_it_series_that_it_reads() {
+    let named = |rule: &Value, key: &str| rule[key].as_str().unwrap().to_owned();
+    let recorded = rules_of("prometheus/recording.yml");
+    let recorded = recorded.iter();
+    let recorded = recorded.map(|rule| (named(rule, "record"), named(rule, "expr")));
+    let recorded: BTreeMap<String, String> = recorded.collect();
+    let alerts = rules_of("prometheus/alerts.yml");
+    let alerts = alerts.iter();
+    let alerts = alerts.map(|rule| {
+        let family = first_family(&named(rule, "expr"), &recorded);
+        (named(rule, "alert"), family)
+    });
+    let alerts: BTreeMap<String, String> = alerts.collect();
+    for test in yaml(&text("prometheus/tests.yml"))["tests"]
+        .as_array()
+        .unwrap()
+    {
+        let series = test["input_series"].as_array().unwrap().iter();
+        let series = series.map(|it| it["series"].as_str().unwrap().split('{').next().unwrap());
+        let families: BTreeSet<&str> = series.collect();
+        for alert in test["alert_rule_test"].as_array().unwrap() {
+            let alert = alert["alertname"].as_str().unwrap();
+            let family = &alerts[alert];
+            assert!(families.contains(family.as_str()), "{alert}: {family}");
+        }
+    }
+}
+
+#[test]
+fn each_alert_has_a_test_of_when_it_fires_and_of_when_it_does_not() {
+    let alerts: BTreeSet<String> = rules_of("prometheus/alerts.yml")
+        .iter()
         .map(|rule| rule["alert"].as_str().unwrap().to_owned())
         .collect();
     let tests = yaml(&text("prometheus/tests.yml"));

@@ -9,19 +9,25 @@
 
 mod support;
 
+use bytemuck::Zeroable;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
+use rstmon::event::annotation::Annotation;
+use rstmon::event::capture::CaptureFacts;
+use rstmon::sink::recording::Writer;
+use rstmon_common::wire::{self, RawEvent};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use support::agent::{Agent, free_address};
+use support::guard::{Guarded, lines_of};
 use support::programs::{installed, wait_for, wait_until};
 use support::tmux::Tmux;
 use support::{Family, abort, bpf_works, connected, rstmon};
@@ -84,7 +90,7 @@ fn pid_of_top(args: &str) -> Pid {
 }
 
 /// A `top` on a terminal of its own, its first screen shown, and the other end of that terminal.
-fn top_on_pty() -> (Child, File) {
+fn top_on_pty() -> (Guarded, File) {
     let size = Winsize {
         ws_row: 24,
         ws_col: 80,
@@ -95,14 +101,14 @@ fn top_on_pty() -> (Child, File) {
     // What `top` inherits would keep the terminal alive.
     fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
     let terminal = || Stdio::from(pty.slave.try_clone().unwrap());
-    let top = rstmon()
-        .args(["top", "--connect", "none"])
-        .env("TERM", "xterm-256color")
-        .stdin(terminal())
-        .stdout(terminal())
-        .stderr(terminal())
-        .spawn()
-        .unwrap();
+    let top = Guarded::start(
+        rstmon()
+            .args(["top", "--connect", "none"])
+            .env("TERM", "xterm-256color")
+            .stdin(terminal())
+            .stdout(terminal())
+            .stderr(terminal()),
+    );
     let mut screen = File::from(pty.master);
     let mut seen = String::new();
     let mut bytes = [0; 4096];
@@ -236,11 +242,11 @@ fn a_signal_ends_what_prints_as_it_ends_trace() {
         return;
     }
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let mut top = rstmon()
-            .args(["top", "-o", "json", "-d", "0.2", "--connect", "none"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut top = Guarded::start(
+            rstmon()
+                .args(["top", "-o", "json", "-d", "0.2", "--connect", "none"])
+                .stdout(Stdio::piped()),
+        );
         let mut lines = BufReader::new(top.stdout.take().unwrap());
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
@@ -267,11 +273,11 @@ fn a_reader_that_takes_nothing_does_not_hold_up_the_end_of_what_prints() {
     fcntl(&filler, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
     while filler.write(&[b'x'; 4096]).is_ok() {}
     fcntl(&filler, FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
-    let mut top = rstmon()
-        .args(["top", "-o", "json", "-d", "0.1", "--connect", "none"])
-        .stdout(writer)
-        .spawn()
-        .unwrap();
+    let mut top = Guarded::start(
+        rstmon()
+            .args(["top", "-o", "json", "-d", "0.1", "--connect", "none"])
+            .stdout(writer),
+    );
     // It hears signals, and waits for its reader (`poll`), rather than for its source (`futex`).
     let calls = [libc::SYS_poll, libc::SYS_ppoll].map(|call| call.to_string());
     wait_until("it to be stuck", || {
@@ -297,14 +303,20 @@ fn reset_in_two_ways(port: u16) {
     for _ in 0..OF_EACH {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         abort(listener.accept().unwrap().0);
-        drop(client);
+        await_reset(client);
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         client.write_all(b"never read").unwrap();
         server.peek(&mut [0]).unwrap();
         drop(server);
-        drop(client);
+        await_reset(client);
     }
+}
+
+/// Closes an end whose reset has come: before, it would be that of a connection that is being closed.
+fn await_reset(mut client: TcpStream) {
+    let error = client.read(&mut [0]).expect_err("it is reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
 /// Totals by name of a table of a board, without zeros.
@@ -325,13 +337,14 @@ fn an_agents_numbers_are_tops_numbers() {
     let agent = Agent::start(&[]);
     let socket = agent.path("socket");
     let port = free_address().port();
-    let mut top = rstmon()
-        .args(["top", "-o", "json", "-d", "0.2", "--connect"])
-        .arg(&socket)
-        .arg(format!("port {port}"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut top = Guarded::start(
+        rstmon()
+            .args(["top", "-o", "json", "-d", "0.2", "--connect"])
+            .arg(&socket)
+            .arg(format!("port {port}"))
+            .stdout(Stdio::piped()),
+    );
+    let lines = lines_of(top.stdout.take().unwrap());
     wait_until("the client", || {
         agent.scrape().sum("rstmon_socket_clients", &[]) > 0.5
     });
@@ -345,16 +358,14 @@ fn an_agents_numbers_are_tops_numbers() {
     assert!(child.unwrap().success());
     let mut board = Value::Null;
     let kinds = |board: &Value| totals(board, "kinds", "kind");
-    for line in BufReader::new(top.stdout.take().unwrap()).lines() {
-        let mut line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+    wait_until("all resets", || {
+        let line = lines.recv_timeout(Duration::from_secs(10)).expect("a line");
+        let mut line: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["schema"], "rstmon.board/1");
         board = line["board"].take();
-        if kinds(&board).values().sum::<u32>() >= 4 * OF_EACH {
-            break;
-        }
-    }
-    let _ = top.kill();
-    let _ = top.wait();
+        kinds(&board).values().sum::<u32>() >= 4 * OF_EACH
+    });
+    drop(top);
     let all = [
         ("sent", "linger-abort", OF_EACH),
         ("sent", "close-unread-data", OF_EACH),
@@ -487,6 +498,43 @@ fn a_damaged_recording_is_shown_and_what_is_wrong_is_said_on_leaving() {
             "{screen}"
         );
     }
+}
+
+#[test]
+fn a_pipe_that_stands_still_does_not_keep_it_after_the_last_picture() {
+    if !installed(&["tmux", "mkfifo"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let tmux = Tmux::start(80, 24);
+    let binary = env!("CARGO_BIN_EXE_rstmon");
+    let path = pipe.display();
+    tmux.line(&format!(
+        "{binary} top -r {path} --speed 0 -n 1 -d 0.1; echo LEFT $?"
+    ));
+    let facts = CaptureFacts {
+        abi: wire::ABI,
+        mode: "probe".to_owned(),
+        ..CaptureFacts::default()
+    };
+    let mut writer = Writer::new(File::create(&pipe).unwrap(), &facts).unwrap();
+    // Once a picture is due: it is drawn at the record, and there is no other that would end it.
+    std::thread::sleep(Duration::from_millis(500));
+    let raw = RawEvent {
+        abi: wire::ABI,
+        have: wire::HAVE_TUPLE,
+        kind: wire::KIND_SENT,
+        hook: wire::HOOK_TCP_SEND_RESET,
+        family: wire::AF_INET,
+        ..RawEvent::zeroed()
+    };
+    writer.write_record(&raw, &Annotation::default()).unwrap();
+    writer.flush().unwrap();
+    tmux.wait_for("the shell", |screen| screen.contains("LEFT 0"));
+    drop(writer);
 }
 
 #[test]

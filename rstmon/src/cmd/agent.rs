@@ -189,7 +189,7 @@ struct Wrong {
 
 impl Wrong {
     /// Something that no right of a user changes.
-    const fn anyhow(message: String) -> Self {
+    const fn for_everybody(message: String) -> Self {
         Self {
             message,
             advice: "",
@@ -222,7 +222,7 @@ fn check_events(settings: &Settings) -> Result<(), Wrong> {
 
 fn check_group(settings: &Settings) -> Result<(), Wrong> {
     if let (Some(path), Some(group)) = (&settings.socket_path.0, &settings.socket_group.0) {
-        find_group(group).map_err(|reason| Wrong::anyhow(cannot_open(path, &reason)))?;
+        find_group(group).map_err(|reason| Wrong::for_everybody(cannot_open(path, &reason)))?;
     }
     Ok(())
 }
@@ -271,7 +271,7 @@ fn capture_args(settings: &Settings) -> CaptureArgs {
     CaptureArgs {
         mode: settings.capture_mode,
         btf: settings.capture_btf.0.clone(),
-        max_events_per_sec: settings.capture_max_events_per_sec.0,
+        max_events_per_sec: settings.capture_max_events_per_sec,
         ..CaptureArgs::default()
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 pub enum ExitCode {
     /// Something failed while running.
     RunTime = 1,
-    /// The command line is wrong.
+    /// The command line is wrong, or the configuration.
     Usage = 2,
     /// A privilege is missing.
     Privilege = 3,
@@ -20,10 +20,14 @@ pub enum ExitCode {
 pub const EXIT_CODES: [(u8, &str); 5] = [
     (0, "it did what was asked"),
     (ExitCode::RunTime as u8, "something failed while running"),
-    (ExitCode::Usage as u8, "the command line is wrong"),
+    (
+        ExitCode::Usage as u8,
+        "the command line is wrong, or the configuration",
+    ),
     (
         ExitCode::Privilege as u8,
-        "a privilege is missing: run it as root, or with CAP_BPF and CAP_PERFMON",
+        "a privilege is missing: run it as root. To capture, CAP_BPF and CAP_PERFMON are enough; to \
+         check a configuration, the right to read its files is",
     ),
     (ExitCode::Kernel as u8, "this kernel cannot support it"),
 ];

@@ -1,5 +1,6 @@
 //! Starting a live capture: privilege, facts, plan, programs. Shared by every command that captures.
 
+use crate::agent::settings::values::{EventsPerSec, SettingValue};
 use crate::bpf::capture::{Capture, CaptureError, CaptureRequest};
 use crate::bpf::programs::{FrozenFacts, ProgramsError};
 use crate::bpf::support::ask_probe_support;
@@ -40,10 +41,11 @@ pub struct CaptureArgs {
     pub btf: Option<PathBuf>,
     /// Events a second that may be reported, for each CPU (what one leaves, others use); more are
     /// counted, not reported, and while such a flood goes on, a sixteenth is reported. A reset within
-    /// this host is two events: sent, and received [default: 76000, and no more than 608000 for all
-    /// CPUs]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_events_per_sec: Option<u32>,
+    /// this host is two events: sent, and received. auto: 76000, and no more than 608000 for all CPUs;
+    /// a number is taken as it is
+    #[arg(long, value_name = EventsPerSec::FORM, default_value = "auto",
+          value_parser = EventsPerSec::parse_setting)]
+    pub max_events_per_sec: EventsPerSec,
     /// Let the eBPF programs log to standard error: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", hide_possible_values = true, value_parser = parse_level())]
     pub ebpf_log: Option<log::Level>,
@@ -63,7 +65,7 @@ impl CaptureArgs {
             ("--mode", self.mode != ModeRequest::Auto),
             ("--probe", self.probe.is_some()),
             ("--btf", self.btf.is_some()),
-            ("--max-events-per-sec", self.max_events_per_sec.is_some()),
+            ("--max-events-per-sec", self.max_events_per_sec.0.is_some()),
             ("--ebpf-log", self.ebpf_log.is_some()),
         ];
         let given = flags.into_iter().find(|(_, is_given)| *is_given);
@@ -286,7 +288,7 @@ pub(super) fn freeze(
     let mut config = ProbeConfig {
         // Any number will do that an observer of the events cannot know.
         socket_key: RandomState::new().hash_one(std::process::id()),
-        max_events_per_sec: storm_budget(args.max_events_per_sec, online_cpus()),
+        max_events_per_sec: storm_budget(args.max_events_per_sec.0, online_cpus()),
         wake_bytes: WAKE_BYTES,
         ..ProbeConfig::NONE
     };
@@ -373,6 +375,28 @@ pub fn monotonic_ns() -> Result<u64, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Digits in groups, as people write them.
+    fn grouped(number: u64) -> String {
+        format!("{},{:03}", number / 1000, number % 1000)
+    }
+
+    #[test]
+    fn the_texts_name_the_budget_as_it_is() {
+        let help = CaptureArgs::augment_args(clap::Command::new("any"))
+            .render_long_help()
+            .to_string();
+        let settings = include_str!("../agent/settings/table.rs");
+        let template = include_str!("../../../packaging/rstmon.toml");
+        let readme = include_str!("../../../README.md");
+        let budget = [u64::from(DEFAULT_MAX_EVENTS_PER_SEC), READ_EVENTS_PER_SEC];
+        for number in budget {
+            for text in [&help, settings, template] {
+                assert!(text.contains(&format!(" {number}")), "{number}: {text}");
+            }
+            assert!(readme.contains(&grouped(number)), "{number}");
+        }
+    }
 
     #[test]
     fn the_budget_grows_with_the_cpus_up_to_what_one_reader_reads() {

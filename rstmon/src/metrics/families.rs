@@ -80,7 +80,7 @@ families! {
     ConnectionIdle = "rstmon_connection_idle_seconds", Histogram, ["kind", "cause"],
         "Time since the last data in either direction when a connection was reset.";
     EventsLost = "rstmon_events_lost_total", Counter, ["stage"],
-        "Events lost on their way, by the place; but for those of program-missed (of kprobes told since Linux 6.7), too-deep and unreadable, the resets themselves stay counted.";
+        "Events lost on their way, by the place. The resets stay counted, except at program-missed, too-deep and unreadable. Misses of kprobes are known since Linux 6.7 only.";
     EventsInFlight = "rstmon_events_in_flight", Gauge, [],
         "Resets that the kernel side has counted and whose events are not diagnosed yet; falls to 0 within a second, but for records that were unreadable.";
     HookAttached = "rstmon_hook_attached", Gauge, ["hook", "variant"],

@@ -265,6 +265,8 @@ pub fn render_summary(totals: &Totals) -> String {
     let mut causes: Vec<(&str, u64)> = totals
         .causes
         .iter()
+        // All of a cause may have been lost on their way out.
+        .filter(|(_, count)| **count > 0)
         .map(|(cause, count)| (cause.as_ref(), *count))
         .collect();
     causes.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
@@ -286,8 +288,7 @@ pub fn render_summary(totals: &Totals) -> String {
     if totals.filtered > 0 {
         let _ = write!(text, "; {} filtered out", totals.filtered);
     }
-    // A recording without its end does not tell; whatever else there is names its stages.
-    if totals.lost.is_empty() {
+    if !totals.is_lost_known() {
         text.push_str("; what was lost is not known\n");
         return text;
     }

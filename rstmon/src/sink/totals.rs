@@ -20,7 +20,8 @@ pub struct Totals {
     pub written: u64,
     /// Events that the filter did not want, in the kernel or here.
     pub filtered: u64,
-    /// Events lost, by stage. A stage that lost nothing is there with 0.
+    /// Events lost, by stage. A stage that lost nothing is there with 0; without any, what was lost is
+    /// not known.
     pub lost: Counts,
     /// Every reset that the kernel side counted, by kind: exact, whatever was filtered or lost.
     pub kernel_counts: Counts,
@@ -63,6 +64,17 @@ impl Totals {
             kernel_counts: growth(&self.kernel_counts, &earlier.kernel_counts),
             ..Self::default()
         }
+    }
+
+    /// What was lost is not known: the end of the recording, which tells it, was not read.
+    pub fn forget_lost(&mut self) {
+        self.lost.clear();
+    }
+
+    /// Whether it is known what was lost.
+    #[must_use]
+    pub fn is_lost_known(&self) -> bool {
+        !self.lost.is_empty()
     }
 
     /// Events lost at all stages.

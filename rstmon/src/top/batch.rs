@@ -59,7 +59,7 @@ fn head(header: &Header, feed: &Feed, context: &CellContext, width: Option<u16>)
         header.source,
         facts.mode,
         totals.join(", "),
-        count(feed.lost)
+        feed.lost.map_or_else(|| "-".to_owned(), count)
     );
     let Some(width) = width else {
         return line + "\n";
@@ -146,7 +146,8 @@ struct BoardJson<'a> {
     host: &'a str,
     board: &'a crate::board::BoardSnapshot,
     unshown: u64,
-    lost: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<u64>,
 }
 
 /// One picture as a line of JSON.

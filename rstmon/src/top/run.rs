@@ -27,6 +27,9 @@ const WAITING: usize = 256;
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long after a signal the loop may still draw.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long after the last picture the end of a recording that is shown at once may take. What takes
+/// longer (a pipe, whose writer has stopped) has more to show, and the picture is whole.
+const END_TIME: Duration = Duration::from_secs(1);
 /// Rows that a notch of the wheel moves.
 const WHEEL_ROWS: i16 = 3;
 
@@ -95,25 +98,29 @@ pub fn run(
         left: look.count,
         is_new: false,
     };
+    // Until when the end of the source is waited for, once the last picture is shown.
+    let mut until = None;
     loop {
         screen
             .terminal()
             .draw(|frame| draw(frame, &state, look.theme))
             .map_err(failed)?;
         if pictures.drawn() {
-            if look.ends_soon && state.ended.is_none() {
-                state.ended = next_end(&inputs);
+            if !look.ends_soon || state.ended.is_some() {
+                return outcome(state.ended.as_ref());
             }
-            return outcome(state.ended.as_ref());
+            until.get_or_insert_with(|| Instant::now() + END_TIME);
         }
-        let Ok(input) = inputs.recv() else {
+        let Some(input) = next_input(&inputs, until) else {
             return outcome(state.ended.as_ref());
         };
         let mut next = Some(input);
         while let Some(input) = next {
-            if let Input::Gone(error) = input {
-                return Err(failed(error));
-            }
+            let input = match input {
+                Input::Gone(error) => return Err(failed(error)),
+                Input::Source(said) if until.is_some() => return outcome(end_of(&said)),
+                input => input,
+            };
             let size = screen.terminal().size().map_err(failed)?;
             for action in actions(&state, input, size.into()) {
                 let Some(action) = action else {
@@ -131,14 +138,23 @@ pub fn run(
     }
 }
 
-/// The end of the source, if that is what comes next of it.
-fn next_end(inputs: &Receiver<Input>) -> Option<Ended> {
-    loop {
-        match inputs.recv() {
-            Ok(Input::Source(SourceEvent::Ended(ended))) => return Some(ended),
-            Ok(Input::Source(_) | Input::Gone(_) | Input::End) | Err(_) => return None,
-            Ok(Input::Terminal(_)) => {}
+/// What comes next; none if that is nothing, or nothing until then.
+fn next_input(inputs: &Receiver<Input>, until: Option<Instant>) -> Option<Input> {
+    match until {
+        Some(until) => {
+            let left = until.saturating_duration_since(Instant::now());
+            inputs.recv_timeout(left).ok()
         }
+        None => inputs.recv().ok(),
+    }
+}
+
+/// The end of the source, if it says that. Whatever else it says after the last picture is of more
+/// pictures: what was shown is whole.
+const fn end_of(said: &SourceEvent) -> Option<&Ended> {
+    match said {
+        SourceEvent::Ended(ended) => Some(ended),
+        _ => None,
     }
 }
 
@@ -310,25 +326,26 @@ mod tests {
     }
 
     #[test]
-    fn how_a_recording_ends_is_told_after_the_last_picture_and_keys_do_not_hide_it() {
+    fn how_a_recording_ends_is_told_after_the_last_picture() {
         let ended = Ended {
             why: "cut off".to_owned(),
             failed: true,
         };
-        let news = || Input::Source(SourceEvent::Feed(Box::new(feed(Vec::new()))));
-        let end = || Input::Source(SourceEvent::Ended(ended.clone()));
-        let next = |said: Vec<Input>| {
-            let (sender, inputs) = sync_channel(WAITING);
-            for it in said {
-                assert!(sender.send(it).is_ok(), "there is room");
-            }
-            next_end(&inputs)
-        };
-        let resized = || Input::Terminal(TerminalEvent::Resize(80, 24));
-        assert_eq!(next(vec![resized(), end()]), Some(ended.clone()));
-        // There is more of it: what was shown is whole.
-        assert_eq!(next(vec![news(), end()]), None);
-        assert_eq!(next(vec![Input::End, end()]), None);
+        let news = SourceEvent::Feed(Box::new(feed(Vec::new())));
+        assert_eq!(end_of(&news), None);
+        assert_eq!(end_of(&SourceEvent::Ended(ended.clone())), Some(&ended));
+    }
+
+    #[test]
+    fn after_the_last_picture_keys_are_heard_and_the_end_is_not_waited_for_without_end() {
+        let (sender, inputs) = sync_channel(WAITING);
+        let resized = Input::Terminal(TerminalEvent::Resize(80, 24));
+        assert!(sender.send(resized).is_ok(), "there is room");
+        let until = Instant::now() + Duration::from_millis(10);
+        let first = next_input(&inputs, Some(until));
+        assert!(matches!(first, Some(Input::Terminal(_))));
+        assert!(next_input(&inputs, Some(until)).is_none());
+        assert!(Instant::now() >= until);
     }
 
     #[test]

@@ -163,8 +163,8 @@ pub struct State {
     pub unseen: u64,
     /// Whether the picture stands still.
     pub paused: bool,
-    /// Events lost before they came here.
-    pub lost: u64,
+    /// Events lost before they came here, where that is known.
+    pub lost: Option<u64>,
     /// Events that were counted and are not in the live view: there were too many.
     pub unshown: u64,
     /// The filter in force.
@@ -206,7 +206,7 @@ impl State {
             hears_all: filter.is_empty(),
             unseen: 0,
             paused: false,
-            lost: 0,
+            lost: None,
             unshown: 0,
             filter,
             editing: None,

@@ -55,7 +55,7 @@ pub(super) fn feed(events: Vec<Event>) -> Feed {
         board: board.snapshot(0),
         events,
         unshown: 0,
-        lost: 0,
+        lost: Some(0),
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn degraded() -> State {
     let mut state = busy();
     state.header.facts = samples::facts();
     state.filter = "kind sent and comm nginx".to_owned();
-    state.lost = 1_234_567;
+    state.lost = Some(1_234_567);
     state.paused = true;
     state.unseen = 42;
     state

@@ -43,8 +43,8 @@ pub struct Feed {
     pub events: Vec<Event>,
     /// Events that were counted and left out of `events`, since the beginning.
     pub unshown: u64,
-    /// Events lost on their way, since the beginning.
-    pub lost: u64,
+    /// Events lost on their way, since the beginning; a recording tells at its end.
+    pub lost: Option<u64>,
 }
 
 /// What a source is to tell of from now on.

@@ -127,6 +127,25 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Why a configuration, or a file that it names, cannot be used.
+#[derive(Debug)]
+pub(super) struct Unusable {
+    /// What is wrong, and where.
+    pub(super) reason: String,
+    /// It was not read: this user may not.
+    pub(super) is_denied: bool,
+}
+
+impl From<String> for Unusable {
+    /// Something that no right of a user changes.
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            is_denied: false,
+        }
+    }
+}
+
 /// Reads the text of the file at `file`, from whose folder relative paths begin.
 ///
 /// The error says what is wrong, with line and column where the text has one, and never shows

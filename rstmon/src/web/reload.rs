@@ -5,7 +5,7 @@
 //! runs: TLS, passwords and verified clients stay until a restart, since a file that is being written
 //! may for a moment be empty.
 
-use super::config::{ClientAuth, WebConfig, parse_config};
+use super::config::{ClientAuth, Unusable, WebConfig, parse_config};
 use super::passwords::Users;
 use super::tls::read_acceptor;
 use super::{Counters, WebError};
@@ -85,21 +85,16 @@ impl Fingerprint {
 
 /// Whether a web configuration and its certificates can be used.
 pub fn check_config(file: &Path) -> Result<(), WebError> {
-    let (seen, read) = read_config(file);
+    let (_, read) = read_config(file);
     let file = file.to_owned();
     match read {
         Ok(_) => Ok(()),
-        Err(reason) if seen.iter().any(|(file, _)| is_denied(file)) => {
-            Err(WebError::Denied { file, reason })
-        }
-        Err(reason) => Err(WebError::Config { file, reason }),
+        Err(Unusable {
+            reason,
+            is_denied: true,
+        }) => Err(WebError::Denied { file, reason }),
+        Err(Unusable { reason, .. }) => Err(WebError::Config { file, reason }),
     }
-}
-
-/// Whether this user may not read a file.
-fn is_denied(file: &Path) -> bool {
-    let opened = fs::File::open(file);
-    opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 impl LiveConfig {
@@ -109,9 +104,9 @@ impl LiveConfig {
             return Ok(Self::Absent(Arc::default()));
         };
         let (seen, active) = read_config(file);
-        let active = active.map_err(|reason| WebError::Config {
+        let active = active.map_err(|error| WebError::Config {
             file: file.to_owned(),
-            reason,
+            reason: error.reason,
         })?;
         Ok(Self::Followed(Arc::new(Followed {
             file: file.to_owned(),
@@ -147,7 +142,7 @@ impl Followed {
                 state.active = Arc::new(new);
                 say(&format!("read {} again", self.file.display()));
             }
-            Err(reason) => {
+            Err(Unusable { reason, .. }) => {
                 self.counters.update(|counts| counts.reload_failures += 1);
                 warn(&format!(
                     "web configuration {}: {reason}; what was there before stays in force",
@@ -161,7 +156,7 @@ impl Followed {
 
 impl ActiveConfig {
     /// The new one, if it takes away no protection that this one gives.
-    fn keeps_protection(&self, new: Self) -> Result<Self, String> {
+    fn keeps_protection(&self, new: Self) -> Result<Self, Unusable> {
         let lost = if self.tls.is_some() && new.tls.is_none() {
             "tls_server_config"
         } else if !self.users.is_empty() && new.users.is_empty() {
@@ -173,16 +168,14 @@ impl ActiveConfig {
         } else {
             return Ok(new);
         };
-        Err(format!(
-            "it no longer has {lost}, which is taken away by a restart only"
-        ))
+        Err(format!("it no longer has {lost}, which is taken away by a restart only").into())
     }
 }
 
 /// Reads the configuration with its files, and tells which files that were, as they were before.
-fn read_config(file: &Path) -> (Seen, Result<ActiveConfig, String>) {
+fn read_config(file: &Path) -> (Seen, Result<ActiveConfig, Unusable>) {
     let mut seen = vec![(file.to_owned(), Fingerprint::of(file))];
-    let config = read_text(file).and_then(|text| parse_config(&text, file));
+    let config = read_text(file).and_then(|text| Ok(parse_config(&text, file)?));
     if let Ok(WebConfig {
         tls_server_config: Some(tls),
         ..
@@ -195,15 +188,19 @@ fn read_config(file: &Path) -> (Seen, Result<ActiveConfig, String>) {
     (seen, config.and_then(activate))
 }
 
-fn read_text(file: &Path) -> Result<String, String> {
-    let metadata = fs::metadata(file).map_err(|error| format!("cannot be read: {error}"))?;
+fn read_text(file: &Path) -> Result<String, Unusable> {
+    let unread = |error: io::Error| Unusable {
+        reason: format!("cannot be read: {error}"),
+        is_denied: error.kind() == io::ErrorKind::PermissionDenied,
+    };
+    let metadata = fs::metadata(file).map_err(unread)?;
     if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return Err(format!("is not a file of at most {MAX_FILE} bytes"));
+        return Err(format!("is not a file of at most {MAX_FILE} bytes").into());
     }
-    fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))
+    fs::read_to_string(file).map_err(unread)
 }
 
-fn activate(config: WebConfig) -> Result<ActiveConfig, String> {
+fn activate(config: WebConfig) -> Result<ActiveConfig, Unusable> {
     let tls = config.tls_server_config;
     let headers = config.http_server_config.headers.into_iter();
     let headers = headers.map(|(name, value)| {

@@ -3,10 +3,10 @@
 //! Read at the start and whenever a file changes, by `reload`. The provider is ring, which builds for
 //! musl with nothing but a C compiler.
 
-use super::config::{ClientAuth, TlsConfig, TlsVersion};
+use super::config::{ClientAuth, TlsConfig, TlsVersion, Unusable};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -15,12 +15,13 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
     SignatureScheme, SupportedProtocolVersion,
 };
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
 /// Makes the acceptor; the error names the file or the key that is wrong.
-pub(super) fn read_acceptor(tls: &TlsConfig) -> Result<TlsAcceptor, String> {
+pub(super) fn read_acceptor(tls: &TlsConfig) -> Result<TlsAcceptor, Unusable> {
     let provider = Arc::new(provider(tls)?);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(tls))
@@ -31,7 +32,7 @@ pub(super) fn read_acceptor(tls: &TlsConfig) -> Result<TlsAcceptor, String> {
     };
     let chain = read_certificates("cert_file", &tls.cert_file)?;
     let key = PrivateKeyDer::from_pem_file(&tls.key_file)
-        .map_err(|error| wrong_file("key_file", &tls.key_file, &error))?;
+        .map_err(|error| unread("key_file", &tls.key_file, &error))?;
     let mut config = builder.with_single_cert(chain, key).map_err(|error| {
         format!(
             "tls_server_config: cert_file {} and key_file {} do not fit: {error}",
@@ -48,11 +49,19 @@ fn wrong_file(key: &str, file: &Path, error: &dyn std::fmt::Display) -> String {
     format!("tls_server_config.{key} {}: {error}", file.display())
 }
 
-fn read_certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// What the reader of PEM says of a file.
+fn unread(key: &str, file: &Path, error: &pem::Error) -> Unusable {
+    Unusable {
+        reason: wrong_file(key, file, error),
+        is_denied: matches!(error, pem::Error::Io(error) if error.kind() == ErrorKind::PermissionDenied),
+    }
+}
+
+fn read_certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    let certificates: Vec<_> = read.map_err(|error| wrong_file(key, file, &error))?;
+    let certificates: Vec<_> = read.map_err(|error| unread(key, file, &error))?;
     if certificates.is_empty() {
-        return Err(wrong_file(key, file, &"there is no PEM certificate in it"));
+        return Err(wrong_file(key, file, &"there is no PEM certificate in it").into());
     }
     Ok(certificates)
 }
@@ -130,7 +139,7 @@ fn choose<T: Copy>(
 fn verifier(
     tls: &TlsConfig,
     provider: Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, Unusable> {
     let Some(file) = &tls.client_ca_file else {
         return Ok(None);
     };

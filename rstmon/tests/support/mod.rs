@@ -13,6 +13,7 @@
 )]
 
 pub mod agent;
+pub mod guard;
 pub mod process;
 pub mod programs;
 pub mod skip;

@@ -141,7 +141,7 @@ settings! {
     capture_max_events_per_sec: EventsPerSec = "capture.max-events-per-sec", "max-events-per-sec", "auto", false,
         "Events a second that may be reported, for each CPU; more are counted, not reported, and \
          while such a flood goes on, a sixteenth is reported; auto: 76000, and no more than 608000 \
-         for all CPUs";
+         for all CPUs; a number is taken as it is";
     events_output: EventsOutput = "events.output", "events", "off", false,
         "Where the event log goes besides the file: stdout, journald or off";
     events_file: OptionalPath = "events.file", "events-file", "", false,

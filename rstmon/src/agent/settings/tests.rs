@@ -4,6 +4,7 @@
 
 use super::layers::{Layers, Source, load};
 use super::table::SettingsError;
+use super::values::{EventsPerSec, SettingValue};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -33,6 +34,31 @@ impl Folder {
 fn message(text: &str) -> String {
     let (_folder, layers) = Folder::with(text);
     load(&layers).unwrap_err().to_string()
+}
+
+#[test]
+fn a_budget_is_a_number_or_auto() {
+    let parse = EventsPerSec::parse_setting;
+    assert_eq!(parse("auto"), Ok(EventsPerSec(None)));
+    assert_eq!(parse("500"), Ok(EventsPerSec(Some(500))));
+    for wrong in ["0", "-1", "x", "Auto", "", "4294967296"] {
+        let error = parse(wrong).unwrap_err();
+        assert!(
+            error.contains(&format!("`{wrong}`")) && error.contains("auto"),
+            "{error}"
+        );
+    }
+    for (text, number) in [
+        ("500", Some(500)),
+        ("\"500\"", Some(500)),
+        ("\"auto\"", None),
+    ] {
+        let (_folder, layers) = Folder::with(&format!("[capture]\nmax-events-per-sec = {text}\n"));
+        let (settings, _) = load(&layers).unwrap();
+        assert_eq!(settings.capture_max_events_per_sec, EventsPerSec(number));
+    }
+    let told = message("[capture]\nmax-events-per-sec = 0\n");
+    assert!(told.contains("nor auto"), "{told}");
 }
 
 #[test]

@@ -27,7 +27,9 @@ use thiserror::Error;
 /// Bytes that gather before they are written.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Stage name of events that the reader of standard output did not take.
-const LOST_OUTPUT: &str = "output-stuck";
+const LOST_STUCK: &str = "output-stuck";
+/// Stage name of events that could not be written to standard output.
+const LOST_FAILED: &str = "output-failed";
 
 /// Form of the lines.
 enum Form {
@@ -62,6 +64,20 @@ struct Recording {
     writer: Writer<File>,
 }
 
+/// What standard output does with what is written to it. But for the first, nothing is written to it
+/// any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// It takes it.
+    Takes,
+    /// It took nothing for too long.
+    Stuck,
+    /// A write failed, perhaps in the middle of a line, which nothing must stand behind.
+    Failed,
+    /// Nobody reads it any more: what is missing is wanted by nobody.
+    Left,
+}
+
 /// The sink of `trace`.
 pub(super) struct Output {
     form: Form,
@@ -72,10 +88,7 @@ pub(super) struct Output {
     buffer: Vec<u8>,
     /// Causes of the events that are not known to have been written whole.
     unwritten: Vec<Cause>,
-    /// The reader took nothing for too long: nothing is written to it any more.
-    is_stuck: bool,
-    /// A write failed, perhaps in the middle of a line, which nothing must stand behind.
-    is_broken: bool,
+    reader: Reader,
     recording: Option<Recording>,
     /// Events that may still be written (`-c N`).
     remaining: Option<u64>,
@@ -91,8 +104,7 @@ impl Output {
             lines: jsonl::EventLines::new(),
             buffer: Vec::with_capacity(2 * BUFFER_BYTES),
             unwritten: Vec::new(),
-            is_stuck: false,
-            is_broken: false,
+            reader: Reader::Takes,
             recording: None,
             remaining: args.count,
         }
@@ -158,6 +170,14 @@ impl Output {
         quiet_if_reader_left(written)
     }
 
+    /// The same of a recording that is cut: there is no end line, which would say that this is all.
+    pub(super) fn finish_without_end(&mut self, totals: &Totals) -> Result<(), Failure> {
+        match &self.form {
+            Form::Jsonl => self.finish_without_totals(),
+            Form::Text(_) | Form::Joined(_) => self.finish(totals, None),
+        }
+    }
+
     /// Writes what waits, and no end: what was lost is not known.
     pub(super) fn finish_without_totals(&mut self) -> Result<(), Failure> {
         self.print_waiting();
@@ -177,16 +197,21 @@ impl Output {
 
     /// Writes what has gathered.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() && !self.is_stuck && !self.is_broken {
+        if !self.buffer.is_empty() && self.reader == Reader::Takes {
             match self.stdout.write_all(&self.buffer) {
                 Ok(()) => {
                     self.unwritten.clear();
                     let waiting = self.waiting.values().map(|first| first.verdict.cause);
                     self.unwritten.extend(waiting);
                 }
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.is_stuck = true,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    self.reader = Reader::Stuck;
+                }
                 Err(error) => {
-                    self.is_broken = true;
+                    self.reader = match error.kind() {
+                        io::ErrorKind::BrokenPipe => Reader::Left,
+                        _ => Reader::Failed,
+                    };
                     self.buffer.clear();
                     return Err(error);
                 }
@@ -204,13 +229,22 @@ impl Output {
 }
 
 impl Output {
-    /// Takes back from the totals what the reader did not take. A failure if there is such.
+    /// Writes what waits, and takes back from the totals what standard output did not take. A failure if
+    /// there is such.
     pub(super) fn settle(&mut self, totals: &mut Totals) -> Result<(), Failure> {
-        if !self.is_stuck {
-            return Ok(());
-        }
+        self.print_waiting();
+        let flushed = quiet_if_reader_left(self.flush());
+        let stage = match self.reader {
+            Reader::Takes | Reader::Left => return flushed,
+            Reader::Stuck => LOST_STUCK,
+            Reader::Failed => LOST_FAILED,
+        };
         for cause in &self.unwritten {
-            totals.count_unwritten(*cause, LOST_OUTPUT);
+            totals.count_unwritten(*cause, stage);
+        }
+        if self.reader == Reader::Failed {
+            // Whoever made the write that failed tells it.
+            return flushed;
         }
         Err(Failure::run_time(format!(
             "standard output took nothing for {} s, though rstmon was to end: {} events were not \
@@ -326,8 +360,10 @@ impl EventSink for Output {
         annotation: &Annotation,
         facts: &CaptureFacts,
     ) -> io::Result<()> {
-        self.record(raw, annotation)?;
-        self.show(event, facts)
+        let recorded = self.record(raw, annotation);
+        // It is counted as written, whatever becomes of the recording.
+        let shown = self.show(event, facts);
+        recorded.and(shown)
     }
 
     fn accept_unwanted(

@@ -29,17 +29,24 @@ pub(super) fn run_replay(path: &Path, args: &TraceArgs, filter: Filter) -> Resul
     let replayed = quiet_if_reader_left(output.start(reader.facts(), None)).and_then(|()| {
         replay(&mut reader, &mut pipeline, &mut output).map_err(|e| e.failure(&fail))
     });
+    let totals = &mut pipeline.totals;
     // What was lost when it was recorded is lost here too.
     if let Some(recorded) = reader.totals() {
-        pipeline.totals.lost.clone_from(&recorded.lost);
-        pipeline.totals.notes.clone_from(&recorded.notes);
-        pipeline
-            .totals
-            .kernel_counts
-            .clone_from(&recorded.kernel_counts);
+        totals.lost.clone_from(&recorded.lost);
+        totals.notes.clone_from(&recorded.notes);
+        totals.kernel_counts.clone_from(&recorded.kernel_counts);
     }
-    let finished = output.finish(&pipeline.totals, None);
-    replayed.and(finished)
+    let settled = output.settle(totals);
+    // It is cut, or was read as far as `-c` says: what was lost here is not all.
+    if reader.totals().is_none() {
+        totals.forget_lost();
+    }
+    let finished = if replayed.is_ok() || totals.is_lost_known() {
+        output.finish(totals, None)
+    } else {
+        output.finish_without_end(totals)
+    };
+    replayed.and(finished).and(settled)
 }
 
 /// Why a replay ended early.

@@ -148,7 +148,7 @@ fn understand(line: &[u8], waiting: &mut Waiting) -> io::Result<Option<SourceEve
                 board: line.board,
                 events: std::mem::take(&mut waiting.events),
                 unshown: line.unshown + waiting.unshown,
-                lost: line.lost,
+                lost: Some(line.lost),
             }))));
         }
         LOST_SCHEMA => waiting.unshown += any.events,

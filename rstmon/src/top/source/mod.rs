@@ -145,7 +145,7 @@ impl Feeder {
     }
 
     /// The feed of this interval.
-    pub fn feed(&mut self, now_ns: u64, lost: u64) -> Feed {
+    pub fn feed(&mut self, now_ns: u64, lost: Option<u64>) -> Feed {
         self.fed = Instant::now();
         if let Some(all) = &mut self.all {
             all.taken = 0;
@@ -193,7 +193,7 @@ mod tests {
 
     /// What the next feed counts, and the events it carries.
     fn fed(feeder: &mut Feeder) -> (u64, Vec<u64>) {
-        let feed = feeder.feed(0, 0);
+        let feed = feeder.feed(0, None);
         let total = feed.board.kinds.iter().map(|kind| kind.total).sum();
         (total, feed.events.iter().map(|it| it.seq_no).collect())
     }
@@ -265,7 +265,7 @@ mod tests {
             }
         }
         feeder.want(wish("", false));
-        let feed = feeder.feed(0, 0);
+        let feed = feeder.feed(0, None);
         assert_eq!(feed.events.len(), EVENTS_A_FEED);
         assert_eq!(feed.unshown, 2 * EVENTS_A_FEED as u64);
         assert_eq!(

@@ -54,7 +54,7 @@ fn watch(
         }
         session.turn(feeder)?;
         if feeder.until_next().is_zero() {
-            let lost = session.stages().map_or(0, |totals| totals.lost_in_all());
+            let lost = session.stages().ok().map(|totals| totals.lost_in_all());
             let now = monotonic_ns().unwrap_or_default();
             let feed = Box::new(feeder.feed(now, lost));
             if feeds.send(SourceEvent::Feed(feed)).is_err() {

@@ -98,7 +98,7 @@ fn show(
             Err(TryRecvError::Empty) => {}
         }
         if feeder.until_next().is_zero() {
-            feed(feeder, newest, 0, feeds);
+            feed(feeder, newest, None, feeds);
         }
     };
     // What came before the damage is whole.
@@ -106,7 +106,7 @@ fn show(
         .finish_replay(feeder)
         .map_err(|error| text(&error))?;
     // What was lost when it was recorded is lost here too; that is known at its end.
-    let lost = reader.totals().map_or(0, Totals::lost_in_all);
+    let lost = reader.totals().map(Totals::lost_in_all);
     feed(feeder, newest, lost, feeds);
     end
 }
@@ -142,7 +142,7 @@ impl Clock {
             if feeder.until_next().is_zero() {
                 let since = began.elapsed().mul_f64(times).as_nanos();
                 let now = first.saturating_add(u64::try_from(since).unwrap_or(u64::MAX));
-                feed(feeder, now, 0, feeds);
+                feed(feeder, now, None, feeds);
             }
             if left.is_zero() {
                 return None;
@@ -151,7 +151,7 @@ impl Clock {
     }
 }
 
-fn feed(feeder: &mut Feeder, now_ns: u64, lost: u64, feeds: &Feeds) {
+fn feed(feeder: &mut Feeder, now_ns: u64, lost: Option<u64>, feeds: &Feeds) {
     // A loop that has ended hears nothing; the wishes tell.
     let _ = feeds.send(SourceEvent::Feed(Box::new(feeder.feed(now_ns, lost))));
 }
@@ -191,7 +191,7 @@ mod tests {
 
     /// What the source says of this file before it has ended: how many events its last feed counts,
     /// how many all feeds carry, how many are lost; then why it ended, and whether it failed.
-    fn said_of(bytes: &[u8], speed: Speed) -> ((u64, usize, u64), (String, bool)) {
+    fn said_of(bytes: &[u8], speed: Speed) -> ((u64, usize, Option<u64>), (String, bool)) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let path = file.path().to_owned();
@@ -203,7 +203,7 @@ mod tests {
             Duration::from_millis(500),
         );
         let source = std::thread::spawn(move || run(&path, speed, feeder, &heard, &feeds));
-        let (mut counted, mut carried, mut lost) = (0, 0, 0);
+        let (mut counted, mut carried, mut lost) = (0, 0, None);
         let end = loop {
             match fed.recv().unwrap() {
                 SourceEvent::Feed(news) => {
@@ -228,8 +228,9 @@ mod tests {
         let cut = &whole[..whole.len() - 3];
         for speed in [Speed::AtOnce, Speed::Times(1.0), Speed::Times(100.0)] {
             let (shown, (_, failed)) = said_of(&whole, speed);
-            assert_eq!((shown, failed), ((18, 18, 7), false), "{speed:?}");
-            for (bytes, lost, what) in [(cut, 0, "cut off"), (&with_garbage, 7, "damaged")] {
+            assert_eq!((shown, failed), ((18, 18, Some(7)), false), "{speed:?}");
+            for (bytes, lost, what) in [(cut, None, "cut off"), (&with_garbage, Some(7), "damaged")]
+            {
                 let (shown, (why, failed)) = said_of(bytes, speed);
                 assert_eq!((shown, failed), ((18, 18, lost), true), "{speed:?} {why}");
                 assert!(

@@ -92,8 +92,9 @@ fn source_line(state: &State, theme: Theme) -> Line<'_> {
 fn count_line(state: &State, theme: Theme) -> Line<'_> {
     let per_second: u64 = state.board.causes.iter().map(|row| row.per_second).sum();
     let mut spans = vec![Span::raw(format!("{}/s", count(per_second)))];
-    let lost = format!("  lost {}", count(state.lost));
-    let style = if state.lost == 0 {
+    let lost = state.lost.map_or_else(|| "-".to_owned(), count);
+    let lost = format!("  lost {lost}");
+    let style = if state.lost.unwrap_or_default() == 0 {
         theme.faint()
     } else {
         theme.alarm()
