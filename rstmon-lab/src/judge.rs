@@ -169,12 +169,14 @@ impl Observation {
     }
 
     /// Whether an event is of this run: of its namespace, or, where the event has none, of one of
-    /// its connections.
+    /// its connections, and of its time: what a socket that is left does later, another scenario may have
+    /// made it do (`out-of-memory`, with `--global`). A listener's ends are those of the next run, too.
     #[must_use]
     pub fn concerns(&self, event: &Value) -> bool {
-        let at = number(event, "mono_ns");
-        let is_late = remote_of(event).is_none() && at > Some(self.ended_mono_ns);
-        if at.is_some_and(|at| at < self.started_mono_ns) || is_late {
+        let allowance_ns = remote_of(event).map_or(0, |_| LATE_NS);
+        let end_ns = self.ended_mono_ns.saturating_add(allowance_ns);
+        if number(event, "mono_ns").is_some_and(|at| !(self.started_mono_ns..=end_ns).contains(&at))
+        {
             return false;
         }
         match number(event, "netns") {
@@ -186,6 +188,9 @@ impl Observation {
         }
     }
 }
+
+/// How long after a run its connections may still give what is not expected.
+const LATE_NS: u64 = 200_000_000;
 
 /// Which event answers which expectation. Events that fit best go first: several expectations may
 /// share their addresses.

@@ -409,3 +409,15 @@ fn a_call_that_was_passed_over_stands_for_one_missing_event() {
     assert!(matches!(once, Judgement::PassedOver(_)), "{once:?}");
     assert!(verdict(vec![aborted(), aborted()], &calls).is_failure());
 }
+
+#[test]
+fn what_a_connection_does_long_after_its_run_is_not_of_it() {
+    let observation = observation(vec![aborted()]);
+    let late = |ns: u64| with(aborted_event(), "mono_ns", json!(ENDED_NS + ns));
+    let surplus = |ns| {
+        let events = [aborted_event(), late(ns)];
+        judge(&observation, &events, &SEES_ALL, &[]).is_failure()
+    };
+    assert!(surplus(LATE_NS));
+    assert!(!surplus(LATE_NS + 1));
+}
