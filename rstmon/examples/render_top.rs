@@ -60,6 +60,7 @@ fn picture() -> String {
     let feed = Feed {
         board: board.snapshot(0),
         events,
+        lost: Some(0),
         ..Feed::default()
     };
     update(&mut state, Action::Feed(Box::new(feed)));
