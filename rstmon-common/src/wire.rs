@@ -100,8 +100,8 @@ pub const HAVE_MPTCP_RESET: u32 = 1 << 20;
 pub const HAVE_EXIT: u32 = 1 << 21;
 /// [`RawEvent::have`]: `killer_*`: who last sent the owner a signal that can end a process.
 pub const HAVE_KILLER: u32 = 1 << 22;
-/// [`RawEvent::have`]: the segment carried `MP_JOIN` (RFC 8684, 3.2). Looked for only in what a RST
-/// answers that the kernel gives no reason for.
+/// [`RawEvent::have`]: the segment carried `MP_JOIN` (RFC 8684, 3.2). In what a sent RST answers it is
+/// looked for only where the kernel gives no reason.
 pub const HAVE_MPTCP_JOIN: u32 = 1 << 23;
 /// [`RawEvent::have`]: [`FLAG_MPTCP_SUBFLOW`] tells; of a kernel without MPTCP, too.
 pub const HAVE_MPTCP: u32 = 1 << 24;
