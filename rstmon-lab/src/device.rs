@@ -1,4 +1,5 @@
-//! The devices of a scenario's namespace: loopback, and a TUN whose other end is the fake peer.
+//! The devices of a scenario's namespace: loopback, a TUN whose other end is the fake peer, and for
+//! what happens to frames a bridge with a TAP.
 //!
 //! Plain ioctls (netdevice(7)): no netlink and no external program. Giving an address its prefix
 //! length brings the connected route, which is all that scenarios need.
@@ -11,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Socket, Type};
 
@@ -18,15 +20,23 @@ use crate::error::{Doing, LabError, NoTun};
 use crate::wait::wait_until;
 
 mod ioctl {
+    /// `SIOCBRADDBR` and `SIOCBRADDIF` of include/uapi/linux/sockios.h.
+    const ADD_BRIDGE: libc::c_ulong = 0x89a0;
+    const ADD_PORT: libc::c_ulong = 0x89a2;
+
     nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_address, libc::SIOCSIFADDR, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_netmask, libc::SIOCSIFNETMASK, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_address6, libc::SIOCSIFADDR, libc::in6_ifreq);
     nix::ioctl_write_ptr_bad!(attach_tun, libc::TUNSETIFF, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(add_bridge, ADD_BRIDGE, libc::c_char);
+    nix::ioctl_write_ptr_bad!(add_port, ADD_PORT, libc::ifreq);
 }
 
 const TUN_PATH: &str = "/dev/net/tun";
 const TUN_NAME: &str = "rstlab0";
+const TAP_NAME: &str = "rstlab1";
+const BRIDGE_NAME: &str = "rstlab2";
 /// On loopback a datagram is there at once, or lost.
 const ECHO_TIMEOUT: Duration = Duration::from_millis(20);
 
@@ -42,7 +52,7 @@ pub(crate) fn create_tun(
     address: Ipv4Addr,
     address6: Option<Ipv6Addr>,
 ) -> Result<Result<File, NoTun>, LabError> {
-    let tun = match open_tun() {
+    let tun = match open_tun(TUN_NAME, libc::IFF_TUN) {
         Ok(tun) => tun,
         Err(error) => return Ok(Err(error)),
     };
@@ -67,15 +77,45 @@ fn reaches_itself(address: Ipv6Addr) -> io::Result<()> {
     socket.recv(&mut [0]).map(drop)
 }
 
-fn open_tun() -> Result<File, NoTun> {
+/// A TAP device of the calling thread's namespace, up, the only port of a bridge. Reads and writes are
+/// whole frames; else as [`create_tun`].
+pub(crate) fn create_bridged_tap() -> Result<Result<File, NoTun>, LabError> {
+    let tap = match open_tun(TAP_NAME, libc::IFF_TAP) {
+        Ok(tap) => tap,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut request = named_request(BRIDGE_NAME);
+    let socket = control_socket(Domain::IPV4)?;
+    // SAFETY: the descriptor is open, and the name in the request as long as the kernel reads.
+    match unsafe { ioctl::add_bridge(socket.as_raw_fd(), request.ifr_name.as_ptr()) } {
+        Ok(_) => {}
+        Err(Errno::ENOPKG | Errno::EOPNOTSUPP) => {
+            return Err(LabError::NotRun {
+                reason: "this kernel has no bridges".to_owned(),
+            });
+        }
+        Err(errno) => return Err(errno).doing(format!("make the bridge {BRIDGE_NAME}")),
+    }
+    // A port that joins a running bridge forwards at once.
+    bring_up(BRIDGE_NAME)?;
+    bring_up(TAP_NAME)?;
+    let doing = format!("make {TAP_NAME} a port of {BRIDGE_NAME}");
+    let index = if_nametoindex(TAP_NAME).doing(doing.clone())?;
+    request.ifr_ifru.ifru_ifindex = index.cast_signed();
+    // SAFETY: the descriptor is open and the request a whole ifreq that outlives the call.
+    unsafe { ioctl::add_port(socket.as_raw_fd(), &raw const request) }.doing(doing)?;
+    Ok(Ok(tap))
+}
+
+fn open_tun(name: &str, kind: libc::c_int) -> Result<File, NoTun> {
     let tun = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(TUN_PATH)
         .map_err(|source| NoTun { source })?;
-    let mut request = named_request(TUN_NAME);
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    let mut request = named_request(name);
+    request.ifr_ifru.ifru_flags = (kind | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: the descriptor is open and the request a whole ifreq that outlives the call.
     unsafe { ioctl::attach_tun(tun.as_raw_fd(), &raw const request) }.map_err(|errno| NoTun {
         source: errno.into(),

@@ -295,10 +295,9 @@ pub(crate) fn end_of(event: &Value, address: &str, port: &str) -> Option<SocketA
     Some(SocketAddr::new(address, port))
 }
 
-/// The other end, if the event has one: a listener has none.
+/// The other end, if the event has one: a listener has none, and zeros would be no end of anybody's.
 pub(crate) fn remote_of(event: &Value) -> Option<SocketAddr> {
-    let remote = end_of(event, "remote_addr", "remote_port")?;
-    (remote.port() != 0 || !remote.ip().is_unspecified()).then_some(remote)
+    end_of(event, "remote_addr", "remote_port")
 }
 
 #[cfg(test)]

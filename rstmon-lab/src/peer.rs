@@ -1,4 +1,4 @@
-//! The fake peer: the far end of the TUN device, without a TCP of its own. It sends any segment a
+//! The fake peer: the far end of a TUN or TAP device, without a TCP of its own. It sends any segment a
 //! scenario asks for, and remembers every RST that this host's TCP or firewall sent it.
 
 use std::fs::File;
@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use etherparse::{EtherType, Ethernet2Header};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Doing, LabError, NoTun};
 use crate::segment::{Segment, TTL, flag};
 use crate::wait::PATIENCE;
 
-/// Beyond the MTU of the TUN device.
+/// Beyond the MTU of the device.
 const PACKET_MAX: usize = 4096;
 
 /// Between two looks at the clock while nothing comes.
@@ -22,16 +23,69 @@ const POLL_MS: u16 = 20;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct FakePeer {
-    tun: Result<File, NoTun>,
+    device: Result<File, NoTun>,
+    carries: Carries,
     unread: Vec<Segment>,
     resets: Vec<Segment>,
 }
 
+/// What goes over the device.
+#[derive(Clone, Copy, Debug)]
+enum Carries {
+    /// IP packets: a TUN.
+    Packets,
+    /// Ethernet frames: a TAP.
+    Frames,
+}
+
+impl Carries {
+    /// What to write for an IP packet from the fake peer.
+    fn wrap(self, packet: Vec<u8>, is_ipv6: bool) -> Vec<u8> {
+        match self {
+            Self::Packets => packet,
+            Self::Frames => {
+                let header = Ethernet2Header {
+                    source: FAKE_MAC,
+                    destination: OTHER_MAC,
+                    ether_type: if is_ipv6 {
+                        EtherType::IPV6
+                    } else {
+                        EtherType::IPV4
+                    },
+                };
+                [&header.to_bytes()[..], &packet].concat()
+            }
+        }
+    }
+
+    /// The IP packet in what was read.
+    fn packet_in(self, read: &[u8]) -> Option<&[u8]> {
+        match self {
+            Self::Packets => Some(read),
+            Self::Frames => read.get(Ethernet2Header::LEN..),
+        }
+    }
+}
+
+/// Of the fake peer, and of whom it turns to: locally administered, of nobody.
+const FAKE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+const OTHER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+
 impl FakePeer {
-    /// Without a TUN device, each scenario that turns to the peer is skipped.
-    pub(crate) const fn new(tun: Result<File, NoTun>) -> Self {
+    /// Behind a TUN. Without one, each scenario that turns to the peer is skipped.
+    pub(crate) const fn behind_tun(tun: Result<File, NoTun>) -> Self {
+        Self::new(tun, Carries::Packets)
+    }
+
+    /// Behind a TAP.
+    pub(crate) const fn behind_tap(tap: Result<File, NoTun>) -> Self {
+        Self::new(tap, Carries::Frames)
+    }
+
+    const fn new(device: Result<File, NoTun>, carries: Carries) -> Self {
         Self {
-            tun,
+            device,
+            carries,
             unread: Vec::new(),
             resets: Vec::new(),
         }
@@ -39,7 +93,7 @@ impl FakePeer {
 
     /// An error where there is no peer.
     pub(crate) fn require(&self) -> Result<&File, LabError> {
-        self.tun.as_ref().map_err(NoTun::to_error)
+        self.device.as_ref().map_err(NoTun::to_error)
     }
 
     /// Hands a segment to this host. The kernel has mostly dealt with it by the return.
@@ -48,6 +102,7 @@ impl FakePeer {
             .to_packet()
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
             .doing("build a segment of the fake peer")?;
+        let packet = self.carries.wrap(packet, segment.to.is_ipv6());
         self.require()?
             .write_all(&packet)
             .doing("send a segment of the fake peer")
@@ -94,17 +149,21 @@ impl FakePeer {
     }
 
     fn read_waiting(&mut self) -> Result<(), LabError> {
-        let Ok(tun) = &mut self.tun else {
+        let carries = self.carries;
+        let Ok(device) = &mut self.device else {
             return Ok(());
         };
         let mut packet = [0; PACKET_MAX];
         loop {
-            let length = match tun.read(&mut packet) {
+            let length = match device.read(&mut packet) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error).doing("read a segment to the fake peer"),
             };
-            let Some(segment) = packet.get(..length).and_then(Segment::parse_packet) else {
+            let packet = packet
+                .get(..length)
+                .and_then(|read| carries.packet_in(read));
+            let Some(segment) = packet.and_then(Segment::parse_packet) else {
                 continue;
             };
             if segment.has(flag::RST) {

@@ -97,7 +97,7 @@ impl Stage {
         device::bring_loopback_up()?;
         let tun = device::create_tun(LOCAL4, (family == Family::Ipv6).then_some(LOCAL6))?;
         Ok(Self {
-            peer: FakePeer::new(tun),
+            peer: FakePeer::behind_tun(tun),
             family,
             namespace,
             started_mono_ns,
@@ -176,6 +176,13 @@ impl Stage {
         let mut end = self.stranger(port);
         end.local = SocketAddr::new(neighbour, port);
         Ok(end)
+    }
+
+    /// Moves the fake peer to the port of a bridge, from where it reaches nobody.
+    pub(crate) fn bridge_peer(&mut self) -> Result<(), LabError> {
+        self.peer.require()?;
+        self.peer = FakePeer::behind_tap(device::create_bridged_tap()?);
+        Ok(())
     }
 
     /// A listener towards the fake peer.

@@ -71,8 +71,10 @@ pub enum Needs {
     /// Sent by a timewait socket. Before 6.10 the tracepoint is silent about it, and the drop that
     /// goes with it has no reason to deduce it from.
     Timewait,
-    /// Sent by netfilter.
+    /// Sent by netfilter for a packet.
     Firewall,
+    /// Sent by netfilter for a frame, by a table of a device or a bridge.
+    FrameFirewall,
     /// A RST that was dropped.
     Dropped,
 }
@@ -336,7 +338,8 @@ impl Expectation {
     /// Whether TCP itself sends this RST, so that the kernel counts it in `OutRsts`.
     #[must_use]
     pub fn is_counted(&self) -> bool {
-        self.kinds.contains(&Kind::Sent) && self.needs != Needs::Firewall
+        self.kinds.contains(&Kind::Sent)
+            && !matches!(self.needs, Needs::Firewall | Needs::FrameFirewall)
     }
 
     /// One line for people.

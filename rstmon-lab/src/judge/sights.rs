@@ -29,8 +29,10 @@ pub struct Sights {
     pub sees_socketless_sent: bool,
     /// The segment of a RST that tears a socket down.
     pub sees_segment_of_received: bool,
-    /// RSTs that netfilter sends.
+    /// RSTs that netfilter sends for packets.
     pub sees_firewall: bool,
+    /// RSTs that netfilter sends for frames.
+    pub sees_frame_firewall: bool,
     /// RSTs that are dropped.
     pub sees_dropped: bool,
     /// The kernel's reason for a drop.
@@ -60,6 +62,9 @@ impl Sights {
             Needs::Firewall if !self.sees_firewall => {
                 Some("this capture does not see RSTs sent by netfilter")
             }
+            Needs::FrameFirewall if !self.sees_frame_firewall => {
+                Some("this capture does not see RSTs sent by netfilter for frames")
+            }
             Needs::Dropped if !self.sees_dropped => {
                 Some("this capture does not see RSTs that the kernel drops")
             }
@@ -67,6 +72,7 @@ impl Sights {
             | Needs::Socketless
             | Needs::Timewait
             | Needs::Firewall
+            | Needs::FrameFirewall
             | Needs::Dropped => None,
         }
     }
@@ -83,7 +89,7 @@ impl Sights {
         let is_deduced = !self.has_kernel_reason && self.mode == Mode::Tracepoint;
         match expected.needs {
             Needs::Dropped => true,
-            Needs::Firewall => false,
+            Needs::Firewall | Needs::FrameFirewall => false,
             Needs::Socketless | Needs::Timewait => self.mode != Mode::Classic && !is_deduced,
             Needs::Nothing if expected.kinds.contains(&Kind::Sent) => self.mode != Mode::Classic,
             Needs::Nothing => self.sees_segment_of_received,
@@ -108,7 +114,7 @@ impl Sights {
         match expected.needs {
             Needs::Nothing => true,
             Needs::Dropped => self.must_show_state(expected),
-            Needs::Socketless | Needs::Timewait | Needs::Firewall => false,
+            Needs::Socketless | Needs::Timewait | Needs::Firewall | Needs::FrameFirewall => false,
         }
     }
 

@@ -18,6 +18,7 @@ const SEES_ALL: Sights = Sights {
     sees_socketless_sent: true,
     sees_segment_of_received: true,
     sees_firewall: true,
+    sees_frame_firewall: true,
     sees_dropped: true,
     has_drop_reason: true,
     names_receiver_of_dropped: true,
@@ -32,6 +33,7 @@ const SEES_LITTLE: Sights = Sights {
     sees_socketless_sent: false,
     sees_segment_of_received: false,
     sees_firewall: false,
+    sees_frame_firewall: false,
     sees_dropped: false,
     has_drop_reason: false,
     names_receiver_of_dropped: false,
@@ -195,6 +197,7 @@ fn what_is_missing_differs_unless_it_cannot_be_seen() {
         (Needs::Socketless, false),
         (Needs::Timewait, false),
         (Needs::Firewall, false),
+        (Needs::FrameFirewall, false),
         (Needs::Dropped, false),
     ] {
         let expected = Expectation::new(Kind::Sent, "port-closed", local, remote)

@@ -31,24 +31,37 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         title: "the same at the device, before the routing",
         play: ingress,
     },
+    Scenario {
+        id: "firewall-reject-bridged",
+        title: "the same for a frame that comes to a bridge",
+        play: bridged,
+    },
 ];
 
 fn incoming(stage: &mut Stage) -> Result<(), LabError> {
     let _listener = stage.listener(8)?;
     install_reject_rule()?;
     let end = stage.stranger(SERVICE_PORT);
-    refuse_syn(stage, &end)
+    refuse_syn(stage, &end, Needs::Firewall)
 }
 
 fn forwarded(stage: &mut Stage) -> Result<(), LabError> {
     stage.peer.require()?;
     reject_at("forward", SERVICE_PORT)?;
     let end = stage.stranger_to_neighbour(SERVICE_PORT)?;
-    refuse_syn(stage, &end)
+    refuse_syn(stage, &end, Needs::Firewall)
+}
+
+/// Whoever the frame is for, the firewall answers in that one's name.
+fn bridged(stage: &mut Stage) -> Result<(), LabError> {
+    stage.bridge_peer()?;
+    reject_frames("bridge", "prerouting")?;
+    let end = stage.stranger(SERVICE_PORT);
+    refuse_syn(stage, &end, Needs::FrameFirewall)
 }
 
 /// The fake peer's SYN, and the firewall's answer.
-fn refuse_syn(stage: &mut Stage, end: &FakeEnd) -> Result<(), LabError> {
+fn refuse_syn(stage: &mut Stage, end: &FakeEnd, needs: Needs) -> Result<(), LabError> {
     let syn = end.segment(flag::SYN);
     stage.peer.send(&syn)?;
     stage.receive(end, "the firewall's RST", |s| s.has(flag::RST))?;
@@ -56,7 +69,7 @@ fn refuse_syn(stage: &mut Stage, end: &FakeEnd) -> Result<(), LabError> {
         Expectation::new(Kind::Sent, "firewall-reject", end.local, end.fake)
             .certain_given(&[Given::Always])
             .rst_answering(&syn)
-            .needs(Needs::Firewall),
+            .needs(needs),
     );
     Ok(())
 }
@@ -89,14 +102,14 @@ fn ingress(stage: &mut Stage) -> Result<(), LabError> {
     }
     let server = stage.loopback(SERVICE_PORT);
     let _listener = Endpoint::listen(server, 8)?;
-    reject_on_ingress()?;
+    reject_frames("netdev", "ingress device \"lo\"")?;
     let client = Endpoint::connect(server)?;
     let local = client.local()?;
     client.wait_error(libc::ECONNREFUSED)?;
     stage.expect(
         Expectation::new(Kind::Sent, "firewall-reject", server, local)
             .certain_given(&[Given::Always])
-            .needs(Needs::Firewall),
+            .needs(Needs::FrameFirewall),
     );
     stage.expect(
         Expectation::new(Kind::Received, "connection-refused", local, server)
@@ -124,17 +137,17 @@ fn reject_at(hook: &str, port: u16) -> Result<(), LabError> {
     }
 }
 
-/// Rejects what the loopback device receives for the service port.
-fn reject_on_ingress() -> Result<(), LabError> {
+/// Rejects what comes for the service port at the hook of a family that looks at frames.
+fn reject_frames(family: &str, hook: &str) -> Result<(), LabError> {
     let rules = format!(
-        "table netdev rstmon_lab {{ chain ingress {{ type filter hook ingress device \"lo\" priority 0; \
+        "table {family} rstmon_lab {{ chain frames {{ type filter hook {hook} priority 0; \
          tcp dport {SERVICE_PORT} reject with tcp reset; }}; }}"
     );
     match run_nft(&rules)? {
         None => Ok(()),
         // ENOENT is the kernel's word for an expression that the table's family does not have.
         Some(said) if said.contains("No such file or directory") => Err(LabError::NotRun {
-            reason: format!("this kernel has no reject for tables of devices (Linux 5.11): {said}"),
+            reason: format!("this kernel has no reject for tables of the family {family}: {said}"),
         }),
         Some(said) => Err(refused(&said)),
     }

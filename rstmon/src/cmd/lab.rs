@@ -243,6 +243,7 @@ fn sights(started: &Started) -> Sights {
             || switches.deduce_socketless,
         sees_segment_of_received: switches.receive_by_probe,
         sees_firewall: planned(Hook::NfSendReset),
+        sees_frame_firewall: planned(Hook::NfRejectSkbV4),
         sees_dropped: planned(Hook::KfreeSkb) && drops_are_whole,
         has_drop_reason: switches.kfree_has_reason,
         names_receiver_of_dropped: switches.kfree_has_socket,
