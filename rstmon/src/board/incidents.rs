@@ -1,6 +1,7 @@
 //! Events that belong together: one cause, one process, one group of peers. Ten thousand resets are
 //! three rows.
 
+use super::UNKNOWN_PEER;
 use super::snapshot::IncidentRow;
 use crate::event::model::{Cause, Event};
 use crate::metrics::hinted::HintedMap;
@@ -26,6 +27,8 @@ pub enum PeerGroup {
     Loopback,
     /// A network.
     Network(IpNet),
+    /// Peers that are not known.
+    Unknown,
     /// What does not fit.
     Other,
 }
@@ -47,6 +50,7 @@ impl fmt::Display for PeerGroup {
         match self {
             Self::Loopback => f.pad("loopback"),
             Self::Network(net) => f.pad(&net.to_string()),
+            Self::Unknown => f.pad(UNKNOWN_PEER),
             Self::Other => f.pad("~other"),
         }
     }
@@ -146,7 +150,9 @@ impl Incidents {
         let mut key = KeyOf {
             cause: event.verdict.cause,
             comm,
-            group: PeerGroup::of(event.remote_addr),
+            group: event
+                .peer()
+                .map_or(PeerGroup::Unknown, |peer| PeerGroup::of(peer.ip())),
         };
         if self.add(&key, event) {
             return;
@@ -234,7 +240,9 @@ impl Incident {
         self.total += 1;
         self.last_ns = self.last_ns.max(event.mono_ns);
         self.last_seq_no = self.last_seq_no.max(event.seq_no);
-        self.at_least |= !self.peers.insert(event.remote_addr, self.at_least);
+        if let Some(peer) = event.peer() {
+            self.at_least |= !self.peers.insert(peer.ip(), self.at_least);
+        }
         self.at_least |= !self.ports.insert(event.local_port, self.at_least);
     }
 }

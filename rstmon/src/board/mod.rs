@@ -16,7 +16,7 @@ pub use snapshot::{BoardSnapshot, CauseRow, IncidentRow, KindTotal, TableRow};
 
 use crate::event::model::{Cause, Event, Kind};
 use crate::metrics::names::{CauseOf, Name};
-use crate::metrics::repeats::{Repeats, comm_of};
+use crate::metrics::repeats::{Repeats, comm_of, peer_of};
 use crate::metrics::tally::{PortLabel, TallySettings, service_port};
 use crate::metrics::workload_labels::{WorkloadLabels, WorkloadName};
 use alike::{Alike, Waiting};
@@ -30,6 +30,9 @@ use windows::CauseWindows;
 const SHOWN_ROWS: usize = 200;
 /// Rows that a table may have.
 const MAX_ROWS: usize = 1_000;
+
+/// What peers are called that are not known.
+const UNKNOWN_PEER: &str = "(unknown)";
 
 /// Everything that is counted for the views.
 #[derive(Clone, Debug)]
@@ -81,7 +84,7 @@ impl Board {
         }
         self.incidents.record(event, Name(comm_of(event)));
         let port = service_port(event, &self.ports);
-        if self.repeats.is_repeat(event, port, Some(event.remote_addr)) {
+        if self.repeats.is_repeat(event, port, Some(peer_of(event))) {
             if let Some(alike) = self.waiting.add(event) {
                 self.count_again(&alike);
             }
@@ -107,7 +110,7 @@ impl Board {
         self.workloads
             .record(&workload, || workload.labels(), alike);
         self.services.record(&port, || port, alike);
-        let peer = event.remote_addr;
+        let peer = peer_of(event);
         self.peers.record(&peer, || peer, alike);
     }
 
@@ -152,7 +155,13 @@ impl Board {
                 PortLabel::Closed => "(closed)".to_owned(),
                 PortLabel::Ephemeral => "(ephemeral)".to_owned(),
             }),
-            peers: self.peers.rows(now_ns, ToString::to_string),
+            peers: self.peers.rows(now_ns, |peer| {
+                if peer.is_unspecified() {
+                    UNKNOWN_PEER.to_owned()
+                } else {
+                    peer.to_string()
+                }
+            }),
             incidents: self.incidents.rows(),
         }
     }

@@ -108,6 +108,29 @@ fn ten_thousand_resets_are_a_few_incidents() {
 }
 
 #[test]
+fn peers_that_are_not_known_are_one_row_and_no_address() {
+    let peers = ["0.0.0.0", "::", "192.0.2.1"].repeat(2);
+    let events: Vec<Event> = peers
+        .iter()
+        .map(|peer| event(Cause::Undiagnosed, 100, "app", peer))
+        .collect();
+    let snapshot = board(&events).snapshot(0);
+    let rows: Vec<(&str, u64)> = snapshot
+        .peers
+        .iter()
+        .map(|row| (row.name.as_str(), row.total))
+        .collect();
+    assert_eq!(rows, [("(unknown)", 4), ("192.0.2.1", 2)]);
+    let mut incidents: Vec<(&str, u64, u64)> = snapshot
+        .incidents
+        .iter()
+        .map(|row| (row.peers.as_str(), row.total, row.distinct_peers))
+        .collect();
+    incidents.sort_unstable();
+    assert_eq!(incidents, [("(unknown)", 4, 0), ("192.0.2.1", 2, 1)]);
+}
+
+#[test]
 fn incidents_of_processes_that_take_turns_stay_apart() {
     let turns = ["a", "b", "c"].repeat(10);
     let events: Vec<Event> = turns

@@ -44,10 +44,10 @@ struct Line {
     confidence: String,
     evidence: Vec<String>,
     family: String,
-    local_addr: IpAddr,
+    local_addr: Option<IpAddr>,
     local_port: u16,
-    remote_addr: IpAddr,
-    remote_port: u16,
+    remote_addr: Option<IpAddr>,
+    remote_port: Option<u16>,
     kernel_reason: Option<Arc<str>>,
     drop_reason: Option<Arc<str>>,
     hook: Option<String>,
@@ -150,6 +150,7 @@ impl Line {
     fn into_event(self) -> Result<Event, JsonLineError> {
         let nanoseconds = i64::try_from(self.time.as_nanosecond()).unwrap_or(i64::MAX);
         let hook = known_if("hook", self.hook.as_deref(), hook_number)?;
+        let family = known("family", &self.family, Family::from_name)?;
         Ok(Event {
             seq_no: self.seq_no.0,
             time_ns: nanoseconds,
@@ -159,7 +160,7 @@ impl Line {
             deduced: self.deduced.unwrap_or_default(),
             active: self.active.unwrap_or_default(),
             verdict: self.verdict()?,
-            family: known("family", &self.family, Family::from_name)?,
+            family,
             state: known_if("state", self.state.as_deref(), SocketState::from_name)?,
             role: known_if("role", self.role.as_deref(), Role::from_name)?,
             rst: self.rst()?,
@@ -168,10 +169,10 @@ impl Line {
             workload: self.workload().map(Arc::new),
             owner: process(self.pid, self.comm),
             actor: process(self.actor_pid, self.actor_comm),
-            local_addr: self.local_addr,
+            local_addr: self.local_addr.unwrap_or(family.unspecified()),
             local_port: self.local_port,
-            remote_addr: self.remote_addr,
-            remote_port: self.remote_port,
+            remote_addr: self.remote_addr.unwrap_or(family.unspecified()),
+            remote_port: self.remote_port.unwrap_or_default(),
             kernel_reason: self.kernel_reason,
             drop_reason: self.drop_reason,
             handshake_ttl: self.handshake_ttl,

@@ -10,7 +10,7 @@ use compact_str::CompactString;
 use rstmon_common::wire;
 use serde::{Serialize, Serializer};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Schema of [`Event`] as it is printed.
@@ -286,11 +286,11 @@ pub struct Event {
     pub state: Option<SocketState>,
     /// Family.
     pub family: Family,
-    /// This host's end.
+    /// This host's end; unspecified (RFC 4291, 2.5.2) where [`Event::known_local_addr`] is `None`.
     pub local_addr: IpAddr,
     /// This host's port.
     pub local_port: u16,
-    /// The other end.
+    /// The other end; unspecified where [`Event::peer`] is `None`.
     pub remote_addr: IpAddr,
     /// The other end's port.
     pub remote_port: u16,
@@ -355,4 +355,21 @@ pub struct Event {
     pub inode: Option<u64>,
     /// The other end's event, where both ends are on this machine: its `seq_no`.
     pub story: Option<u64>,
+}
+
+impl Event {
+    /// This host's address. Not known of a listener at any address where the kernel tells of the socket
+    /// only: `tcp_send_reset` before Linux 6.10, read by its format file.
+    #[must_use]
+    pub fn known_local_addr(&self) -> Option<IpAddr> {
+        Some(self.local_addr).filter(|address| !address.is_unspecified())
+    }
+
+    /// The other end. Not known where the kernel tells of a listener only, which has none. Port 0 alone
+    /// says nothing: scanners send from it.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        let peer = SocketAddr::new(self.remote_addr, self.remote_port);
+        Some(peer).filter(|peer| !peer.ip().is_unspecified())
+    }
 }

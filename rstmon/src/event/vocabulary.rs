@@ -5,6 +5,7 @@
 use rstmon_common::wire;
 use serde::{Serialize, Serializer};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Declares an enum whose values have one fixed spelling: in JSON, in text, in filters, in labels.
 macro_rules! named_enum {
@@ -302,6 +303,15 @@ impl Family {
         match number {
             wire::AF_INET6 => Self::Ipv6,
             _ => Self::Ipv4,
+        }
+    }
+
+    /// The address that stands for one that is not known.
+    #[must_use]
+    pub const fn unspecified(self) -> IpAddr {
+        match self {
+            Self::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Self::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         }
     }
 }

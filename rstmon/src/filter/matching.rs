@@ -35,12 +35,16 @@ impl Test {
             Self::Netns(spans) => event.netns.is_some_and(|netns| any_contains(spans, netns)),
             Self::Port(end, spans) => ends(*end, event.kind)
                 .into_iter()
-                .zip([event.local_port, event.remote_port])
-                .any(|(asked, port)| asked && any_contains(spans, u32::from(port))),
+                .zip([Some(event.local_port), event.peer().map(|peer| peer.port())])
+                .any(|(asked, port)| {
+                    asked && port.is_some_and(|port| any_contains(spans, u32::from(port)))
+                }),
             Self::Address(end, nets) => ends(*end, event.kind)
                 .into_iter()
-                .zip([event.local_addr, event.remote_addr])
-                .any(|(asked, address)| asked && any_holds(nets, address)),
+                .zip([event.known_local_addr(), event.peer().map(|peer| peer.ip())])
+                .any(|(asked, address)| {
+                    asked && address.is_some_and(|address| any_holds(nets, address))
+                }),
             Self::Comm(patterns) => event
                 .owner
                 .as_ref()

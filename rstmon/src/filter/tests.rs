@@ -44,6 +44,22 @@ fn assert_filter(text: &str, event: &Event, expected: bool) {
 }
 
 #[test]
+fn an_end_that_is_not_known_is_no_address_and_no_port() {
+    let mut listener = sent();
+    listener.local_addr = "0.0.0.0".parse().unwrap();
+    listener.remote_addr = "0.0.0.0".parse().unwrap();
+    listener.remote_port = 0;
+    for (text, expected) in [
+        ("net 0.0.0.0/0", false),
+        ("not net 0.0.0.0/0", true),
+        ("port 443", true),
+        ("port 0", false),
+    ] {
+        assert_filter(text, &listener, expected);
+    }
+}
+
+#[test]
 fn every_field_is_tested() {
     for text in [
         "",

@@ -74,7 +74,7 @@ families! {
     WorkloadResets = "rstmon_workload_resets_total", Counter, ["kind", "cause", "namespace", "pod", "container", "unit"],
         "TCP resets by pod and container, or by systemd unit, of the socket; ~other beyond the cap.";
     PeerResets = "rstmon_peer_resets_total", Counter, ["kind", "cause", "peer"],
-        "TCP resets by the remote address; only with --metrics.peers, ~other beyond the cap.";
+        "TCP resets by the remote address; only with --metrics.peers, empty where it is not known, ~other beyond the cap.";
     ConnectionAge = "rstmon_connection_age_seconds", Histogram, ["kind", "cause"],
         "Age of connections when they were reset.";
     ConnectionIdle = "rstmon_connection_idle_seconds", Histogram, ["kind", "cause"],

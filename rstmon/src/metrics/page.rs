@@ -272,7 +272,11 @@ fn add_capped(page: &mut Page, inputs: &PageInputs<'_>) {
     );
     if tally.counts_peers() {
         add_family(page, Family::PeerResets, &tally.peers, inputs, |peer| {
-            [Cow::Owned(peer.to_string())]
+            [if peer.is_unspecified() {
+                Cow::Borrowed("")
+            } else {
+                Cow::Owned(peer.to_string())
+            }]
         });
     }
 }

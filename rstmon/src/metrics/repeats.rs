@@ -5,7 +5,7 @@
 //! what it forgets there.
 
 use super::tally::PortLabel;
-use crate::event::model::{Cause, Event, Kind};
+use crate::event::model::{Cause, Event, Family, Kind};
 use crate::event::workload::Workload;
 use crate::pieces::are_same;
 use compact_str::CompactString;
@@ -75,6 +75,13 @@ impl Labels {
 /// Name of the process that an event is counted under; empty if nobody owns it.
 pub(crate) fn comm_of(event: &Event) -> &str {
     event.owner.as_ref().map_or("", |owner| owner.comm.as_str())
+}
+
+/// Address of the peer that an event is counted under; unspecified, of either family, if it is not known.
+pub(crate) fn peer_of(event: &Event) -> IpAddr {
+    event
+        .peer()
+        .map_or(Family::Ipv4.unspecified(), |peer| peer.ip())
 }
 
 #[cfg(test)]

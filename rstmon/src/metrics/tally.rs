@@ -5,7 +5,7 @@ use super::families::Family;
 use super::histogram::Histogram;
 use super::names::Name;
 use super::recent::Recent;
-use super::repeats::{Repeats, comm_of};
+use super::repeats::{Repeats, comm_of, peer_of};
 use super::workload_labels::{WorkloadLabels, WorkloadName};
 use crate::event::cells::CellCounts;
 use crate::event::model::{Cause, Event, Initiator, Kind, Role};
@@ -156,7 +156,7 @@ impl Tally {
     fn count_labels(&mut self, event: &Event) {
         let (kind, cause, now) = (event.kind, event.verdict.cause, event.mono_ns);
         let port = service_port(event, &self.settings);
-        let peer = self.settings.peers.then_some(event.remote_addr);
+        let peer = self.settings.peers.then(|| peer_of(event));
         if self.repeats.is_repeat(event, port, peer) {
             self.processes.count_again(kind, cause, now);
             self.ports.count_again(kind, cause, now);

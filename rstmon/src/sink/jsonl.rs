@@ -170,12 +170,12 @@ line! {
         family: Family,
     }
     then {
-        local_addr: IpAddr,
         local_port: u16,
-        remote_addr: IpAddr,
-        remote_port: u16,
     }
     optional {
+        local_addr: IpAddr,
+        remote_addr: IpAddr,
+        remote_port: u16,
         kernel_reason: &'a str,
         drop_reason: &'a str,
         hook: &'static str,
@@ -351,6 +351,7 @@ impl<'a> EventLine<'a> {
         let pod = workload.and_then(|workload| workload.pod.as_ref());
         let pod_names = pod.and_then(|pod| pod.names.as_ref());
         let is_sent = event.kind == Kind::Sent;
+        let peer = event.peer();
         Self {
             schema: EVENT_SCHEMA,
             seq_no: Exact(event.seq_no),
@@ -365,10 +366,10 @@ impl<'a> EventLine<'a> {
             evidence: &event.verdict.evidence,
             family: event.family,
             recalled: None,
-            local_addr: event.local_addr,
             local_port: event.local_port,
-            remote_addr: event.remote_addr,
-            remote_port: event.remote_port,
+            local_addr: event.known_local_addr(),
+            remote_addr: peer.map(|peer| peer.ip()),
+            remote_port: peer.map(|peer| peer.port()),
             kernel_reason: event.kernel_reason.as_deref(),
             drop_reason: event.drop_reason.as_deref(),
             hook: Hook::from_number(event.hook.0).map(Hook::name),

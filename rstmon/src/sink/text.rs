@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 /// How lines are drawn.
 #[derive(Clone, Debug)]
@@ -244,15 +244,11 @@ fn draw_ends<'s>(event: &Event, columns: &Columns, style: &'s TextStyle) -> Line
     if columns.kind > 0 {
         line.cell(event.kind.name(), kind_style, columns.kind);
     }
-    line.cell(
-        &endpoint(event.local_addr, event.local_port),
-        Style::new(),
-        columns.local,
-    );
+    line.cell(&local_end(event), Style::new(), columns.local);
     let arrow = style.arrow(event.kind);
     line.cell(arrow, kind_style, arrow.chars().count());
     line.cell(
-        &endpoint(event.remote_addr, event.remote_port),
+        &event.peer().map_or_else(unknown, |peer| peer.to_string()),
         Style::new(),
         columns.remote,
     );
@@ -312,14 +308,21 @@ fn local_time(time_ns: i64, zone: &TimeZone) -> String {
             .to_zoned(zone.clone())
             .strftime("%H:%M:%S%.3f")
             .to_string(),
-        Err(_) => "-".to_owned(),
+        Err(_) => unknown(),
     }
 }
 
-fn endpoint(address: IpAddr, port: u16) -> String {
-    match address {
-        IpAddr::V4(address) => format!("{address}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]:{port}"),
+/// What is shown of what is not known.
+fn unknown() -> String {
+    "-".to_owned()
+}
+
+/// This host's end, as ss(8) writes one whose address is not known.
+pub(crate) fn local_end(event: &Event) -> String {
+    let port = event.local_port;
+    match event.known_local_addr() {
+        Some(address) => SocketAddr::new(address, port).to_string(),
+        None => format!("*:{port}"),
     }
 }
 

@@ -10,11 +10,11 @@ use crate::diagnose::explain::page_of;
 use crate::diagnose::key_facts::key_facts;
 use crate::event::model::Event;
 use crate::sink::terminal::visible;
+use crate::sink::text::local_end;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::net::{IpAddr, SocketAddr};
 
 /// What a cell needs besides its row.
 #[derive(Clone, Debug)]
@@ -240,7 +240,7 @@ pub const LIVE: &[Column<Event>] = &[
         21,
         Grows,
         1,
-        |event, _| end(event.local_addr, event.local_port),
+        |event, _| local_end(event),
         |a, b| a.local_port.cmp(&b.local_port)
     ),
     column!(
@@ -264,7 +264,9 @@ pub const LIVE: &[Column<Event>] = &[
         21,
         Grows,
         0,
-        |event, _| end(event.remote_addr, event.remote_port),
+        |event, _| event
+            .peer()
+            .map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
         |a, b| a.remote_addr.cmp(&b.remote_addr)
     ),
     column!(
@@ -368,10 +370,6 @@ pub fn spelled(text: &str, unicode: bool) -> Cow<'_, str> {
 /// Text of others, harmless.
 fn shown(text: &str, context: &CellContext) -> String {
     visible(text, context.unicode).into_owned()
-}
-
-fn end(addr: IpAddr, port: u16) -> String {
-    SocketAddr::new(addr, port).to_string()
 }
 
 fn owner(event: &Event) -> &str {

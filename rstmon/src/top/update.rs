@@ -451,8 +451,13 @@ fn filters_of(detail: &Detail, _: &CaptureFacts) -> Option<String> {
         Detail::Event(event, _) | Detail::Incident(_, Some(event)) => event,
         Detail::Cause(_) | Detail::Row(..) | Detail::Incident(_, None) => return None,
     };
-    let (local, remote) = (event.local_addr, event.remote_addr);
-    let (local_port, remote_port) = (event.local_port, event.remote_port);
+    let local_port = event.local_port;
+    let (Some(local), Some(peer)) = (event.known_local_addr(), event.peer()) else {
+        return Some(format!(
+            "tcpdump -ni any 'tcp port {local_port}'\nss -tanpie 'sport = :{local_port}'"
+        ));
+    };
+    let (remote, remote_port) = (peer.ip(), peer.port());
     let bracketed = |addr: IpAddr| match addr {
         IpAddr::V4(addr) => addr.to_string(),
         IpAddr::V6(addr) => format!("[{addr}]"),

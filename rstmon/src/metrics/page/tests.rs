@@ -99,6 +99,34 @@ fn every_family_of_resets_has_the_same_sum_also_after_losses() {
 }
 
 #[test]
+fn peers_that_are_not_known_are_one_series_without_a_name() {
+    let mut tally = Tally::new(TallySettings {
+        peers: true,
+        ..TallySettings::default()
+    });
+    for peer in ["0.0.0.0", "::", "0.0.0.0"] {
+        let mut event = samples::full();
+        event.remote_addr = peer.parse().unwrap();
+        tally.record(&event, &raw(wire::KIND_SENT, 3));
+    }
+    let counted = tally.cells.clone();
+    let page = page(&tally, &counted, &CellCounts::default());
+    let family = Family::PeerResets.name();
+    let found = page.iter().find(|it| it.name() == family).unwrap();
+    let series: Vec<(&str, f64)> = found
+        .get_metric()
+        .iter()
+        .map(|it| {
+            let mut labels = it.get_label().iter();
+            let peer = labels.find(|pair| pair.name() == "peer").unwrap();
+            (peer.value(), it.get_counter().get_value())
+        })
+        .filter(|(peer, _)| *peer != "~other")
+        .collect();
+    assert_eq!(series, [("", 3.0)]);
+}
+
+#[test]
 fn known_series_are_there_before_the_first_reset() {
     let tally = Tally::new(TallySettings::default());
     let none = CellCounts::default();

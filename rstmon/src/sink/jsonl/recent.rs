@@ -82,10 +82,11 @@ impl RecentConnection {
         }
     }
 
-    /// Community ID version 1 of the event's flow, equal at both ends.
+    /// Community ID version 1 of the event's flow, equal at both ends; none where an end is not known.
     pub(super) fn community_id(&mut self, event: &Event) -> Option<&str> {
-        let local = (event.local_addr, event.local_port);
-        let remote = (event.remote_addr, event.remote_port);
+        let local = (event.known_local_addr()?, event.local_port);
+        let peer = event.peer()?;
+        let remote = (peer.ip(), peer.port());
         let is_known = self
             .ends
             .is_some_and(|ends| ends == (local, remote) || ends == (remote, local));

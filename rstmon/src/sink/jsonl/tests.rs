@@ -9,6 +9,7 @@
 
 use super::{EndLine, EventLine, EventLines, StartLine, render_event};
 use crate::event::capture::CaptureFacts;
+use crate::event::json_line::parse_json_line;
 use crate::event::model::{
     Cause, Confidence, Event, Family, Initiator, Kind, Process, Role, SocketState,
 };
@@ -198,7 +199,50 @@ fn a_full_event_has_every_field_and_a_bare_one_only_the_required() {
         .map(String::as_str)
         .filter(|key| !required.contains(key))
         .collect();
-    assert_eq!(beyond, ["community_id", "hook"]);
+    assert_eq!(
+        beyond,
+        [
+            "community_id",
+            "hook",
+            "local_addr",
+            "remote_addr",
+            "remote_port"
+        ]
+    );
+}
+
+#[test]
+fn ends_that_are_not_known_are_absent() {
+    for any in ["0.0.0.0", "::"] {
+        let any: std::net::IpAddr = any.parse().unwrap();
+        let family = if any.is_ipv4() {
+            Family::Ipv4
+        } else {
+            Family::Ipv6
+        };
+        let listener = Event {
+            family,
+            local_addr: any,
+            remote_addr: any,
+            remote_port: 0,
+            ..samples::bare()
+        };
+        let text = event_line(&listener);
+        let line = object(&text);
+        assert_eq!(line["local_port"], listener.local_port);
+        for key in ["local_addr", "remote_addr", "remote_port", "community_id"] {
+            assert!(!line.contains_key(key), "{key} in {text}");
+        }
+        let again = parse_json_line(text.as_bytes()).unwrap();
+        assert_eq!((again.local_addr, again.remote_addr), (any, any));
+        assert_eq!(again.remote_port, 0);
+    }
+    // A scanner may send from port 0.
+    let from_zero = Event {
+        remote_port: 0,
+        ..samples::bare()
+    };
+    assert_eq!(object(&event_line(&from_zero))["remote_port"], 0);
 }
 
 #[test]

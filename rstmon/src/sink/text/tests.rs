@@ -112,6 +112,22 @@ fn lines_of_a_host_with_trouble() {
 }
 
 #[test]
+fn ends_that_are_not_known_are_no_zeros() {
+    let mut listener = event(Kind::Sent, Cause::Undiagnosed, SocketState::Listen);
+    listener.local_addr = "::".parse().unwrap();
+    listener.remote_addr = "::".parse().unwrap();
+    listener.remote_port = 0;
+    for width in [Some(100), None] {
+        let line = render_event(&listener, &[], &style(width));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert!(
+            words.windows(3).any(|it| it[0] == "*:443" && it[2] == "-"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn the_place_is_shown_where_it_fits() {
     let mut contained = event(Kind::Sent, Cause::PortClosed, SocketState::Listen);
     contained.owner = Some(Process {
@@ -259,7 +275,8 @@ proptest! {
         width in proptest::option::of(0u16..250),
         unicode: bool,
         comm in "[a-z]{1,15}",
-        local in any::<std::net::IpAddr>(),
+        local in any::<std::net::IpAddr>()
+            .prop_filter("that is not known", |address| !address.is_unspecified()),
         texts in proptest::collection::vec("[a-z ]{1,30}", 0..5),
     ) {
         let mut event = samples::full();

@@ -4,6 +4,7 @@ use crate::board::{CauseRow, IncidentRow, TableRow};
 use crate::diagnose::explain::page_of;
 use crate::event::model::{Cause, Event, Segment};
 use crate::sink::terminal::visible;
+use crate::sink::text::local_end;
 use crate::top::columns::{count, duration, plural, spelled};
 use crate::top::state::{Detail, State};
 use crate::top::theme::Theme;
@@ -12,7 +13,6 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use std::fmt::{Display, Write};
-use std::net::SocketAddr;
 use textwrap::{Options, WordSplitter, wrap};
 
 /// Where the value of a fact begins.
@@ -218,14 +218,8 @@ impl Page<'_> {
     }
 
     fn numbers(&mut self, event: &Event) {
-        self.fact(
-            "local",
-            Some(SocketAddr::new(event.local_addr, event.local_port)),
-        );
-        self.fact(
-            "remote",
-            Some(SocketAddr::new(event.remote_addr, event.remote_port)),
-        );
+        self.fact("local", Some(local_end(event)));
+        self.fact("remote", event.peer());
         self.fact("state", event.state);
         self.fact("role", event.role);
         self.process("process", event);
