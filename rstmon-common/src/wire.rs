@@ -230,9 +230,9 @@ pub struct RawEvent {
     pub bytes_acked: u64,
     /// Payload bytes received.
     pub bytes_received: u64,
-    /// This host's address; IPv4 in the first four bytes. Network order.
+    /// This host's address; IPv4 in the first four bytes. Network order. Zeros: not known.
     pub local_addr: [u8; 16],
-    /// The peer's address; IPv4 in the first four bytes. Network order.
+    /// The peer's address; IPv4 in the first four bytes. Network order. Zeros: not known.
     pub remote_addr: [u8; 16],
     /// Name of the owner.
     pub owner_comm: [u8; COMM_LEN],

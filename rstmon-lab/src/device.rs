@@ -1,5 +1,5 @@
-//! The devices of a scenario's namespace: loopback, a TUN whose other end is the fake peer, and for
-//! what happens to frames a bridge with a TAP.
+//! The devices of a scenario's namespace: loopback, a TUN whose other end is the fake peer, and, for
+//! frames, a bridge whose only port is a TAP.
 //!
 //! Plain ioctls (netdevice(7)): no netlink and no external program. Giving an address its prefix
 //! length brings the connected route, which is all that scenarios need.
@@ -20,8 +20,9 @@ use crate::error::{Doing, LabError, NoTun};
 use crate::wait::wait_until;
 
 mod ioctl {
-    /// `SIOCBRADDBR` and `SIOCBRADDIF` of include/uapi/linux/sockios.h.
+    /// `SIOCBRADDBR` of include/uapi/linux/sockios.h.
     const ADD_BRIDGE: libc::c_ulong = 0x89a0;
+    /// `SIOCBRADDIF`.
     const ADD_PORT: libc::c_ulong = 0x89a2;
 
     nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
@@ -52,7 +53,7 @@ pub(crate) fn create_tun(
     address: Ipv4Addr,
     address6: Option<Ipv6Addr>,
 ) -> Result<Result<File, NoTun>, LabError> {
-    let tun = match open_tun(TUN_NAME, libc::IFF_TUN) {
+    let tun = match open_device(TUN_NAME, libc::IFF_TUN) {
         Ok(tun) => tun,
         Err(error) => return Ok(Err(error)),
     };
@@ -80,13 +81,13 @@ fn reaches_itself(address: Ipv6Addr) -> io::Result<()> {
 /// A TAP device of the calling thread's namespace, up, the only port of a bridge. Reads and writes are
 /// whole frames; else as [`create_tun`].
 pub(crate) fn create_bridged_tap() -> Result<Result<File, NoTun>, LabError> {
-    let tap = match open_tun(TAP_NAME, libc::IFF_TAP) {
+    let tap = match open_device(TAP_NAME, libc::IFF_TAP) {
         Ok(tap) => tap,
         Err(error) => return Ok(Err(error)),
     };
     let mut request = named_request(BRIDGE_NAME);
     let socket = control_socket(Domain::IPV4)?;
-    // SAFETY: the descriptor is open, and the name in the request as long as the kernel reads.
+    // SAFETY: the descriptor is open, and the kernel copies IFNAMSIZ bytes, which `ifr_name` has.
     match unsafe { ioctl::add_bridge(socket.as_raw_fd(), request.ifr_name.as_ptr()) } {
         Ok(_) => {}
         Err(Errno::ENOPKG | Errno::EOPNOTSUPP) => {
@@ -107,7 +108,7 @@ pub(crate) fn create_bridged_tap() -> Result<Result<File, NoTun>, LabError> {
     Ok(Ok(tap))
 }
 
-fn open_tun(name: &str, kind: libc::c_int) -> Result<File, NoTun> {
+fn open_device(name: &str, kind: libc::c_int) -> Result<File, NoTun> {
     let tun = OpenOptions::new()
         .read(true)
         .write(true)

@@ -295,7 +295,7 @@ pub(crate) fn end_of(event: &Value, address: &str, port: &str) -> Option<SocketA
     Some(SocketAddr::new(address, port))
 }
 
-/// The other end, if the event has one: a listener has none, and zeros would be no end of anybody's.
+/// The other end, if the event has one: a listener has none. Zeros, if they were told, match nobody.
 pub(crate) fn remote_of(event: &Value) -> Option<SocketAddr> {
     end_of(event, "remote_addr", "remote_port")
 }

@@ -3,8 +3,8 @@
 //! the kernel matrix; knows events only as JSON of the event schema, and nothing of the capture.
 //!
 //! A run has a thread and a network namespace of its own. It talks over loopback where both ends
-//! are to be real, and otherwise with a fake peer without a TCP stack behind a TUN device, which
-//! sends whatever segment the scenario needs and sees each RST on the wire.
+//! are to be real, and otherwise with a fake peer without a TCP stack behind a TUN or TAP device,
+//! which sends whatever segment the scenario needs and sees each RST on the wire.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), rstmon_lab::LabError> {

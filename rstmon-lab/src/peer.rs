@@ -17,6 +17,11 @@ use crate::wait::PATIENCE;
 /// Beyond the MTU of the device.
 const PACKET_MAX: usize = 4096;
 
+/// The fake peer's own, locally administered.
+const FAKE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+/// Of whom it turns to: nobody's.
+const OTHER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+
 /// Between two looks at the clock while nothing comes.
 const POLL_MS: u16 = 20;
 
@@ -66,10 +71,6 @@ impl Carries {
         }
     }
 }
-
-/// Of the fake peer, and of whom it turns to: locally administered, of nobody.
-const FAKE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
-const OTHER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 
 impl FakePeer {
     /// Behind a TUN. Without one, each scenario that turns to the peer is skipped.

@@ -178,7 +178,7 @@ impl Stage {
         Ok(end)
     }
 
-    /// Moves the fake peer to the port of a bridge, from where it reaches nobody.
+    /// Moves the fake peer to the only port of a bridge, behind which is nobody but the firewall.
     pub(crate) fn bridge_peer(&mut self) -> Result<(), LabError> {
         self.peer.require()?;
         self.peer = FakePeer::behind_tap(device::create_bridged_tap()?);

@@ -79,6 +79,13 @@ pub enum Needs {
     Dropped,
 }
 
+impl Needs {
+    /// Whether netfilter sends it.
+    pub(crate) const fn is_firewall(self) -> bool {
+        matches!(self, Self::Firewall | Self::FrameFirewall)
+    }
+}
+
 /// What a capture is given of an event, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -338,8 +345,7 @@ impl Expectation {
     /// Whether TCP itself sends this RST, so that the kernel counts it in `OutRsts`.
     #[must_use]
     pub fn is_counted(&self) -> bool {
-        self.kinds.contains(&Kind::Sent)
-            && !matches!(self.needs, Needs::Firewall | Needs::FrameFirewall)
+        self.kinds.contains(&Kind::Sent) && !self.needs.is_firewall()
     }
 
     /// One line for people.

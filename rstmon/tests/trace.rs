@@ -9,9 +9,13 @@
 
 mod support;
 
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
+};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
@@ -88,6 +92,59 @@ fn a_socket_older_than_the_capture_has_its_owner() {
         }
         panic!("no owner was found in 4 s");
     });
+}
+
+#[test]
+fn in_classic_mode_an_end_that_the_kernel_does_not_tell_is_absent() {
+    if !bpf_works() {
+        return;
+    }
+    in_private_netns(|_| {
+        for (bound, local) in [
+            ("0.0.0.0:0", Value::Null),
+            ("[::]:0", Value::Null),
+            ("127.0.0.1:0", "127.0.0.1".into()),
+        ] {
+            let listener = TcpListener::bind(bound).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            // Classic records name no namespace.
+            let filter = format!("kind sent and port {port}");
+            let mut trace = Trace::start(&["--mode", "classic", &filter]);
+            send_stray_ack(port);
+            let event = trace.event("the RST", |event| event["local_port"] == port);
+            assert_eq!(event["state"], "listen");
+            assert_eq!(event["local_addr"], local, "{event}");
+            for absent in ["remote_addr", "remote_port", "community_id"] {
+                assert_eq!(event[absent], Value::Null, "{event}");
+            }
+        }
+    });
+}
+
+/// Sends an ACK over loopback that belongs to no connection.
+fn send_stray_ack(port: u16) {
+    const SOURCE_PORT: u16 = 40_000;
+    const DATA_OFFSET_AND_ACK: u16 = 0x5010;
+    let words = [SOURCE_PORT, port, 0, 1, 0, 2, DATA_OFFSET_AND_ACK, 0, 0, 0];
+    // RFC 9293, 3.1: source and destination, protocol, length; the segment.
+    let pseudo_header = [0x7f00, 1, 0x7f00, 1, 6, 20];
+    let all = pseudo_header.iter().chain(&words);
+    let sum: u32 = all.map(|word| u32::from(*word)).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let mut segment = words;
+    segment[8] = !u16::try_from(folded).unwrap();
+    let bytes: Vec<u8> = segment.iter().flat_map(|word| word.to_be_bytes()).collect();
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::Tcp,
+    )
+    .unwrap();
+    let to = SockaddrIn::new(127, 0, 0, 1, 0);
+    let sent = sendto(socket.as_raw_fd(), &bytes, &to, MsgFlags::empty());
+    assert_eq!(sent.unwrap(), bytes.len());
 }
 
 fn own_exe() -> String {

@@ -34,9 +34,12 @@ pub enum PeerGroup {
 }
 
 impl PeerGroup {
-    /// The group of an address.
+    /// The group of a peer, by its address.
     #[must_use]
-    pub fn of(address: IpAddr) -> Self {
+    pub fn of(peer: Option<IpAddr>) -> Self {
+        let Some(address) = peer else {
+            return Self::Unknown;
+        };
         if address.is_loopback() {
             return Self::Loopback;
         }
@@ -150,9 +153,7 @@ impl Incidents {
         let mut key = KeyOf {
             cause: event.verdict.cause,
             comm,
-            group: event
-                .peer()
-                .map_or(PeerGroup::Unknown, |peer| PeerGroup::of(peer.ip())),
+            group: PeerGroup::of(event.peer().map(|peer| peer.ip())),
         };
         if self.add(&key, event) {
             return;

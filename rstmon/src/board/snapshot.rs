@@ -97,7 +97,7 @@ pub struct IncidentRow {
     pub cause: Cause,
     /// The process; empty without an owner.
     pub comm: String,
-    /// The peers, as an address or a network.
+    /// The peers: an address or a network, or a word for those that are neither.
     pub peers: String,
     /// How many events.
     pub total: u64,

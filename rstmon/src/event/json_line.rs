@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_written_the_same() {
-        for event in [samples::full(), samples::bare()] {
+        for event in [samples::full(), samples::bare(), samples::listener()] {
             let written = line(&event);
             assert_eq!(line(&parse_json_line(written.as_bytes()).unwrap()), written);
         }

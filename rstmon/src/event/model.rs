@@ -292,7 +292,7 @@ pub struct Event {
     pub local_port: u16,
     /// The other end; unspecified where [`Event::peer`] is `None`.
     pub remote_addr: IpAddr,
-    /// The other end's port.
+    /// The other end's port; 0 where [`Event::peer`] is `None`.
     pub remote_port: u16,
     /// Which end we are.
     pub role: Option<Role>,
@@ -358,8 +358,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// This host's address. Not known of a listener at any address where the kernel tells of the socket
-    /// only: `tcp_send_reset` before Linux 6.10, read by its format file.
+    /// This host's address. Not known of what a listener at any address answers, where the kernel tells of
+    /// the listener only: `tcp_send_reset` read by its format file, classic mode.
     #[must_use]
     pub fn known_local_addr(&self) -> Option<IpAddr> {
         Some(self.local_addr).filter(|address| !address.is_unspecified())

@@ -102,9 +102,9 @@ impl Degradation {
     pub fn effect(&self) -> String {
         let text = match self {
             Self::ClassicMode { .. } => {
-                "only addresses, ports, states and owners are known: no numbers of the \
-                 connection, no segments or handshakes, no netfilter rejects, no refused or stray \
-                 resets"
+                "only addresses, ports, states and owners are known, and of what a listener \
+                 answers its own alone: no numbers of the connection, no segments or handshakes, \
+                 no netfilter rejects, no refused or stray resets"
             }
             Self::FirewallRejectsUnseen { .. } => {
                 "resets that netfilter rules send (reject with tcp reset) are not seen"

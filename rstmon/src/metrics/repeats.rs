@@ -77,7 +77,7 @@ pub(crate) fn comm_of(event: &Event) -> &str {
     event.owner.as_ref().map_or("", |owner| owner.comm.as_str())
 }
 
-/// Address of the peer that an event is counted under; unspecified, of either family, if it is not known.
+/// Address of the peer that an event is counted under; `0.0.0.0`, for IPv6 too, if it is not known.
 pub(crate) fn peer_of(event: &Event) -> IpAddr {
     event
         .peer()

@@ -78,6 +78,20 @@ pub(crate) fn bare() -> Event {
     }
 }
 
+/// A reset of which the kernel tells nothing but that a listener at any IPv6 address and port 443 sent it.
+pub(crate) fn listener() -> Event {
+    let unknown = Family::Ipv6.unspecified();
+    Event {
+        kind: Kind::Sent,
+        state: Some(SocketState::Listen),
+        family: Family::Ipv6,
+        local_addr: unknown,
+        remote_addr: unknown,
+        remote_port: 0,
+        ..bare()
+    }
+}
+
 /// An event with every printed field.
 pub(crate) fn full() -> Event {
     Event {

@@ -129,7 +129,9 @@ pub fn render_legend() -> String {
             kind.meaning()
         );
     }
-    legend + "A cause with ? is a guess, +2 counts facts that found no room; - is not known."
+    legend
+        + "A cause with ? is a guess, +2 counts facts that found no room; - is not \
+              known, * is any address."
 }
 
 /// The names of the columns, as a line.
@@ -247,11 +249,7 @@ fn draw_ends<'s>(event: &Event, columns: &Columns, style: &'s TextStyle) -> Line
     line.cell(&local_end(event), Style::new(), columns.local);
     let arrow = style.arrow(event.kind);
     line.cell(arrow, kind_style, arrow.chars().count());
-    line.cell(
-        &event.peer().map_or_else(unknown, |peer| peer.to_string()),
-        Style::new(),
-        columns.remote,
-    );
+    line.cell(&remote_end(event), Style::new(), columns.remote);
     line
 }
 
@@ -308,16 +306,22 @@ fn local_time(time_ns: i64, zone: &TimeZone) -> String {
             .to_zoned(zone.clone())
             .strftime("%H:%M:%S%.3f")
             .to_string(),
-        Err(_) => unknown(),
+        Err(_) => UNKNOWN.to_owned(),
     }
 }
 
 /// What is shown of what is not known.
-fn unknown() -> String {
-    "-".to_owned()
+const UNKNOWN: &str = "-";
+
+/// The other end.
+pub(crate) fn remote_end(event: &Event) -> String {
+    match event.peer() {
+        Some(peer) => peer.to_string(),
+        None => UNKNOWN.to_owned(),
+    }
 }
 
-/// This host's end, as ss(8) writes one whose address is not known.
+/// This host's end: of a listener at any address, as ss(8) writes that.
 pub(crate) fn local_end(event: &Event) -> String {
     let port = event.local_port;
     match event.known_local_addr() {

@@ -10,7 +10,7 @@ use crate::diagnose::explain::page_of;
 use crate::diagnose::key_facts::key_facts;
 use crate::event::model::Event;
 use crate::sink::terminal::visible;
-use crate::sink::text::local_end;
+use crate::sink::text::{local_end, remote_end};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::borrow::Cow;
@@ -264,10 +264,11 @@ pub const LIVE: &[Column<Event>] = &[
         21,
         Grows,
         0,
-        |event, _| event
+        |event, _| remote_end(event),
+        |a, b| a
             .peer()
-            .map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
-        |a, b| a.remote_addr.cmp(&b.remote_addr)
+            .map(|peer| peer.ip())
+            .cmp(&b.peer().map(|peer| peer.ip()))
     ),
     column!(
         "STATE",
@@ -344,13 +345,12 @@ fn share(row: &TableRow) -> String {
 
 fn reach(row: &IncidentRow) -> String {
     let at_least = if row.at_least { "+" } else { "" };
-    format!(
-        "{}{at_least} peer{}, {} port{}",
-        row.distinct_peers,
-        plural(row.distinct_peers),
-        row.distinct_ports,
-        plural(row.distinct_ports)
-    )
+    let ports = format!("{} port{}", row.distinct_ports, plural(row.distinct_ports));
+    match row.distinct_peers {
+        // They are not known.
+        0 => ports,
+        peers => format!("{peers}{at_least} peer{}, {ports}", plural(peers)),
+    }
 }
 
 fn dash(text: &str) -> &str {

@@ -445,23 +445,33 @@ fn json_of(detail: &Detail, facts: &CaptureFacts) -> Option<String> {
     }
 }
 
-/// Filters that show the same connection in tcpdump, and what is left of it in ss.
+/// Filters that show the same connection in tcpdump, and what is left of it in ss; those of its port where
+/// the peer is not known.
 fn filters_of(detail: &Detail, _: &CaptureFacts) -> Option<String> {
     let event = match detail {
         Detail::Event(event, _) | Detail::Incident(_, Some(event)) => event,
         Detail::Cause(_) | Detail::Row(..) | Detail::Incident(_, None) => return None,
     };
     let local_port = event.local_port;
-    let (Some(local), Some(peer)) = (event.known_local_addr(), event.peer()) else {
-        return Some(format!(
-            "tcpdump -ni any 'tcp port {local_port}'\nss -tanpie 'sport = :{local_port}'"
-        ));
-    };
-    let (remote, remote_port) = (peer.ip(), peer.port());
     let bracketed = |addr: IpAddr| match addr {
         IpAddr::V4(addr) => addr.to_string(),
         IpAddr::V6(addr) => format!("[{addr}]"),
     };
+    let Some(peer) = event.peer() else {
+        // Whoever it was talked to this port.
+        let (host, source) = match event.known_local_addr() {
+            Some(local) => (
+                format!("host {local} and "),
+                format!("src {}:{local_port}", bracketed(local)),
+            ),
+            None => (String::new(), format!("sport = :{local_port}")),
+        };
+        return Some(format!(
+            "tcpdump -ni any '{host}tcp port {local_port}'\nss -tanpie '{source}'"
+        ));
+    };
+    let local = event.local_addr;
+    let (remote, remote_port) = (peer.ip(), peer.port());
     let service = match event.kind {
         Kind::Sent if event.state.is_none() => format!("sport = :{local_port}"),
         _ => format!(

@@ -125,7 +125,15 @@ fn any_expr() -> impl Strategy<Value = Expr> {
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
-    let address = || select(vec!["10.0.0.1", "10.9.9.9", "192.0.2.1", "2001:db8::1"]);
+    let addresses = [
+        "10.0.0.1",
+        "10.9.9.9",
+        "192.0.2.1",
+        "2001:db8::1",
+        "0.0.0.0",
+        "::",
+    ];
+    let address = || select(addresses.to_vec());
     (
         (
             select(Kind::ALL),

@@ -73,6 +73,7 @@ fn every_line_meets_the_schema() {
     for line in [
         event_line(&samples::full()),
         event_line(&samples::bare()),
+        event_line(&samples::listener()),
         start_line(Some(TIME_NS)),
         start_line(None),
         end_line(&totals(), Some(TIME_NS)),
@@ -122,7 +123,14 @@ fn a_line_is_the_same_whatever_went_before_it() {
         time_ns: TIME_NS + second,
         ..full.clone()
     };
-    let events = [full, mirrored, other_port, long_name, samples::bare()];
+    let events = [
+        full,
+        mirrored,
+        samples::listener(),
+        other_port,
+        long_name,
+        samples::bare(),
+    ];
     let mut lines = EventLines::new();
     for event in events.iter().chain(events.iter().rev()) {
         let line = lines.render(event, &samples::facts()).unwrap().to_vec();
@@ -213,20 +221,15 @@ fn a_full_event_has_every_field_and_a_bare_one_only_the_required() {
 
 #[test]
 fn ends_that_are_not_known_are_absent() {
-    for any in ["0.0.0.0", "::"] {
-        let any: std::net::IpAddr = any.parse().unwrap();
-        let family = if any.is_ipv4() {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        };
-        let listener = Event {
-            family,
-            local_addr: any,
-            remote_addr: any,
-            remote_port: 0,
-            ..samples::bare()
-        };
+    let ipv6 = samples::listener();
+    let any = Family::Ipv4.unspecified();
+    let ipv4 = Event {
+        family: Family::Ipv4,
+        local_addr: any,
+        remote_addr: any,
+        ..ipv6.clone()
+    };
+    for listener in [ipv4, ipv6] {
         let text = event_line(&listener);
         let line = object(&text);
         assert_eq!(line["local_port"], listener.local_port);
@@ -234,7 +237,8 @@ fn ends_that_are_not_known_are_absent() {
             assert!(!line.contains_key(key), "{key} in {text}");
         }
         let again = parse_json_line(text.as_bytes()).unwrap();
-        assert_eq!((again.local_addr, again.remote_addr), (any, any));
+        assert_eq!(again.local_addr, listener.local_addr);
+        assert_eq!(again.remote_addr, listener.remote_addr);
         assert_eq!(again.remote_port, 0);
     }
     // A scanner may send from port 0.

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::event::model::Cause;
+use crate::sink::samples;
 use crate::top::testing::{busy, degraded, empty, event, feed};
 
 /// Presses keys as they are written; `<Enter>` and the like are keys, too.
@@ -180,6 +181,24 @@ fn effects_are_asked_for_and_not_done() {
     assert!(
         matches!(copied.as_slice(), [Effect::Copy(text)] if text.contains("tcpdump -ni any 'host 192.0.2.1"))
     );
+    for (local, filters) in [
+        (
+            "192.0.2.1",
+            "tcpdump -ni any 'host 192.0.2.1 and tcp port 443'\nss -tanpie 'src 192.0.2.1:443'",
+        ),
+        (
+            "::",
+            "tcpdump -ni any 'tcp port 443'\nss -tanpie 'sport = :443'",
+        ),
+    ] {
+        let event = Event {
+            local_addr: local.parse().unwrap(),
+            ..samples::listener()
+        };
+        let detail = Detail::Event(Box::new(event), None);
+        let shown = filters_of(&detail, &samples::facts());
+        assert_eq!(shown.as_deref(), Some(filters));
+    }
     let copied = press_all(&mut state, "c");
     assert!(
         matches!(copied.as_slice(), [Effect::Copy(text)] if text.starts_with("{\"schema\":\"rstmon.event/1\""))

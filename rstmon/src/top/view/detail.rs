@@ -165,12 +165,14 @@ impl Page<'_> {
         self.fact("last", Some(ago(row.last_ns)));
         self.fact("process", Some(&row.comm).filter(|comm| !comm.is_empty()));
         let at_least = if row.at_least { "at least " } else { "" };
-        let reach = format!(
-            "{at_least}{} ({})",
-            counted("peer", row.distinct_peers),
-            row.peers
-        );
-        self.fact("reach", Some(reach));
+        let reach = (row.distinct_peers > 0).then(|| {
+            format!(
+                "{at_least}{} ({})",
+                counted("peer", row.distinct_peers),
+                row.peers
+            )
+        });
+        self.fact("reach", reach);
         self.fact(
             "local ports",
             Some(format!("{at_least}{}", row.distinct_ports)),
