@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::event::model::{Cause, Kind};
+use crate::sink::samples;
 use crate::top::state::Ended;
 use crate::top::testing::{busy, degraded, empty, event, feed};
 use crate::top::update::{Action, update};
@@ -213,6 +214,24 @@ fn long_names_and_addresses_are_whole_on_a_wide_screen() {
     press(&mut state, KeyCode::Char('4'));
     let workloads = screen(&state, 120, 24);
     assert!(workloads.contains(pod), "{workloads}");
+}
+
+#[test]
+fn ends_that_are_not_known_are_no_zeros() {
+    let mut state = empty();
+    let feed = feed(vec![samples::listener()]);
+    update(&mut state, Action::Feed(Box::new(feed)));
+    for (key, shown) in [('2', "*:443"), ('6', "(unknown)"), ('7', "(unknown)")] {
+        press(&mut state, KeyCode::Char(key));
+        let list = screen(&state, 200, 24);
+        assert!(list.contains(shown), "{list}");
+        press(&mut state, KeyCode::Enter);
+        let detail = screen(&state, 200, 40);
+        press(&mut state, KeyCode::Esc);
+        for page in [list, detail] {
+            assert!(!page.contains("::") && !page.contains("0 peers"), "{page}");
+        }
+    }
 }
 
 #[test]
