@@ -270,7 +270,13 @@ fn a_recording_replays_to_the_same_events_and_damage_is_told() {
     let (lines, code, stderr) = replay(cut.to_str().unwrap());
     assert_eq!(code, Some(1));
     assert!(lines.len() >= 2 && lines.len() < 8, "{lines:#?}");
-    assert_eq!(lines[1], live[0]);
+    // The event of the other end may be in what was cut off.
+    let without_story = |line: &Value| {
+        let mut line = line.clone();
+        line.as_object_mut().unwrap().remove("story");
+        line
+    };
+    assert_eq!(without_story(&lines[1]), without_story(&live[0]));
     // That would say that this is all, and that nothing was lost.
     let has_end = lines.iter().any(|line| line["schema"] == "rstmon.end/1");
     assert!(!has_end, "{lines:#?}");
