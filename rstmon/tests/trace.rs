@@ -271,10 +271,10 @@ fn a_recording_replays_to_the_same_events_and_damage_is_told() {
     assert_eq!(code, Some(1));
     assert!(lines.len() >= 2 && lines.len() < 8, "{lines:#?}");
     // The event of the other end may be in what was cut off.
-    let without_story = |line: &Value| {
-        let mut line = line.clone();
-        line.as_object_mut().unwrap().remove("story");
-        line
+    let without_story = |event: &Value| {
+        let mut event = event.clone();
+        event.as_object_mut().unwrap().remove("story");
+        event
     };
     assert_eq!(without_story(&lines[1]), without_story(&live[0]));
     // That would say that this is all, and that nothing was lost.
