@@ -15,8 +15,8 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
 
-/// How long a note may wait for its RST. The two are some microseconds apart in one softirq; but a virtual
-/// processor may be stopped between them, with four guests on two cores for more than 10 ms.
+/// How long a note may wait for its RST. The two are some microseconds apart in one softirq, but a virtual
+/// processor may be stopped between them. With 10 ms one of them was missed, four guests being on two cores.
 const SAME_SOFTIRQ_NS: u64 = 100_000_000;
 
 /// `inet_csk_reqsk_queue_drop(sk, req)`.
